@@ -1,0 +1,57 @@
+# Forerun. `make help` lists what can be made; every target does its own set-up in .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
+REALTIME ?=
+PORT ?=
+
+.PHONY: help demo test lint bench flash clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or newer, or call make PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $$($(PYTHON) --version) was found; call make PYTHON=/path/to/python3"; exit 2; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of extras: make demo stays small, make test adds what only tests need.
+$(VENV)/.ready-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing forerun[$*] into $(VENV)"
+	@$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+# npm's lock file would name registry hosts; the exact version in package.json is the lock.
+tests/wasm/node_modules/.ready: tests/wasm/package.json tests/wasm/package-lock.json | $(VENV)/.ready-test
+	@PATH="$(abspath $(BIN)):$$PATH" npm --prefix tests/wasm ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved
+	@touch $@
+
+# Board APIs to type-check the firmware against; two boards' stubs cannot share one site-packages.
+$(VENV)/.ready-stubs: constraints.txt | $(VENV)/.ready-test
+	@for board in rp2 esp32; do $(PIP) install --upgrade --constraint constraints.txt --target $(VENV)/stubs/$$board micropython-$$board-stubs; done
+	@touch $@
+
+demo: $(VENV)/.ready-demo ## one site-day, with and without the controller -> out/demo/report.html
+	@$(BIN)/forerun demo $(if $(REALTIME),--realtime $(REALTIME))
+
+test: $(VENV)/.ready-test $(VENV)/.ready-stubs tests/wasm/node_modules/.ready ## every test: CPython, MicroPython 64-bit and 32-bit, hardware in the loop
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+lint: $(VENV)/.ready-dev ## style and types of host, wire and firmware
+	@$(BIN)/ruff check host protocol firmware tests
+	@$(BIN)/basedpyright --project host
+
+bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
+	@$(BIN)/python -m tests.bench
+
+flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0
+	@test -n "$(PORT)" || { echo "make flash: say which board, for example: make flash PORT=/dev/ttyACM0"; exit 2; }
+	@$(BIN)/forerun board flash --port "$(PORT)"
+
+clean: ## remove what was made
+	@rm -rf $(VENV) out build dist tests/wasm/node_modules
