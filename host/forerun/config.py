@@ -1,0 +1,304 @@
+"""The site file: one TOML file that says everything about a site that does not change by itself."""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+EXAMPLE = Path(__file__).with_name("example_site.toml")
+FALLBACKS = ("idle", "self_consumption")
+BAUD_RATES = (9600, 19200, 38400, 57600, 115200)
+
+
+class ConfigError(Exception):
+    """One sentence: file, key, value, allowed range. The command line exits with status 2 on it."""
+
+
+def load(path: Path | str) -> "SiteFile":
+    """The checked site file. Raises ConfigError with one sentence; a relative store.path starts at the file's folder."""
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode()
+        table = tomllib.loads(text, parse_float=Decimal)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; start from {EXAMPLE}") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: is a folder; name the site.toml in it") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    site = _site(str(path), table)
+    _check_together(str(path), site)
+    store = dataclasses.replace(site.store, path=str(path.parent / site.store.path))
+    return dataclasses.replace(site, store=store)
+
+
+def board_settings(site: "SiteFile") -> dict[int, int]:
+    """Setting key -> value for every setting of the board (forerun_wire.messages.SETTINGS), in the board's units.
+
+    Settings that the site file does not name get the table's default, so that one file determines one board.
+    """
+    from forerun_wire.messages import SETTINGS
+
+    limits, safety = site.limits, site.safety
+    values = {
+        "cycle_ms": safety.cycle_ms,
+        "bus_baud": site.bus.baud,
+        "inverter_unit": site.bus.inverter_unit,
+        "pcc_meter_unit": site.bus.pcc_meter_unit,
+        "pv_meter_unit": site.bus.pv_meter_unit,
+        "genset_meter_unit": site.bus.genset_meter_unit,
+        "import_limit_w": limits.import_limit_w,
+        "export_limit_w": limits.export_limit_w,
+        "ramp_w_per_s": limits.ramp_w_per_s,
+        "charge_max_w": limits.charge_max_w,
+        "discharge_max_w": limits.discharge_max_w,
+        "soc_min_permille": round(limits.soc_min * 1000),
+        "soc_max_permille": round(limits.soc_max * 1000),
+        "stale_ms": round(safety.stale_s * 1000),
+        "host_lost_ms": round(safety.host_lost_s * 1000),
+        "fallback": FALLBACKS.index(safety.fallback),
+        "inverter_watchdog_s": safety.inverter_watchdog_s,
+        "import_margin_w": limits.import_margin_w,
+    }
+    return {key: values.get(name, default) for key, name, _, _, _, default in SETTINGS}
+
+
+def _key(kind: type, low=None, high=None, default=dataclasses.MISSING, *, one_of=None, hourly: bool = False):
+    """A key of the site file: its type, the allowed range (both ends included) and its default; required without one."""
+    metadata = {"kind": kind, "low": low, "high": high, "one_of": one_of, "hourly": hourly}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSection:
+    name: str = _key(str)
+    latitude: float = _key(float, -90, 90)
+    longitude: float = _key(float, -180, 180)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSection:
+    """The serial line to the board."""
+
+    port: str = _key(str)
+    baud: int = _key(int, 9600, 4_000_000, 921_600)
+
+
+@dataclass(frozen=True, slots=True)
+class BusSection:
+    """The Modbus RTU line from the board to inverter and meters. Unit 0: there is no such meter."""
+
+    baud: int = _key(int, default=115_200, one_of=BAUD_RATES)
+    inverter_unit: int = _key(int, 1, 247, 1)
+    pcc_meter_unit: int = _key(int, 1, 247, 2)
+    pv_meter_unit: int = _key(int, 0, 247, 3)
+    genset_meter_unit: int = _key(int, 0, 247, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSection:
+    """What the site may do. soc_min and soc_max are shares of the capacity; the margin is held below the limit."""
+
+    import_limit_w: int = _key(int, 0, 1_000_000)
+    export_limit_w: int = _key(int, 0, 1_000_000)
+    charge_max_w: int = _key(int, 0, 1_000_000)
+    discharge_max_w: int = _key(int, 0, 1_000_000)
+    ramp_w_per_s: int = _key(int, 10, 1_000_000, 20_000)
+    soc_min: float = _key(float, 0, 1, 0.1)
+    soc_max: float = _key(float, 0, 1, 0.95)
+    import_margin_w: int = _key(int, 0, 10_000, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySection:
+    """What the board does alone, and how soon it notices that it is."""
+
+    fallback: str = _key(str, default="self_consumption", one_of=FALLBACKS)
+    host_lost_s: float = _key(float, 1, 600, 10.0)
+    stale_s: float = _key(float, 0.2, 60, 3.0)
+    inverter_watchdog_s: int = _key(int, 2, 3600, 30)
+    cycle_ms: int = _key(int, 20, 5000, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class BatterySection:
+    """Efficiencies from the AC side; wear per kWh discharged; soc_reserve is what the plan likes to keep."""
+
+    capacity_wh: int = _key(int, 1, 10_000_000)
+    efficiency_charge: float = _key(float, 0.5, 1, 0.95)
+    efficiency_discharge: float = _key(float, 0.5, 1, 0.95)
+    wear_cost_per_kwh: Decimal = _key(Decimal, 0, 1_000, Decimal(0))
+    soc_reserve: float = _key(float, 0, 1, 0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class TariffSection:
+    """Prices in `currency`. energy_price_per_kwh: one number, or 24 of them, one per hour of the UTC day."""
+
+    currency: str = _key(str)
+    energy_price_per_kwh: Decimal | tuple[Decimal, ...] = _key(Decimal, -100_000, 100_000, hourly=True)
+    export_price_per_kwh: Decimal = _key(Decimal, -100_000, 100_000, Decimal(0))
+    demand_charge_per_kw_month: Decimal = _key(Decimal, 0, 1_000_000, Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class CarbonSection:
+    """Emission factors and where they come from. grid_g_per_kwh: location-based, one number or 24 by hour of the
+    UTC day. The diesel default is DESNZ 2025 B7 at the tailpipe; litres per kWh are for a set without fuel meter."""
+
+    grid_g_per_kwh: Decimal | tuple[Decimal, ...] = _key(Decimal, 0, 3_000, hourly=True)
+    grid_source: str = _key(str)
+    grid_region: str = _key(str)
+    grid_valid_from: date = _key(date)
+    grid_valid_until: date = _key(date)
+    diesel_kg_per_litre: Decimal = _key(Decimal, 0, 10, Decimal("2.57082"))
+    diesel_source: str = _key(str, default="DESNZ 2025, diesel (average biofuel blend, B7)")
+    diesel_litre_per_kwh: Decimal = _key(Decimal, 0, 10, Decimal("0.34"))
+    diesel_litre_source: str = _key(str, default="typical 20 kW set at half load, 3.4 L/h")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSection:
+    """How far the plan looks, and how often it is made anew."""
+
+    horizon_h: int = _key(int, 1, 48, 24)
+    period_s: int = _key(int, 60, 3600, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSection:
+    path: str = _key(str, default="journal.forerun")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFile:
+    site: SiteSection
+    link: LinkSection
+    bus: BusSection
+    limits: LimitsSection
+    safety: SafetySection
+    battery: BatterySection
+    tariff: TariffSection
+    carbon: CarbonSection
+    plan: PlanSection
+    store: StoreSection
+
+
+def _site(file: str, table: dict) -> SiteFile:
+    sections = {section.name: section.type for section in dataclasses.fields(SiteFile)}
+    _refuse_unknown(file, "", table, sections)
+    made = {}
+    for name, section in sections.items():
+        values = table.get(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: {name} = {_shown(values)} is a value; it must be a section [{name}]")
+        keys = {key.name: key for key in dataclasses.fields(section)}
+        _refuse_unknown(file, f"{name}.", values, keys)
+        made[name] = section(**{k: v for k in keys if (v := _value(file, f"{name}.{k}", keys[k], values)) is not None})
+    return SiteFile(**made)
+
+
+def _refuse_unknown(file: str, prefix: str, table: dict, known) -> None:
+    for name in table:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            what = "key" if prefix else "section"
+            raise ConfigError(f"{file}: {prefix}{name} is not a known {what}; the nearest one is {prefix}{near}")
+
+
+def _value(file: str, name: str, key: dataclasses.Field, values: dict):
+    if key.name not in values:
+        if key.default is dataclasses.MISSING:
+            raise ConfigError(f"{file}: {name} is missing; it must be {_allowed(key)}")
+        return None
+    value, meta = values[key.name], key.metadata
+    if meta["hourly"] and isinstance(value, list):
+        if len(value) != 24:
+            raise ConfigError(f"{file}: {name} has {len(value)} values; it must be {_allowed(key)}")
+        converted = tuple(_converted(item, meta) for item in value)
+        for item, shown in zip(converted, value, strict=True):
+            if item is None:
+                raise ConfigError(f"{file}: {name} holds {_shown(shown)}; it must be {_allowed(key)}")
+        return converted
+    converted = _converted(value, meta)
+    if converted is None:
+        raise ConfigError(f"{file}: {name} = {_shown(value)}; it must be {_allowed(key)}")
+    return converted
+
+
+def _converted(value, meta):
+    """The value in the key's type, or None when it is of another type or out of range."""
+    kind = meta["kind"]
+    if isinstance(value, bool) or (kind in (str, date) and type(value) is not kind):
+        return None
+    if kind is str:
+        return value if value.strip() and (meta["one_of"] is None or value in meta["one_of"]) else None
+    if kind is date:
+        return value
+    if not isinstance(value, int | Decimal) or (kind is int and value != int(value) if _finite(value) else True):
+        return None
+    if meta["one_of"] is not None:
+        return int(value) if value in meta["one_of"] else None
+    return kind(value) if meta["low"] <= value <= meta["high"] else None
+
+
+def _finite(value) -> bool:
+    return math.isfinite(value)
+
+
+def _allowed(key: dataclasses.Field) -> str:
+    meta = key.metadata
+    if meta["one_of"] is not None:
+        return "one of " + ", ".join(str(item) for item in meta["one_of"])
+    if meta["kind"] is str:
+        return "text in quotes"
+    if meta["kind"] is date:
+        return "a date like 2024-01-31, without quotes"
+    number = "a whole number" if meta["kind"] is int else "a number"
+    allowed = f"{number} from {meta['low']} to {meta['high']}"
+    return f"{allowed}, or a list of 24 such, one per hour of the UTC day" if meta["hourly"] else allowed
+
+
+def _shown(value) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _check_together(file: str, site: SiteFile) -> None:
+    """Ranges that depend on another key."""
+    limits, battery, bus, carbon = site.limits, site.battery, site.bus, site.carbon
+    if limits.soc_min >= limits.soc_max:
+        raise ConfigError(f"{file}: limits.soc_min = {limits.soc_min}; it must be below limits.soc_max = {limits.soc_max}")
+    if not limits.soc_min <= battery.soc_reserve <= limits.soc_max:
+        raise ConfigError(
+            f"{file}: battery.soc_reserve = {battery.soc_reserve}; it must be from limits.soc_min to limits.soc_max, "
+            f"{limits.soc_min} to {limits.soc_max}"
+        )
+    if limits.import_margin_w >= limits.import_limit_w > 0:
+        raise ConfigError(
+            f"{file}: limits.import_margin_w = {limits.import_margin_w}; it must be below limits.import_limit_w = "
+            f"{limits.import_limit_w}"
+        )
+    if carbon.grid_valid_from > carbon.grid_valid_until:
+        raise ConfigError(
+            f"{file}: carbon.grid_valid_until = {carbon.grid_valid_until}; it must not be before carbon.grid_valid_from "
+            f"= {carbon.grid_valid_from}"
+        )
+    units = {}
+    for key in ("inverter_unit", "pcc_meter_unit", "pv_meter_unit", "genset_meter_unit"):
+        unit = getattr(bus, key)
+        if unit and unit in units:
+            raise ConfigError(f"{file}: bus.{key} = {unit}; it must differ from bus.{units[unit]}")
+        units[unit] = key
