@@ -1,4 +1,5 @@
 """The site file: one TOML file that says everything about a site that does not change by itself."""
+# ruff: noqa: RUF009 (_key is a dataclasses.field that also carries the allowed range)
 
 import dataclasses
 import difflib
@@ -19,7 +20,7 @@ class ConfigError(Exception):
 
 
 def load(path: Path | str) -> "SiteFile":
-    """The checked site file. Raises ConfigError with one sentence; a relative store.path starts at the file's folder."""
+    """The checked site file; a relative store.path starts at its folder. Raises ConfigError with one sentence."""
     path = Path(path)
     try:
         text = path.read_bytes().decode()
@@ -73,7 +74,7 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
 
 
 def _key(kind: type, low=None, high=None, default=dataclasses.MISSING, *, one_of=None, hourly: bool = False):
-    """A key of the site file: its type, the allowed range (both ends included) and its default; required without one."""
+    """A key of the site file: type, allowed range (both ends included), default; without a default it is required."""
     metadata = {"kind": kind, "low": low, "high": high, "one_of": one_of, "hourly": hourly}
     return field(default=default, metadata=metadata)
 
@@ -244,15 +245,11 @@ def _converted(value, meta):
         return value if value.strip() and (meta["one_of"] is None or value in meta["one_of"]) else None
     if kind is date:
         return value
-    if not isinstance(value, int | Decimal) or (kind is int and value != int(value) if _finite(value) else True):
+    if not isinstance(value, int | Decimal) or not math.isfinite(value) or (kind is int and value != int(value)):
         return None
     if meta["one_of"] is not None:
         return int(value) if value in meta["one_of"] else None
     return kind(value) if meta["low"] <= value <= meta["high"] else None
-
-
-def _finite(value) -> bool:
-    return math.isfinite(value)
 
 
 def _allowed(key: dataclasses.Field) -> str:
@@ -280,7 +277,9 @@ def _check_together(file: str, site: SiteFile) -> None:
     """Ranges that depend on another key."""
     limits, battery, bus, carbon = site.limits, site.battery, site.bus, site.carbon
     if limits.soc_min >= limits.soc_max:
-        raise ConfigError(f"{file}: limits.soc_min = {limits.soc_min}; it must be below limits.soc_max = {limits.soc_max}")
+        raise ConfigError(
+            f"{file}: limits.soc_min = {limits.soc_min}; it must be below limits.soc_max = {limits.soc_max}"
+        )
     if not limits.soc_min <= battery.soc_reserve <= limits.soc_max:
         raise ConfigError(
             f"{file}: battery.soc_reserve = {battery.soc_reserve}; it must be from limits.soc_min to limits.soc_max, "
@@ -293,8 +292,8 @@ def _check_together(file: str, site: SiteFile) -> None:
         )
     if carbon.grid_valid_from > carbon.grid_valid_until:
         raise ConfigError(
-            f"{file}: carbon.grid_valid_until = {carbon.grid_valid_until}; it must not be before carbon.grid_valid_from "
-            f"= {carbon.grid_valid_from}"
+            f"{file}: carbon.grid_valid_until = {carbon.grid_valid_until}; it must not be before "
+            f"carbon.grid_valid_from = {carbon.grid_valid_from}"
         )
     units = {}
     for key in ("inverter_unit", "pcc_meter_unit", "pv_meter_unit", "genset_meter_unit"):

@@ -355,7 +355,7 @@ def _keep(torn: bytes, name: str) -> str:
         _sync_directory(side.parent)
     except OSError as error:
         raise JournalUnwritable(
-            f"{side}: the torn tail cannot be kept ({error.strerror}), so nothing was cut; free space or check the mount"
+            f"{side}: the torn tail cannot be kept ({error.strerror}), so nothing was cut; make room or check the mount"
         ) from error
     return side.name
 
