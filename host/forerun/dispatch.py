@@ -21,11 +21,12 @@ _SURGE = 50.0
 _BELOW_MIN = 2.0
 _RESERVE = 1.0
 _ABOVE_MAX = 1.0
-_TIE = 1e-5  # makes the lazy answer the only one where two cost the same
+_TIE = 1e-5  # where two answers cost the same: work the battery less, charge sooner, discharge later
 
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
 _ROUNDS = 4
+_FLIPS = 24
 _ITERATIONS = 100_000
 _BLOCKS = ("charge", "discharge", "import", "over_import", "export", "over_export", "curtail",
            "low", "surge", "reserve", "free", "high")  # fmt: skip
@@ -115,8 +116,15 @@ class Dispatcher:
         self.storage = storage
         self._highs = highspy.Highs()
         # One thread and the simplex method: the same question gets the same answer, bit for bit.
-        for option, value in (("output_flag", False), ("threads", 1), ("random_seed", 0), ("solver", "simplex"),
-                              ("presolve", "off"), ("simplex_iteration_limit", _ITERATIONS)):  # fmt: skip
+        for option, value in (
+            ("output_flag", False),
+            ("threads", 1),
+            ("random_seed", 0),
+            ("solver", "simplex"),
+            ("presolve", "off"),
+            ("dual_feasibility_tolerance", 1e-9),
+            ("simplex_iteration_limit", _ITERATIONS),
+        ):
             self._highs.setOptionValue(option, value)
         self._step_s: np.ndarray | None = None
 
@@ -171,6 +179,9 @@ class Dispatcher:
         upper[at["charge"]], upper[at["discharge"]] = storage.charge_max_w / 1000, storage.discharge_max_w / 1000
         upper[at["import"]], upper[at["export"]] = storage.import_limit_w / 1000, storage.export_limit_w / 1000
         upper[at["curtail"]] = inputs.pv_w / 1000
+        # Only the load may go over the import limit: the board would never charge there.
+        rest_w = inputs.load_w - inputs.pv_w - inputs.genset_w
+        upper[at["over_import"]] = np.clip(rest_w - storage.import_limit_w, 0, None) / 1000
         for name, low, width in _tiers(storage, inputs.soc, targets_wh):
             lower[at[name]], upper[at[name]] = low / 1000, width / 1000
         lower[-1] = inputs.peak_so_far_w / 1000
@@ -180,7 +191,9 @@ class Dispatcher:
             + storage.wear_cost_per_kwh + storage.demand_charge_per_kw + 1e-3
         )  # fmt: skip
         surge_count = max(1, np.count_nonzero(targets_wh))
-        cost[at["charge"]], cost[at["discharge"]] = _TIE * hours, hours * (storage.wear_cost_per_kwh / dearest + _TIE)
+        passed = np.cumsum(inputs.step_s) / np.sum(inputs.step_s)
+        cost[at["charge"]] = _TIE * hours * (1 + passed)
+        cost[at["discharge"]] = hours * (storage.wear_cost_per_kwh / dearest + _TIE * (2 - passed))
         cost[at["import"]], cost[at["over_import"]] = hours * price / dearest, hours * (price / dearest + _OVER_LIMIT)
         cost[at["export"]], cost[at["over_export"]] = (
             -hours * export_price / dearest, hours * (_OVER_LIMIT - export_price / dearest))  # fmt: skip
@@ -190,8 +203,9 @@ class Dispatcher:
         for name in ("low", "surge", "reserve", "free", "high"):
             cost[at[name][-1]] -= inputs.stored_value_per_kwh / dearest
         cost[-1] = storage.demand_charge_per_kw / dearest
-        right = np.concatenate([inputs.load_w - inputs.pv_w - inputs.genset_w, np.zeros(n)]) / 1000
+        right = np.concatenate([rest_w, np.zeros(n)]) / 1000
         right[n] = inputs.soc * storage.capacity_wh / 1000
+        self._upper = upper
         every = np.arange(self._count, dtype=np.int32)
         self._highs.changeColsBounds(self._count, every, lower, upper)
         self._highs.changeColsCost(self._count, every, cost)
@@ -201,22 +215,57 @@ class Dispatcher:
         """Flows in kW by block, each step one way only; False when the solver gave up and the battery idles.
 
         Where burning energy pays (negative prices), a linear programme charges and discharges, or imports and exports,
-        at once. Such steps are held to the direction of their sum, and the programme solved again from there.
+        at once. Such a step is closed to the smaller of the two and the programme solved again from there; then the
+        other choice is tried step by step and kept where it is cheaper.
         """
-        n = len(self._step_s)
+        closed: dict[int, int] = {}
+        solved = self._run()
         for _ in range(_ROUNDS):
-            if not self._run():
-                return {name: np.zeros(n) for name in _BLOCKS}, False
-            values = np.asarray(self._highs.getSolution().col_value)
-            flows = {name: values[columns] for name, columns in self._columns.items()}
-            into, out = flows["import"] + flows["over_import"], flows["export"] + flows["over_export"]
-            closed = _closing(flows["charge"], flows["discharge"], self._columns["charge"], self._columns["discharge"])
-            closed += _closing(into, out, self._columns["import"], self._columns["export"])
-            if not closed:
+            both = self._both_ways() if solved else {}
+            if not both:
                 break
-            index, zero = np.array(closed, dtype=np.int32), np.zeros(len(closed))
-            self._highs.changeColsBounds(len(closed), index, zero, zero)
-        return flows, True
+            closed |= both
+            self._open(list(both.values()), False)
+            solved = self._run()
+        if not solved:
+            return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, False
+        best, least = self._flows(), self._highs.getInfo().objective_function_value
+        for opened, shut in list(closed.items())[:_FLIPS]:
+            self._open([shut], True)
+            self._open([opened], False)
+            if self._run() and self._highs.getInfo().objective_function_value < least - 1e-9 and not self._both_ways():
+                best, least = self._flows(), self._highs.getInfo().objective_function_value
+            else:
+                self._open([opened], True)
+                self._open([shut], False)
+        return best, True
+
+    def _flows(self) -> dict[str, np.ndarray]:
+        values = np.asarray(self._highs.getSolution().col_value)
+        return {name: values[columns] for name, columns in self._columns.items()}
+
+    def _both_ways(self) -> dict[int, int]:
+        """Larger column -> smaller column of every pair of opposite flows that runs at once."""
+        flows, at, found = self._flows(), self._columns, {}
+        into, out = flows["import"] + flows["over_import"], flows["export"] + flows["over_export"]
+        for one, other, one_at, other_at in (
+            (flows["charge"], flows["discharge"], at["charge"], at["discharge"]),
+            (into, out, at["import"], at["export"]),
+        ):
+            for step in np.flatnonzero((one > _TOLERANCE_KW) & (other > _TOLERANCE_KW)):
+                pair = int(one_at[step]), int(other_at[step])
+                found.update([pair if one[step] >= other[step] else pair[::-1]])
+        return found
+
+    def _open(self, columns: list[int], is_open: bool) -> None:
+        """Opens columns to their limit, or closes them. Where import is closed, the dear way over the limit has no
+        bound: it is what keeps the programme solvable."""
+        upper = self._upper[columns] if is_open else np.zeros(len(columns))
+        over = [self._columns["over_import"][column - self._columns["import"][0]]
+                for column in columns if column in self._columns["import"]]  # fmt: skip
+        upper = np.concatenate([upper, self._upper[over] if is_open else np.full(len(over), np.inf)])
+        columns = np.array([*columns, *over], dtype=np.int32)
+        self._highs.changeColsBounds(len(columns), columns, np.zeros(len(columns)), upper)
 
     def _run(self) -> bool:
         """True when optimal; a basis that leads nowhere is dropped once."""
@@ -384,12 +433,6 @@ def _recharge_wh(storage: Storage, inputs: _Inputs, ends: np.ndarray, since: flo
     overlap_s = np.clip(np.minimum(ends, until) - np.maximum(ends - inputs.step_s, since), 0, None)
     room_w = np.clip(storage.import_limit_w - inputs.load_w, 0, storage.charge_max_w)
     return float(np.sum(overlap_s * room_w) / 3600 * storage.efficiency_charge)
-
-
-def _closing(one: np.ndarray, other: np.ndarray, one_columns: np.ndarray, other_columns: np.ndarray) -> list[int]:
-    """Columns to close where two opposite flows run at once: the smaller of the two."""
-    both = (one > _TOLERANCE_KW) & (other > _TOLERANCE_KW)
-    return [*other_columns[both & (one >= other)], *one_columns[both & (one < other)]]
 
 
 def _result(storage: Storage, inputs: _Inputs, flows: dict, targets_wh, notes: list[str], solve_ms: float) -> Plan:
