@@ -1,0 +1,483 @@
+"""The emulated site: feeder, inverter with battery, PV, servers and diesel set on one bus behind one clock.
+
+Quasi-static RMS, three-phase balanced. Powers at the PCC: load = import + inverter + PV + genset.
+"""
+
+import heapq
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import acos, tan
+
+from forerun.plant.battery import Battery
+from forerun.plant.feeder import pcc_voltage_v
+from forerun.plant.genset import Amf, Genset
+from forerun.plant.inverter import (
+    ALARM_AC_DISCONNECT,
+    ALARM_GRID_DISCONNECT,
+    Inverter,
+)
+from forerun.plant.quality import Quality
+from forerun.plant.series import NEVER, Series
+
+FINE_US = 10_000  # sub-step while power moves fast: one RMS half-cycle
+FINE_W = 500.0  # inverter further than this from its target counts as moving fast
+COARSE_US = 30_000_000
+BUSY_US = 1_000_000  # step while a set runs, the bus is dead or the inverter enters service
+MINUTE_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SiteConfig:
+    """What stands on the site. Watts, volts and ohms are per site, except voltage and feeder impedance: per phase."""
+
+    nominal_v: float = 230.0
+    source_v: float = 230.0  # open-circuit voltage of the feeder
+    feeder_r_ohm: float = 0.75  # a weak rural feeder
+    feeder_x_ohm: float = 0.30
+    grid_hz: float = 50.0
+    load_power_factor: float = 0.99  # lagging; servers behind active rectifiers
+    ups_hold_up_s: float = 0.02  # what the servers' own supplies bridge
+    ups_recharge_w: float = 500.0
+
+    inverter_va: float = 30_000.0
+    current_limit: float = 1.1  # of rated current, at any voltage
+    inverter_tau_s: float = 0.03
+    inverter_ramp_w_per_s: float = 100_000.0
+    inverter_efficiency: float = 0.97  # one way, AC to DC or back
+    inverter_self_w: float = 60.0  # inverter and BMS awake, drawn from the battery
+    inverter_sleep_w: float = 15.0
+    sleep_after_s: float = 600.0  # at a setpoint of 0 W or none
+    wake_s: float = 20.0
+    enter_service_s: float = 60.0  # EN 50549-1; IEEE 1547-2018 has 300 s
+    trip_low_s: float = 3.0  # below 0.80 of nominal
+    trip_high_s: float = 0.2  # above 1.15 of nominal
+    wake_on_setpoint: bool = True  # a setpoint other than 0 W wakes it; else only OpCtl does
+    setpoint_restarts_watchdog: bool = False  # whether a setpoint write restarts the reversion timer
+    starts_asleep: bool = False
+
+    battery_wh: float = 60_000.0
+    start_soc: float = 0.5
+    battery_w: float = 32_000.0  # DC, either way
+    battery_cells: int = 160
+    battery_r_ohm: float = 0.10
+    battery_temperature_c: float = 20.0
+
+    genset_w: float = 20_000.0  # rated; 0 = no set
+    genset_start_s: float = 12.0
+    genset_cool_s: float = 180.0
+    amf_low_pu: float = 0.90
+    amf_return_pu: float = 0.92
+    amf_delay_s: float = 10.0
+    amf_min_run_s: float = 1800.0
+    amf_return_s: float = 30.0
+
+    meter_w_sf: int = 0  # scale factor of the meters' W: at 0 a reading saturates at 32767 W
+    meter_noise_w: float = 0.0  # standard deviation of one reading of the PCC meter's power
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Since the site's start. load = what the servers asked for; served + unserved = load."""
+
+    load_wh: float
+    unserved_wh: float
+    import_wh: float
+    export_wh: float
+    discharge_wh: float
+    charge_wh: float
+    pv_wh: float
+    pv_curtailed_wh: float
+    genset_wh: float
+    ups_wh: float
+    ups_recharge_wh: float
+    battery_losses_wh: float  # conversion, resistance, own consumption
+    peak_import_1min_w: float
+    peak_import_w: float
+    genset_hours: float
+    genset_litres: float
+    genset_starts: int
+    min_pcc_v: float  # lowest 10 ms
+    dip_count: int  # EN 50160, below 90 % for 10 ms or longer
+    dip_s: float
+    interruption_count: int
+    itic_violations: int
+    soc: float
+
+
+class Trace:
+    """Columns of one recording; each column an array('d'), t_us an array('q')."""
+
+    __slots__ = ("frequency_hz", "genset_w", "inverter_w", "load_w", "pcc_import_w", "pcc_min_v", "pcc_v", "pv_w",
+                 "soc", "t_us")
+
+    def __init__(self):
+        self.t_us = array("q")
+        self.pcc_v = array("d")
+        self.pcc_min_v = array("d")
+        self.pcc_import_w = array("d")
+        self.inverter_w = array("d")
+        self.load_w = array("d")
+        self.pv_w = array("d")
+        self.genset_w = array("d")
+        self.soc = array("d")
+        self.frequency_hz = array("d")
+
+
+class Site:
+    """One site. `now_us` only moves in advance(); attributes hold the state at now_us, after what fell due then."""
+
+    def __init__(self, config: SiteConfig | None = None, *, loads: list[Series] | None = None,
+                 pv: Series | None = None, seed: int = 0):
+        self.config = config = config or SiteConfig()
+        self.seed = seed
+        self.now_us = 0
+        self.battery = Battery(config.battery_wh, config.start_soc, config.battery_w, config.battery_cells,
+                               config.battery_r_ohm, config.battery_temperature_c)
+        self.inverter = Inverter(config, self.battery)
+        self.genset = Genset(config.genset_w or 1.0, _us(config.genset_start_s), _us(config.genset_cool_s))
+        self.amf = Amf(self.genset, config.amf_low_pu, config.amf_return_pu, _us(config.amf_delay_s),
+                       _us(config.amf_min_run_s), _us(config.amf_return_s))
+        self.quality = Quality()
+        self.source_v = config.source_v
+        self.grid_live = True
+        self.grid_hz = config.grid_hz
+        self._loads = list(loads or [])
+        self._pv = pv
+        self.tan_phi = tan(acos(config.load_power_factor))
+
+        self.load_w = 0.0  # demand of servers and other loads
+        self.pv_w = 0.0
+        self.pcc_import_w = 0.0
+        self.pcc_voltage_v = config.source_v
+        self.bus_pu = 1.0
+        self.frequency_hz = config.grid_hz
+        self.genset_w = 0.0
+        self._pv_available_w = 0.0
+        self._pv_slope = 0.0
+        self._pv_back_us = 0  # PV inverters re-enter service then
+        self._jobs_w: list[float] = []
+        self._dead = False
+        self._hold_up_until_us = NEVER
+        self._ups_debt_wh = 0.0
+
+        self.load_wh = self.unserved_wh = self.import_wh = self.export_wh = 0.0
+        self.pv_wh = self.pv_curtailed_wh = self.ups_wh = self.ups_recharge_wh = 0.0
+        self.peak_import_w = 0.0
+        self.peak_import_1min_w = 0.0
+
+        self._start_energy_wh = self.battery.energy_wh
+        self._queue: list[tuple[int, int, Callable[[], object]]] = []
+        self._queued = 0
+        self._series_us = 0
+        self._minute_us = MINUTE_US
+        self._minute_mark = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self._minute_v_us = 0.0
+        self._minute_min_v = 1e9
+        self.minutes = Trace()  # one row a minute: means of the minute that ends at t_us; pcc_min_v and soc are not
+        self._recordings: list[tuple[int, int, int, Trace]] = []
+        self._recording: tuple[int, int, int, Trace] | None = None
+        self._recording_us = NEVER
+        self._due_now()
+
+    # --- scheduling ---------------------------------------------------------------------------------------------
+
+    def at(self, at_us: int, action: Callable[[], object]) -> None:
+        """Call `action` when the clock reaches at_us; equal times in the order given. ValueError for the past."""
+        if at_us < self.now_us:
+            raise ValueError(f"event at {at_us} us is before the site's clock, {self.now_us} us")
+        heapq.heappush(self._queue, (at_us, self._queued, action))
+        self._queued += 1
+
+    def add_job(self, start_us: int, duration_us: int, power_w: float) -> None:
+        """An extra constant load of power_w from start_us for duration_us; a step within one 10 ms half-cycle."""
+        self.at(start_us, lambda: self._jobs_w.append(power_w))
+        self.at(start_us + duration_us, lambda: self._jobs_w.remove(power_w))
+
+    def record(self, start_us: int, end_us: int, step_us: int) -> Trace:
+        """Trace that fills with one row per step_us (1000 to 10000) between start_us and end_us as time passes.
+
+        Rows are means of the step that ends at t_us. Of recordings that overlap, the one that starts first has its
+        rows whole and the other begins when it is over.
+        """
+        if not 1000 <= step_us <= FINE_US:
+            raise ValueError(f"recording step is {step_us} us; 1000 to {FINE_US} us is possible")
+        trace = Trace()
+        self._recordings.append((start_us, end_us, step_us, trace))
+        self._recordings.sort(key=lambda recording: recording[0])
+        self._next_recording()
+        return trace
+
+    # --- faults and contacts ------------------------------------------------------------------------------------
+
+    def lose_grid(self) -> None:
+        """The mains fail at this instant."""
+        self.grid_live = False
+        self._solve()
+
+    def return_grid(self) -> None:
+        """The mains are back."""
+        self.grid_live = True
+        self._solve()
+
+    def set_grid_voltage(self, source_v: float) -> None:
+        """The feeder's open-circuit phase voltage steps to source_v."""
+        self.source_v = source_v
+        self._solve()
+
+    def cut_bms_limits(self, charge_w: float, discharge_w: float) -> None:
+        """The BMS announces and enforces at most these DC powers (W, >= 0) from now on."""
+        self.battery.bms_charge_cap_w = charge_w
+        self.battery.bms_discharge_cap_w = discharge_w
+        self.battery.limit()
+
+    def set_battery_temperature(self, temperature_c: float) -> None:
+        """Cell temperature in °C; below 0 nothing charges."""
+        self.battery.temperature_c = temperature_c
+        self.battery.limit()
+
+    def restart_inverter(self) -> None:
+        """Power-cycle the inverter: it forgets its settings and is away for wake_s + enter_service_s."""
+        self.inverter.restart(self.now_us)
+        self._solve()
+
+    def set_trip(self, on: bool) -> None:
+        """The board's trip output: on opens the inverter's contactor."""
+        self.inverter.open_contactor(self.now_us, on)
+        self._solve()
+
+    def set_genset_start(self, on: bool) -> None:
+        """The board's start contact: on warms the set and keeps it ready without load."""
+        if self.config.genset_w:
+            self.amf.set_remote_start(on, self.now_us)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def advance(self, to_us: int) -> None:
+        """Integrate up to to_us; a time that has passed does nothing."""
+        while self.now_us < to_us:
+            now = self.now_us
+            inverter = self.inverter
+            room_w = self.load_w if self.amf.on_load else 1e12
+            target = inverter.retarget(self.bus_pu, room_w)
+            apart = target - inverter.power_w
+            end = now + COARSE_US
+            if apart > FINE_W or apart < -FINE_W:
+                end = now + FINE_US
+            elif self.amf.busy or self._dead or inverter.waits or not self.grid_live:
+                end = now + BUSY_US
+            if self._recording is not None:
+                start, _, step, _ = self._recording
+                end = min(end, now + step - (now - start) % step)
+            end = min(end, to_us, self._series_us, self._minute_us, self._recording_us, self._hold_up_until_us,
+                      self._pv_back_us if self._pv_back_us > now else NEVER,
+                      inverter.next_us, inverter.wait_us(now), self.genset.next_us)
+            if self._queue and self._queue[0][0] < end:
+                end = self._queue[0][0]
+            panel_us = self.amf.next_us()
+            if now < panel_us < end:
+                end = panel_us
+            self._step(now, end)
+            self._due_now()
+
+    def _due_now(self) -> None:
+        """Everything that falls due at now_us, then the powers and voltages that follow from it."""
+        now = self.now_us
+        while self._queue and self._queue[0][0] <= now:
+            heapq.heappop(self._queue)[2]()
+            self._series_us = now
+        if self._series_us <= now:
+            self._read_series(now)
+        if now >= self._minute_us:
+            self._end_minute(now)
+        if now >= self._recording_us:
+            self._next_recording()
+        if now >= self._hold_up_until_us:
+            self._hold_up_until_us = NEVER
+        self.genset.on_time(now)
+        self.amf.on_time(now)
+        self.inverter.on_time(now)
+        self._solve()
+
+    def _read_series(self, now: int) -> None:
+        load = 0.0
+        due = NEVER
+        for series in self._loads:
+            value, _, next_us = series.at(now)
+            load += value
+            due = min(due, next_us)
+        for job_w in self._jobs_w:
+            load += job_w
+        self.load_w = load
+        if self._pv is not None:
+            self._pv_available_w, self._pv_slope, next_us = self._pv.at(now)
+            due = min(due, next_us)
+        self._series_us = due
+
+    def _solve(self) -> None:
+        """Who feeds the bus now, and the state that a meter would read at this instant."""
+        config = self.config
+        inverter = self.inverter
+        on_set = self.amf.on_load and self.genset.state >= 2
+        dead = not on_set and not self.grid_live
+        if dead != self._dead:
+            self._dead = dead
+            if dead:
+                inverter.trip(ALARM_AC_DISCONNECT | ALARM_GRID_DISCONNECT)
+                self._hold_up_until_us = self.now_us + _us(config.ups_hold_up_s)
+                self._pv_back_us = NEVER
+            else:
+                self._hold_up_until_us = NEVER
+                self._pv_back_us = self.now_us + _us(config.enter_service_s)
+        self.pv_w = self._pv_available_w if self.now_us >= self._pv_back_us else 0.0
+        source_v = self.source_v if self.grid_live else 0.0
+        load_w = self.load_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
+        if dead:
+            self.pcc_import_w = self.genset_w = 0.0
+            self.pcc_voltage_v, self.bus_pu, self.frequency_hz = source_v, 0.0, 0.0
+        elif on_set:
+            room_w = load_w - inverter.power_w
+            self.pv_w = max(0.0, min(self.pv_w, room_w))
+            self.genset_w = room_w - self.pv_w
+            self.pcc_import_w = 0.0
+            self.pcc_voltage_v, self.bus_pu, self.frequency_hz = source_v, 1.0, self.genset.hz
+        else:
+            self.genset_w = 0.0
+            self.pcc_import_w = import_w = load_w - inverter.power_w - self.pv_w
+            self.pcc_voltage_v = pcc_voltage_v(source_v, config.feeder_r_ohm, config.feeder_x_ohm, import_w,
+                                               self.load_w * self.tan_phi)
+            self.bus_pu = self.pcc_voltage_v / config.nominal_v
+            self.frequency_hz = self.grid_hz
+            if import_w > self.peak_import_w:
+                self.peak_import_w = import_w
+
+    def _step(self, now: int, end: int) -> None:
+        """Integrate from now to end: load constant, PV straight, inverter exact."""
+        config = self.config
+        dt_us = end - now
+        hours = dt_us / 3.6e9
+        load_w = self.load_w
+        start_import_w = self.pcc_import_w
+        inverter_w = self.inverter.step(dt_us)
+        offered_w = self._pv_available_w + self._pv_slope * dt_us * 0.5
+        self._pv_available_w += self._pv_slope * dt_us
+        pv_w = offered_w if now >= self._pv_back_us else 0.0
+        self.now_us = end
+        self.load_wh += load_w * hours
+        source_v = self.source_v if self.grid_live else 0.0
+        import_w = genset_w = 0.0
+        if self._dead:
+            pcc_v = worst_v = source_v
+            bus_pu = mains_pu = 0.0
+            pv_w = 0.0
+            if self._hold_up_until_us != NEVER:
+                self.ups_wh += load_w * hours
+                self._ups_debt_wh += load_w * hours
+            else:
+                self.unserved_wh += load_w * hours
+            mains_pu = source_v / config.nominal_v
+        else:
+            recharge_w = 0.0
+            if self._ups_debt_wh > 0.0:
+                recharge_w = min(config.ups_recharge_w, self._ups_debt_wh / hours)
+                self._ups_debt_wh = max(0.0, self._ups_debt_wh - recharge_w * hours)
+                self.ups_recharge_wh += recharge_w * hours
+            net_w = load_w + recharge_w - inverter_w
+            if self.amf.on_load:
+                pv_w = max(0.0, min(pv_w, net_w))
+                genset_w = net_w - pv_w  # below 0 only for the moment that the inverter needs to come down
+                pcc_v = worst_v = source_v
+                bus_pu = 1.0
+                mains_pu = 0.0 if not self.grid_live else pcc_voltage_v(
+                    source_v, config.feeder_r_ohm, config.feeder_x_ohm, genset_w, load_w * self.tan_phi
+                ) / config.nominal_v
+            else:
+                import_w = net_w - pv_w
+                if import_w >= 0.0:
+                    self.import_wh += import_w * hours
+                else:
+                    self.export_wh -= import_w * hours
+                var = load_w * self.tan_phi
+                pcc_v = worst_v = pcc_voltage_v(source_v, config.feeder_r_ohm, config.feeder_x_ohm, import_w, var)
+                if dt_us > FINE_US and start_import_w - import_w > 10.0:
+                    worst_v = pcc_voltage_v(source_v, config.feeder_r_ohm, config.feeder_x_ohm, start_import_w, var)
+                bus_pu = mains_pu = pcc_v / config.nominal_v
+        self.pv_wh += pv_w * hours
+        if offered_w > pv_w:
+            self.pv_curtailed_wh += (offered_w - pv_w) * hours
+        self._minute_v_us += pcc_v * dt_us
+        if worst_v < self._minute_min_v:
+            self._minute_min_v = worst_v
+        self.genset.step(genset_w, dt_us)
+        self.quality.observe(now, end, worst_v / config.nominal_v, pcc_v / config.nominal_v, bus_pu)
+        self.inverter.observe(now, end, bus_pu, self.frequency_hz)
+        if config.genset_w:
+            self.amf.observe(now, end, mains_pu)
+        if self._recording is not None and (end - self._recording[0]) % self._recording[2] == 0:
+            self._note(self._recording[3], end, pcc_v, worst_v, import_w, inverter_w, load_w, pv_w, genset_w)
+
+    # --- logs ---------------------------------------------------------------------------------------------------
+
+    def _note(self, trace: Trace, t_us: int, pcc_v: float, min_v: float, import_w: float, inverter_w: float,
+              load_w: float, pv_w: float, genset_w: float) -> None:
+        trace.t_us.append(t_us)
+        trace.pcc_v.append(pcc_v)
+        trace.pcc_min_v.append(min_v)
+        trace.pcc_import_w.append(import_w)
+        trace.inverter_w.append(inverter_w)
+        trace.load_w.append(load_w)
+        trace.pv_w.append(pv_w)
+        trace.genset_w.append(genset_w)
+        trace.soc.append(self.battery.energy_wh / self.battery.capacity_wh)
+        trace.frequency_hz.append(self.frequency_hz)
+
+    def _end_minute(self, now: int) -> None:
+        inverter = self.inverter
+        mark = (self.import_wh, self.export_wh, inverter.discharge_wh, inverter.charge_wh, self.load_wh, self.pv_wh,
+                self.genset.wh)
+        imported, exported, discharged, charged, load, pv, genset = (
+            (after - before) * 60.0 for after, before in zip(mark, self._minute_mark, strict=True))
+        mean_import_w = imported - exported
+        if mean_import_w > self.peak_import_1min_w:
+            self.peak_import_1min_w = mean_import_w
+        self._note(self.minutes, now, self._minute_v_us / MINUTE_US, self._minute_min_v, mean_import_w,
+                   discharged - charged, load, pv, genset)
+        self._minute_mark = mark
+        self._minute_v_us = 0.0
+        self._minute_min_v = 1e9
+        self._minute_us = now + MINUTE_US
+
+    def _next_recording(self) -> None:
+        """Choose the recording that now_us is in, and when to choose again."""
+        now = self.now_us
+        self._recordings = [recording for recording in self._recordings if recording[1] > now]
+        self._recording = None
+        self._recording_us = NEVER
+        if self._recordings:
+            first = self._recordings[0]
+            if first[0] <= now:
+                self._recording = first
+                self._recording_us = first[1]
+            else:
+                self._recording_us = first[0]
+
+    def totals(self) -> Totals:
+        """Energy by source and sink in Wh, peaks, fuel and supply quality since the start."""
+        inverter = self.inverter
+        return Totals(
+            load_wh=self.load_wh, unserved_wh=self.unserved_wh, import_wh=self.import_wh, export_wh=self.export_wh,
+            discharge_wh=inverter.discharge_wh, charge_wh=inverter.charge_wh, pv_wh=self.pv_wh,
+            pv_curtailed_wh=self.pv_curtailed_wh, genset_wh=self.genset.wh, ups_wh=self.ups_wh,
+            ups_recharge_wh=self.ups_recharge_wh,
+            battery_losses_wh=inverter.conversion_wh + inverter.standby_wh + self.battery.ohmic_wh,
+            peak_import_1min_w=self.peak_import_1min_w, peak_import_w=self.peak_import_w,
+            genset_hours=self.genset.run_us / 3.6e9, genset_litres=self.genset.litres,
+            genset_starts=self.genset.starts, min_pcc_v=min(self.quality.min_pcc_pu, 9.0) * self.config.nominal_v,
+            dip_count=self.quality.dip_count, dip_s=self.quality.dip_us / 1e6,
+            interruption_count=self.quality.interruption_count, itic_violations=self.quality.itic_violations,
+            soc=self.battery.soc,
+        )
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)
