@@ -10,8 +10,9 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+from forerun_wire.messages import FALLBACKS, SETTINGS
+
 EXAMPLE = Path(__file__).with_name("example_site.toml")
-FALLBACKS = ("idle", "self_consumption")
 BAUD_RATES = (9600, 19200, 38400, 57600, 115200)
 
 
@@ -47,8 +48,6 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
 
     Settings that the site file does not name get the table's default, so that one file determines one board.
     """
-    from forerun_wire.messages import SETTINGS
-
     limits, safety = site.limits, site.safety
     values = {
         "cycle_ms": safety.cycle_ms,
