@@ -1,0 +1,131 @@
+"""The command line: parses, hands over to the composition root, prints. Exit status 0 done, 1 failed, 2 wrong usage."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Site controller for edge-computing nodes: storage moves before the compute load does.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
+app.add_typer(board_app, name="board")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same report, byte for byte.")] = 1,
+    realtime: Annotated[
+        int, typer.Option(min=0, max=3600, help="Play so many seconds around the surge by the wall clock instead.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Play one site-day, with and without the controller, MicroPython in the loop."""
+    from forerun import demo as player
+
+    if realtime:
+        result = player.play_realtime(out, seed, realtime, quiet=as_json)
+    else:
+        result = player.play_day(out, seed, quiet=as_json)
+    if as_json:
+        _print_json(result)
+
+
+@app.command()
+def run(
+    site: SitePath = Path("site.toml"),
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run a site: track the load, plan ahead, keep the journal. Ends cleanly on Ctrl-C or SIGTERM."""
+    from forerun import operate
+
+    operate.run(site, seconds, as_json=as_json)
+
+
+@app.command()
+def report(
+    site: SitePath = Path("site.toml"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")] = Path("out/report"),
+    as_json: Json = False,
+) -> None:
+    """Energy and emissions of a site by the hour, from its journal."""
+    from forerun import operate
+
+    result = operate.write_report(site, out)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def emulate(
+    port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,
+    board: Annotated[bool, typer.Option(help="Also start a board on it: MicroPython, in real time.")] = False,
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Start the emulated site alone, in real time, and print where it listens."""
+    from forerun import operate
+
+    operate.emulate(port, baud, with_board=board, seconds=seconds, as_json=as_json)
+
+
+@board_app.command("info")
+def board_info(
+    port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate; without --port, the one in the site file.")] = 921600,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Ask a board who it is and how it does."""
+    from forerun import operate
+
+    info = operate.board_info(port, baud, site)
+    if as_json:
+        _print_json(info)
+    else:
+        operate.show_board_info(info)
+
+
+@board_app.command("flash")
+def board_flash(
+    port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],
+    as_json: Json = False,
+) -> None:
+    """Put the firmware on a board that runs MicroPython. This stops its control loop: the site must not depend on it."""
+    from forerun import operate
+
+    files = operate.flash(port, quiet=as_json)
+    if as_json:
+        _print_json({"port": port, "files": files})
+
+
+def _print_json(result: dict) -> None:
+    print(json.dumps(result, ensure_ascii=False, sort_keys=True))
+
+
+def main() -> None:
+    """Entry point; every known trouble ends as one sentence on standard error, never as a traceback."""
+    from forerun.errors import Trouble, WrongUsage
+
+    try:
+        app()
+    except WrongUsage as problem:
+        print(f"forerun: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except Trouble as problem:
+        print(f"forerun: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(1)

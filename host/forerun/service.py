@@ -1,0 +1,381 @@
+"""The host of one site, without ports and without clocks: bytes and time in, bytes out, everything through the journal.
+
+reading → journal → forecast → dispatch → plan to the board. The serial edge (`forerun.link`), the command line and the
+lockstep bench all drive this same class.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from forerun_wire import messages
+from forerun_wire.session import Session
+
+from forerun import __version__
+from forerun.clock import BoardClock
+from forerun.compute import Announcement, overlay, surges
+from forerun.config import SiteFile, board_settings
+from forerun.dispatch import Situation, board_points, dispatcher_of
+from forerun.forecast import forecast_load, forecast_pv
+from forerun.store import RECORD, Journal, JournalError, read
+
+FORECAST_STEP_S = 300
+PLAN_STEP_S = 900
+POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
+PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
+HISTORY_DAYS = 28
+CLOCK = "clock"
+JOB = "job"
+PLAN = "plan"
+LINK = "link"
+
+
+@dataclass
+class History:
+    """Interval means that forecasts are made from: (n,) each, index = interval start `start_s + i * FORECAST_STEP_S`,
+    UTC. NaN where nothing is known."""
+
+    start_s: int
+    load_w: list[float] = field(default_factory=list)
+    pv_w: list[float] = field(default_factory=list)
+
+    def put(self, start_s: int, load_w: float, pv_w: float) -> None:
+        """Set the step that holds `start_s`; steps in between that nobody measured stay NaN."""
+        index = (start_s - self.start_s) // FORECAST_STEP_S
+        if index < 0:
+            return
+        while len(self.load_w) <= index:
+            self.load_w.append(float("nan"))
+            self.pv_w.append(float("nan"))
+        self.load_w[index], self.pv_w[index] = load_w, pv_w
+        surplus = len(self.load_w) - HISTORY_DAYS * 86400 // FORECAST_STEP_S
+        if surplus > 0:
+            del self.load_w[:surplus], self.pv_w[:surplus]
+            self.start_s += surplus * FORECAST_STEP_S
+
+    def until(self, now_s: int) -> tuple[np.ndarray, np.ndarray]:
+        """(load_w, pv_w) up to the last whole step before `now_s`, NaN where a step is missing."""
+        count = max(0, (now_s - self.start_s) // FORECAST_STEP_S)
+        pad = [float("nan")] * max(0, count - len(self.load_w))
+        return np.array((self.load_w + pad)[:count]), np.array((self.pv_w + pad)[:count])
+
+
+class Service:
+    """One site's host. Times are microseconds of any monotonic clock; `utc_offset_us` turns them into UTC.
+
+    `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `plan` the
+    plan in force; neither is ever reported: reports come from the journal alone.
+    """
+
+    def __init__(
+        self,
+        site: SiteFile,
+        journal: Journal,
+        *,
+        nonce: bytes,
+        utc_offset_us: int = 0,
+        history: History | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+    ):
+        self.site, self.journal, self.say = site, journal, say
+        self.utc_offset_us = utc_offset_us
+        self.session = Session(messages.ROLE_HOST, site.site.name, f"forerun {__version__}", nonce)
+        self.history = history
+        self.latest: dict[str, int] = {}
+        self.latest_us: int | None = None
+        self.plan = None
+        self.plan_start_s = 0
+        self.board: dict | None = None
+        self.replies: dict[int, tuple[int, list]] = {}
+        self._dispatcher = dispatcher_of(site)
+        self._clock = BoardClock()
+        self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
+        self._jobs: dict[str, Announcement] = {}
+        self._prepared: set[str] = set()
+        self._last_registers: tuple[int, list[int]] | None = None
+        self._peak_import_w = 0
+        self._plan_id = 0
+        self._replan_at_s = 0
+        self._settings_asked = -1
+        self._heartbeat_us = 0
+        self._read_journal()
+
+    # ---- what the edge calls
+
+    def receive(self, data: bytes, now_us: int) -> None:
+        """Take what came from the board."""
+        self.session.receive(data, len(data), _ms(now_us))
+        self._handle_events(now_us)
+
+    def step(self, now_us: int) -> None:
+        """Do what is due: timers of the session, plans, preparations."""
+        heartbeats = self.session.heartbeat_count
+        self.session.tick(_ms(now_us))
+        if self.session.heartbeat_count != heartbeats:
+            self._heartbeat_us = now_us  # the session counts milliseconds; the clock wants better
+        self._handle_events(now_us)
+        if not self._clock.known or not self.latest:
+            return
+        now_s = self._utc_s(now_us)
+        self._prepare_jobs(now_s)
+        if now_s >= self._replan_at_s:
+            self._replan(now_us)
+
+    def outgoing(self) -> bytes:
+        """Everything that waits for the line."""
+        data = b""
+        while True:
+            piece = bytes(self.session.outgoing(1024))
+            if not piece:
+                return data
+            self.session.sent(len(piece))
+            data += piece
+
+    def next_deadline_us(self, now_us: int) -> int:
+        """When `step` has something to do at the latest."""
+        due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
+        if self._clock.known and self.latest:
+            due_us = min(due_us, max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us))
+        return due_us
+
+    def link_up(self, now_us: int) -> None:
+        """The port was opened again."""
+        self.session.tick(_ms(now_us))
+
+    def link_down(self, now_us: int) -> None:
+        """The port is gone; what was measured so far is committed."""
+        self._journal(now_us, LINK, ["down"])
+        self._commit()
+
+    def announce(self, job: Announcement, now_us: int) -> None:
+        """A scheduler says that load will come: remembered in the journal, planned for and prepared at once."""
+        self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
+        self._commit()
+        self._jobs[job.job] = job
+        self._replan_at_s = 0
+        self.step(now_us)
+
+    def command(self, op: int, *args: int) -> int:
+        """Sequence number of a command; its (code, results) appear in `replies`."""
+        return self.session.command(op, *args)
+
+    # ---- events of the session
+
+    def _handle_events(self, now_us: int) -> None:
+        records = 0
+        while (event := self.session.event()) is not None:
+            name = event[0]
+            if name == "record":
+                records += self._on_record(event, now_us)
+            elif name == "telemetry":
+                self.latest = messages.fields_named(messages.TELEMETRY_FIELDS, event[1])
+                self.latest_us = now_us
+            elif name == "clock":
+                self._on_clock(event, now_us)
+            elif name == "hello":
+                self._on_hello(event[1], now_us)
+            elif name == "reply":
+                self._on_reply(*event[1:5], now_us)
+            elif name == "failed":
+                self.replies[event[1]] = (messages.BUSY, ["the link was lost before the board answered"])
+            elif name == "lost":
+                self._journal(now_us, LINK, ["lost"])
+                self.say("the board is silent; it carries its plan on and keeps its records; trying to reach it")
+            elif name in ("mismatch", "refused"):
+                self.say(str(event[-1]))
+        if records and self._commit():
+            number = self.journal.on_disk(self.board["identity"], self.board["store_id"])
+            self.session.acknowledge(number)
+
+    def _on_hello(self, hello: dict, now_us: int) -> None:
+        same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
+        self.board = hello
+        if not same_boot:
+            self._clock = BoardClock()
+            self.latest = {}
+        self._prepared.clear()
+        self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
+        self._commit()
+        self.session.acknowledge(self.journal.on_disk(hello["identity"], hello["store_id"]) or 0)
+        self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
+        self._replan_at_s = 0
+        self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
+
+    def _on_clock(self, event: tuple, now_us: int) -> None:
+        _, _, rx_s, rx_us, tx_s, tx_us = event[:6]
+        first = not self._clock.known
+        if not self._clock.observe(self._heartbeat_us, rx_s * 1_000_000 + rx_us, tx_s * 1_000_000 + tx_us, now_us):
+            return
+        if first:
+            offset_us, _ = self._clock.host_us(0)
+            self._boots[self.board["boot_count"]] = offset_us + self.utc_offset_us
+            self._journal(now_us, CLOCK, [self.board["boot_count"], offset_us + self.utc_offset_us])
+
+    def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
+        if seq == self._settings_asked and code == messages.DONE:
+            wanted = board_settings(self.site)
+            changed = [item for key, value in zip(wanted, results, strict=False) if wanted[key] != value
+                       for item in (key, wanted[key])]  # fmt: skip
+            if changed:
+                self.session.command(messages.SETTINGS_SET, *changed)
+                self._journal(now_us, LINK, ["settings", changed])
+        elif code != messages.DONE:
+            sentence = results[0] if results else messages.CODES[min(code, len(messages.CODES) - 1)]
+            self.say(f"the board refused {dict(messages.OPS).get(op, op)}: {sentence}")
+            self._journal(now_us, LINK, ["refused", op, code, str(sentence)])
+        self.replies[seq] = (code, results)
+        while len(self.replies) > 256:
+            del self.replies[next(iter(self.replies))]
+
+    def _on_record(self, event: tuple, now_us: int) -> int:
+        """1 when something came that has to be acknowledged."""
+        _, number, boot_count, uptime_s, uptime_ms, kind, body = event
+        utc_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
+        fields = [boot_count, uptime_s, uptime_ms, kind, *body]
+        try:
+            new = self.journal.append_record(utc_us, self.board["identity"], self.board["store_id"], number, fields)
+        except JournalError as problem:
+            self.say(str(problem))
+            return 0
+        if new:
+            self._learn(utc_us, kind, body)
+            if kind == messages.EVENT:
+                self.say(f"board: {dict(messages.EVENTS).get(body[0], body[0])}, value {body[1]}, limit {body[2]}")
+        return 1
+
+    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
+        """UTC of a record; one of a boot whose clock was never compared gets the time of its arrival."""
+        uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
+        if self._clock.known and boot_count == self.board["boot_count"]:
+            return self._clock.host_us(uptime_us)[0] + self.utc_offset_us
+        start_us = self._boots.get(boot_count)
+        return now_us + self.utc_offset_us if start_us is None else start_us + uptime_us
+
+    # ---- what is known
+
+    def _read_journal(self) -> None:
+        """Pick up where the last run ended: clocks of earlier boots, intervals, jobs still ahead."""
+        for entry in read(self.journal.path):
+            kind = getattr(entry, "kind", None)
+            if kind == CLOCK:
+                self._boots[entry.body[0]] = entry.body[1]
+            elif kind == RECORD:
+                self._learn(entry.utc_us, entry.body[5], entry.body[6:])
+            elif kind == JOB:
+                name, power_w, start_s, duration_s, confidence = entry.body
+                self._jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+            elif kind == PLAN:
+                self._plan_id = entry.body[0]
+
+    def _learn(self, utc_us: int, kind: int, body: list) -> None:
+        """Load and PV of an interval from the difference of its cumulative registers."""
+        if kind != messages.INTERVAL:
+            return
+        interval = messages.fields_named(messages.INTERVAL_FIELDS, body)
+        names = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
+        registers = [interval[name] for name in names]
+        end_s, length_s = utc_us // 1_000_000, interval["interval_s"]
+        self._peak_import_w = max(self._peak_import_w, interval["import_max_w"])
+        before, self._last_registers = self._last_registers, (end_s, registers)
+        if before is None or not 0.5 * length_s <= end_s - before[0] <= 1.5 * length_s:
+            return
+        imported, exported, charged, discharged, pv, genset = (
+            now - then for now, then in zip(registers, before[1], strict=True)
+        )
+        if min(imported, exported, charged, discharged, pv, genset) < 0:
+            return
+        to_w = 3600 / (end_s - before[0])
+        load_w = (imported - exported - charged + discharged + pv + genset) * to_w
+        if self.history is None:
+            self.history = History(before[0] // FORECAST_STEP_S * FORECAST_STEP_S)
+        middle_s = (end_s + before[0]) // 2
+        self.history.put(middle_s // FORECAST_STEP_S * FORECAST_STEP_S, max(0.0, load_w), pv * to_w)
+
+    # ---- planning
+
+    def _replan(self, now_us: int) -> None:
+        now_s = self._utc_s(now_us)
+        period_s = self.site.plan.period_s
+        self._replan_at_s = (now_s // period_s + 1) * period_s
+        situation, start_s, basis = self._situation(now_s)
+        plan = self._dispatcher.plan(situation)
+        self.plan, self.plan_start_s = plan, start_s
+        self._plan_id = (self._plan_id + 1) % 65536
+        self._journal(now_us, PLAN, [self._plan_id, start_s, basis, list(plan.relaxed)])
+        self._commit()
+        self._send_plan(board_points(plan), start_s)
+
+    def _situation(self, now_s: int) -> tuple[Situation, int, str]:
+        """What is known now, on plan steps from the running one on, and what the forecast stands on."""
+        start_s = now_s // FORECAST_STEP_S * FORECAST_STEP_S
+        count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
+        load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
+        base = forecast_load(load_history, FORECAST_STEP_S, count, default_w=max(0, self.latest["load_w"]))
+        pv = forecast_pv(pv_history, FORECAST_STEP_S, count)
+        jobs = [job for job in self._jobs.values() if job.start_utc_s + job.duration_s > start_s]
+        load = overlay(base, jobs, start_s)
+        fold = PLAN_STEP_S // FORECAST_STEP_S
+        price = self.site.tariff.energy_price_per_kwh
+        hours = (start_s + PLAN_STEP_S * np.arange(count // fold)) // 3600 % 24
+        prices = np.array([float(item) for item in price])[hours] if isinstance(price, tuple) else float(price)
+        return (
+            Situation(
+                step_s=np.full(count // fold, float(PLAN_STEP_S)),
+                load_w=load.q50.reshape(-1, fold).mean(axis=1),
+                pv_w=pv.q50.reshape(-1, fold).mean(axis=1),
+                energy_price_per_kwh=prices,
+                export_price_per_kwh=float(self.site.tariff.export_price_per_kwh),
+                soc=min(1.0, max(0.0, self.latest["soc_permille"] / 1000)),
+                peak_so_far_w=float(self._peak_import_w),
+                surges=surges(jobs, base.q50, start_s, FORECAST_STEP_S),
+            ),
+            start_s,
+            f"load: {load.basis}; PV: {pv.basis}",
+        )
+
+    def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
+        start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
+        shift_s = max(0, -start_uptime_s)  # the board may be younger than the running step
+        while shift_s and points and points[0][0] <= shift_s:
+            shift_s -= points[0][0]
+            start_uptime_s += points[0][0]
+            points = points[1:]
+        if shift_s and points:
+            points = [(points[0][0] - shift_s, *points[0][1:]), *points[1:]]
+        for first in range(0, len(points), POINTS_PER_FRAME):
+            flat = [number for point in points[first : first + POINTS_PER_FRAME] for number in point]
+            self.session.command(messages.PLAN_POINTS, self._plan_id, first, *flat)
+        self.session.command(messages.PLAN_COMMIT, self._plan_id, len(points), max(0, start_uptime_s))
+
+    def _prepare_jobs(self, now_s: int) -> None:
+        for name, job in self._jobs.items():
+            ahead_s = job.start_utc_s - now_s
+            if name not in self._prepared and -job.duration_s < ahead_s <= PREPARE_AHEAD_S:
+                self._prepared.add(name)
+                left_s = job.duration_s + min(0, ahead_s)
+                self.session.command(messages.PREPARE, round(job.power_w), max(0, round(ahead_s)), round(left_s))
+
+    # ---- small things
+
+    def _utc_s(self, now_us: int) -> int:
+        return (now_us + self.utc_offset_us) // 1_000_000
+
+    def _journal(self, now_us: int, kind: str, body: list) -> None:
+        try:
+            self.journal.append(now_us + self.utc_offset_us, "host", kind, body)
+        except JournalError as problem:
+            self.say(str(problem))
+
+    def _commit(self) -> bool:
+        """True when everything appended is on disk; a full disk is said, and nothing is acknowledged meanwhile."""
+        try:
+            self.journal.commit()
+        except JournalError as problem:
+            self.say(str(problem))
+            return False
+        return True
+
+
+def _ms(now_us: int) -> int:
+    return now_us // 1000 & 0x3FFFFFFF
+
