@@ -1,0 +1,103 @@
+"""The emulated site by the wall clock, on an open serial line: a pseudo-terminal or a real port."""
+
+import os
+import select
+import time
+from collections.abc import Callable
+
+from forerun.errors import Trouble
+from forerun.plant.rtu import FRAME_MAX, READ, WRITE_MANY, WRITE_ONE, Responder
+from forerun.plant.site import Site
+
+GAP_MIN_S = 0.020  # USB adapters and schedulers deliver one frame in pieces up to 16 ms apart
+LOOK_S = 0.2  # how often the site moves on and `stopped` is asked while the line is quiet
+
+
+def serve(site: Site, units, fd: int, baud: int, stopped: Callable[[], bool], *, paced: bool = True) -> Responder:
+    """Answer for `units` ({unit id: registers}) on `fd` until stopped() or Ctrl-C; returns the counts of the line.
+
+    The site's clock runs with the wall clock from where it stands. A frame whose parts are 20 ms or three t3.5 apart,
+    whichever is longer, is dropped; below that, what arrives in pieces is one frame, because an operating system's
+    jitter is not the client's fault. `paced`: replies take the time that they would need at this baud rate, for a
+    pseudo-terminal; a real port takes that time by itself. Raises Trouble when the port goes away.
+    """
+    line = _Line(fd, Responder(units, site.seed), baud, paced)
+    start_s = time.monotonic() - site.now_us / 1e6
+    try:
+        while not stopped():
+            ready = select.select([fd], [], [], line.patience_s())[0]
+            now_s = time.monotonic()
+            site.advance(int((now_s - start_s) * 1e6))
+            line.hear(line.read() if ready else b"", now_s)
+    except KeyboardInterrupt:
+        pass
+    return line.responder
+
+
+class _Line:
+    """Cuts what arrives into requests and sends the replies."""
+
+    def __init__(self, fd: int, responder: Responder, baud: int, paced: bool, turnaround_s: float = 0.002):
+        self.responder = responder
+        self._fd = fd
+        self._char_s = 11.0 / baud
+        t35_s = 0.00175 if baud > 19200 else 3.5 * self._char_s
+        self._gap_s = max(3.0 * t35_s, GAP_MIN_S)
+        self._before_reply_s = t35_s + turnaround_s
+        self._paced = paced
+        self._frame = bytearray()
+        self._heard_s = 0.0
+
+    def patience_s(self) -> float:
+        """How long the line may stay quiet before hear() must be called."""
+        return self._gap_s if self._frame else LOOK_S
+
+    def read(self) -> bytes:
+        try:
+            data = os.read(self._fd, 4096)
+        except OSError as error:
+            raise Trouble(f"the emulated site's serial port failed ({error.strerror}): plug it in again") from None
+        if not data:
+            raise Trouble("the emulated site's serial port was closed: plug it in again")
+        return data
+
+    def hear(self, data: bytes, now_s: float) -> None:
+        """Bytes that arrived at now_s, or none."""
+        if self._frame and now_s - self._heard_s >= self._gap_s:
+            if request_length(self._frame) is None:
+                self._answer(now_s)  # a function whose length only the silence tells; it is refused
+            else:
+                self.responder.counts["timing"] += 1
+                self._frame.clear()
+        if data:
+            self._frame += data
+            self._heard_s = now_s
+            if len(self._frame) == request_length(self._frame):
+                self._answer(now_s)
+
+    def _answer(self, heard_s: float) -> None:
+        request = bytes(self._frame)
+        self._frame.clear()
+        reply = self.responder.answer(request)
+        if not reply:
+            return
+        due_s = heard_s + self._before_reply_s
+        if self._paced:
+            due_s += (len(request) + len(reply)) * self._char_s
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        while reply:
+            writable = select.select([], [self._fd], [], LOOK_S)[1]
+            if not writable:  # nobody reads and the line is full: the rest of the reply is lost, as on copper
+                return
+            reply = reply[os.write(self._fd, reply) :]
+
+
+def request_length(frame: bytes | bytearray) -> int | None:
+    """Length in bytes of the request that starts like this; 0 = cannot be said yet, None = unknown function."""
+    if not 2 <= len(frame) <= FRAME_MAX:
+        return 0
+    if frame[1] in (READ, WRITE_ONE):
+        return 8
+    if frame[1] == WRITE_MANY:
+        return 9 + frame[6] if len(frame) > 6 else 0
+    return None
