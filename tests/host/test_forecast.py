@@ -56,7 +56,7 @@ def test_missing_measurements_are_left_out_not_counted_as_zero():
 
 def test_on_the_real_trace_it_beats_yesterday_and_the_last_value():
     load_w = node_power_w(google_2019_utilisation(), 4000, 11_000)
-    errors, inside = {"this": [], "yesterday": [], "last": []}, []
+    errors, inside, near, width_w = {"this": [], "yesterday": [], "last": []}, [], [], []
     for now in range(8 * DAY, 27 * DAY, 97):
         got, real = forecast_load(load_w[now - 8 * DAY : now], 300, DAY), load_w[now : now + DAY]
         assert ordered(got, DAY)
@@ -64,9 +64,13 @@ def test_on_the_real_trace_it_beats_yesterday_and_the_last_value():
         errors["yesterday"].append(np.abs(real - load_w[now - DAY : now]).mean())
         errors["last"].append(np.abs(real - load_w[now - 1]).mean())
         inside.append(np.mean((real >= got.q10) & (real <= got.q90)))
+        near.append(got.q10[0] <= real[0] <= got.q90[0])
+        width_w.append(got.q90 - got.q10)
     mean = {name: np.mean(values) for name, values in errors.items()}
     assert mean["this"] < 0.93 * mean["yesterday"] and mean["this"] < 0.82 * mean["last"], mean
     assert 0.74 < np.mean(inside) < 0.86  # nominal 0.8
+    assert 0.7 < np.mean(near) < 0.9  # also five minutes ahead, where the band is much narrower
+    assert np.mean(width_w, axis=0)[0] < 0.6 * np.mean(width_w, axis=0)[-1]
 
 
 def test_pv_is_the_usual_sun_scaled_by_how_clear_it_is():
