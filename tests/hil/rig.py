@@ -1,0 +1,117 @@
+"""The bench of the hardware-in-the-loop tests: emulated site, real MicroPython board and host in lockstep."""
+
+import dataclasses
+from pathlib import Path
+
+from forerun_wire import messages as m
+
+from forerun import config
+from forerun.plant import devices
+from forerun.plant.board import BoardProcess
+from forerun.plant.lockstep import Lockstep
+from forerun.plant.series import Series
+from forerun.plant.site import Site, SiteConfig
+from forerun.service import Service
+from forerun.store import Journal, read
+
+UTC_OFFSET_US = 1_568_937_600 * 1_000_000
+EXAMPLE = Path(config.__file__).with_name("demo_site.toml")
+
+
+def site_file(folder: Path, **sections) -> config.SiteFile:
+    """The demo's site with other values: site_file(path, limits={"import_limit_w": 8000})."""
+    site = config.load(EXAMPLE)
+    sections.setdefault("store", {})["path"] = str(folder / "journal.forerun")
+    for name, values in sections.items():
+        site = dataclasses.replace(site, **{name: dataclasses.replace(getattr(site, name), **values)})
+    return site
+
+
+class Rig:
+    """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
+
+    def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, plant=None, sections=None, host=True, seed=1):
+        self.folder = folder
+        self.config = site_file(folder, **(sections or {}))
+        loads = [Series(0, 1_000_000_000, [load_w])]
+        pv = Series(0, 1_000_000_000, [pv_w]) if pv_w else None
+        self.site = Site(SiteConfig(**(plant or {})), loads=loads, pv=pv, seed=seed)
+        self.slave = devices.slave(self.site)
+        self.board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log")
+        self.bench = Lockstep(self.site, self.slave, self.board, None)
+        self.said: list[tuple[float, str]] = []
+        self.journal: Journal | None = None
+        self.host: Service | None = None
+        self.host_starts = 0
+        self.board_log = folder / "board.log"
+        if host:
+            self.start_host()
+
+    def __enter__(self) -> "Rig":
+        self.bench.power_on()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.board.close()
+        if self.journal is not None:
+            self.journal.close()
+        log = self.board_log.read_text(errors="replace") if self.board_log.exists() else ""
+        assert log == "", f"the board printed: {log}"
+
+    @property
+    def now_s(self) -> float:
+        return self.bench.now_us / 1e6
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        self.bench.run(self.bench.now_us + round(seconds * 1e6))
+        self.site.advance(self.bench.now_us)
+
+    def run_until(self, condition, limit_s: float, step_s: float = 0.01) -> float:
+        """Seconds until `condition()` holds; fails the test after `limit_s`."""
+        start = self.now_s
+        while not condition():
+            assert self.now_s - start < limit_s, f"not within {limit_s} s; latest {self.host and self.host.latest}"
+            self.run(step_s)
+        return self.now_s - start
+
+    def run_until_armed(self) -> None:
+        """Until the inverter is in service and the board commands it."""
+        self.run_until(lambda: self.host.latest.get("state") in (m.IDLE, m.PLANNED, m.LEASED, m.FALLBACK)
+                       and self.host.plan is not None, 120, 0.25)  # fmt: skip
+
+    def start_host(self) -> None:
+        """A host process begins: the journal is opened, cut where torn, and read."""
+        self.host_starts += 1
+        self.journal = Journal(self.config.store.path)
+        self.host = Service(
+            self.config,
+            self.journal,
+            nonce=bytes([self.host_starts]) * 8,
+            utc_offset_us=UTC_OFFSET_US,
+            say=lambda sentence: self.said.append((self.now_s, sentence)),
+        )
+        self.bench.host = self.host
+
+    def kill_host(self) -> None:
+        """kill -9: what was not committed is gone; nothing is said to anybody."""
+        self.bench.host = self.host = None
+        self.journal._buffer.clear()
+        self.journal.close()
+        self.journal = None
+
+    def command(self, op: int, *args: int) -> tuple[int, list]:
+        """(code, results) of a command, sent now."""
+        seq = self.host.command(op, *args)
+        self.run_until(lambda: seq in self.host.replies, 5)
+        return self.host.replies[seq]
+
+    def records(self) -> list[list]:
+        """Bodies of all board records in the journal, in order: [store_id, number, boot, s, ms, kind, *fields]."""
+        return [entry.body for entry in read(self.config.store.path) if getattr(entry, "kind", "") == "record"]
+
+    def events(self) -> list[tuple[float, str, int, int]]:
+        """(board uptime in s, name, value, limit) of each event record."""
+        names = dict(m.EVENTS)
+        return [(body[3] + body[4] / 1000, names[body[6]], body[7], body[8])
+                for body in self.records() if body[5] == m.EVENT]  # fmt: skip

@@ -1,0 +1,86 @@
+"""What the board holds on the emulated site: import limit, lease, ramp, battery limits. Limits are said in each test."""
+
+from forerun_wire import messages as m
+
+
+def test_import_limit_after_a_step_that_the_inverter_can_carry(rig):
+    with rig(load_w=6000, sections={"limits": {"import_limit_w": 10_000}}) as bench:
+        bench.run_until_armed()
+        assert bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 60_000)[0] == m.DONE
+        bench.run(2)
+        assert abs(bench.site.pcc_import_w - 6000) < 200
+        start_us = bench.bench.now_us
+        bench.site.add_job(start_us, 30_000_000, 9_000)
+        trace = bench.site.record(start_us, start_us + 20_000_000, 10_000)
+        bench.run(20)
+        over_ms = sum(10 for watts in trace.pcc_import_w if watts > 10_000)
+        assert 0 < over_ms <= 300, f"{over_ms} ms above the limit of 10 kW"
+        assert max(trace.pcc_import_w[100:]) <= 10_000, "the limit is held once it is reached"
+        assert bench.host.latest["bound_by"] == m.BOUND_IMPORT_LIMIT
+
+
+def test_a_setpoint_ends_with_its_lease_and_says_so(rig):
+    with rig() as bench:
+        bench.run_until_armed()
+        assert bench.command(m.SETPOINT, m.HOLD_BATTERY, 4000, 5000)[0] == m.DONE
+        bench.run(3)
+        assert abs(bench.site.inverter.power_w - 4000) < 50
+        assert bench.host.latest["state"] == m.LEASED
+        bench.run(4)
+        assert bench.host.latest["state"] == m.PLANNED, "the plan takes over, never the last value"
+        assert abs(bench.site.inverter.power_w - 4000) > 500
+        assert "lease_ended" in [name for _, name, _, _ in bench.events()]
+
+
+def test_ramp_rate_is_held(rig):
+    with rig(sections={"limits": {"ramp_w_per_s": 2000}}) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 120_000)
+        bench.run(8)
+        start_us = bench.bench.now_us
+        trace = bench.site.record(start_us, start_us + 8_000_000, 10_000)
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 10_000, 120_000)
+        bench.run(8)
+        fastest = max(after - before for before, after in zip(trace.inverter_w, trace.inverter_w[100:], strict=False))
+        assert 1500 < fastest <= 2000 * 1.1, f"{fastest} W in a second, 2000 W/s are allowed"
+        assert abs(trace.inverter_w[-1] - 10_000) < 50
+
+
+def test_battery_stops_at_its_lowest_state_of_charge(rig):
+    plant = {"start_soc": 0.22, "battery_wh": 2000.0, "battery_w": 10_000.0}
+    with rig(plant=plant, sections={"limits": {"soc_min": 0.2}, "battery": {"capacity_wh": 2000}}) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 5000, 300_000)
+        bench.run(120)
+        assert bench.site.battery.soc > 0.19
+        assert bench.site.inverter.power_w < 100
+        assert bench.host.latest["bound_by"] == m.BOUND_SOC
+
+
+def test_bms_that_cuts_its_limit_is_obeyed(rig):
+    with rig() as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 8000, 120_000)
+        bench.run(3)
+        bench.site.cut_bms_limits(3000, 2000)
+        bench.run(8)
+        announced_w = 2000 + 0.05 * bench.site.battery.voltage_v  # model 802 rounds to 0.1 A
+        assert bench.host.latest["discharge_max_w"] <= announced_w
+        assert bench.host.latest["setpoint_w"] <= announced_w
+        assert bench.host.latest["bound_by"] == m.BOUND_BATTERY
+
+
+def test_values_out_of_range_are_refused_with_a_sentence_and_change_nothing(rig):
+    with rig() as bench:
+        bench.run_until_armed()
+        before = bench.command(m.SETTINGS_GET, 6, 8)[1]
+        for op, args in (
+            (m.SETTINGS_SET, (6, 9000, 8, 1)),
+            (m.SETPOINT, (7, 0, 1000)),
+            (m.SETPOINT, (m.HOLD_BATTERY, 99_000_000, 1000)),
+            (m.PLAN_COMMIT, (9, 3, 0)),
+        ):
+            code, results = bench.command(op, *args)
+            assert code != m.DONE, (op, args)
+            assert isinstance(results[0], str) and results[0], (op, args)
+        assert bench.command(m.SETTINGS_GET, 6, 8)[1] == before
