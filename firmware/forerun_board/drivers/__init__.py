@@ -1,0 +1,1 @@
+"""Drivers: each is given a stream or a bus; none opens one."""

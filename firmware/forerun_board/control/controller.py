@@ -1,0 +1,281 @@
+"""One decision: from the frozen process image to a setpoint, and the name of the limit that bound it."""
+
+from forerun_board.control import events as ev
+from forerun_board.control import image as im
+from forerun_board.control import window as win
+from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION
+from forerun_board.control.events import EventRing
+from forerun_board.control.freshness import Freshness
+from forerun_board.control.lease import HOLD_PCC, Lease
+from forerun_board.control.persistence import Persistence
+from forerun_board.control.plan import Plan
+from forerun_board.control.prepare import Prepare
+from forerun_board.control.ramp import Ramp
+from forerun_board.control.trim import Trim
+from forerun_board.control.window import Window
+
+# States, as on the wire.
+STARTING = 0
+IDLE = 1
+PLANNED = 2
+LEASED = 3
+FALLBACK = 4
+PREPARING = 5
+FAULTED = 6
+GRID_DOWN = 7
+
+# Bits of `faults`.
+FAULT_TRIP = 1
+FAULT_DOOR = 2
+FAULT_PCC_METER = 4
+FAULT_INVERTER = 8
+FAULT_BATTERY = 16
+FAULT_PV_METER = 32
+FAULT_GENSET_METER = 64
+FAULT_HOST_LOST = 128
+FAULT_IMPORT_LIMIT = 256
+FAULT_WATCHDOG = 512  # set by the round, which knows what the inverter confirmed
+
+OUTPUT_TRIP = 1
+OUTPUT_GENSET_START = 2
+
+SOC_HYSTERESIS_PERMILLE = 10
+GRID_LOST_MV = 115_000  # half of 230 V: no dip that a grid-following inverter should ride through lasts here
+GRID_BACK_MV = 195_500
+GRID_LOST_MS = 100
+GRID_BACK_MS = 3000
+LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
+SUBMETER_INTERVAL_MS = 1000  # how often the round reads the meters that no limit depends on
+
+
+class Controller:
+    """The decision chain and its state. `step(image)` leaves its result in the attributes below; it allocates nothing.
+
+    Stages, highest priority first: trip and door, stale PCC meter, battery (BMS), state of charge, grid lost, import
+    limit, export limit; then the wanted power (lease, plan or fallback), held back by the ramp and put into the window.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.events = EventRing()
+        self.lease = Lease()
+        self.plan = Plan()
+        self.prepare = Prepare()
+        self.window = Window()
+        self.setpoint_w = 0  # active_power_w to command; only when `command`
+        self.command = False  # False: the inverter is lost, its own watchdog acts
+        self.wake = False  # the inverter sleeps and is wanted
+        self.bound_by = win.BOUND_NONE
+        self.state = STARTING
+        self.faults = 0
+        self.outputs = 0
+        self.load_w = 0
+        self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
+        self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
+        self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
+        self.host = Freshness(ev.HOST_LOST, ev.HOST_BACK)
+        self._ramp = Ramp()
+        self._import_trim = Trim()
+        self._export_trim = Trim()
+        self._hold_trim = Trim()
+        self._grid_lost = Persistence(GRID_LOST_MS, GRID_BACK_MS)
+        self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
+        self._empty = False
+        self._full = False
+        self._was_running = False
+        self._source = FALLBACK
+        self._holds_pcc = False
+        self._held_pcc_w = 0
+
+    def step(self, image):
+        """Decide for this round."""
+        dt_ms = image.dt_ms
+        self._judge_sources(image, dt_ms)
+        self._watch_grid(image, dt_ms)
+        running = image.inverter_state == im.INVERTER_RUNNING and not self.inverter.stale
+        if running and not self._was_running:
+            self.events.push(ev.INVERTER_AWAKE, image.active_power_w, 0)
+        self._was_running = running
+        self.prepare.step(dt_ms, running, self.events)
+        net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
+
+        self._open_window(image, net_w)
+        wanted_w = self._wanted_w(dt_ms, net_w)
+        previous_w = self.setpoint_w if running else 0
+        self._ramp.step(self.config.ramp_w_per_s, dt_ms)
+        ramp_w = self._ramp.step_w
+        self.window.narrow(
+            previous_w - ramp_w, previous_w + ramp_w, win.BOUND_RAMP if running else win.BOUND_INVERTER
+        )
+        self.setpoint_w = self.window.clamp(wanted_w)
+        self.bound_by = self.window.bound_by
+
+        self.command = not self.inverter.stale
+        if not self.command:
+            self.setpoint_w = 0
+            self.bound_by = win.BOUND_INVERTER
+        asleep = image.inverter_state == im.INVERTER_ASLEEP
+        held = image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_DOOR) or self._grid_lost.active
+        self.wake = self.command and not held and (self.prepare.active or (asleep and self.setpoint_w != 0))
+        self._trim(image, dt_ms, running)
+        self._watch_limit(image, dt_ms)
+        self._conclude(image)
+
+    def _judge_sources(self, image, dt_ms):
+        """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
+        limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
+        self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
+        self.inverter.step(image.inverter_age_ms, limit_ms, dt_ms, self.events)
+        slow_ms = max(self.config.stale_ms, 3 * max(image.period_ms, SUBMETER_INTERVAL_MS))
+        self.battery.step(image.battery_age_ms, slow_ms, dt_ms, self.events)
+        host_ms = max(self.config.host_lost_ms, 3 * image.period_ms)
+        self.host.step(image.host_age_ms, host_ms, dt_ms, self.events)
+
+        faults = 0
+        self.load_w = image.pcc_import_w + image.active_power_w
+        if image.inputs & im.INPUT_EMERGENCY_STOP:
+            faults |= FAULT_TRIP
+        if image.inputs & im.INPUT_DOOR:
+            faults |= FAULT_DOOR
+        if self.meter.stale:
+            faults |= FAULT_PCC_METER
+        if self.inverter.stale:
+            faults |= FAULT_INVERTER
+        if self.battery.stale:
+            faults |= FAULT_BATTERY
+        if self.config.pv_meter_unit != 0:
+            if image.pv_age_ms > slow_ms:
+                faults |= FAULT_PV_METER
+            else:
+                self.load_w += image.pv_w
+        if self.config.genset_meter_unit != 0:
+            if image.genset_age_ms > slow_ms:
+                faults |= FAULT_GENSET_METER
+            else:
+                self.load_w += image.genset_w
+        if self.host.stale:
+            faults |= FAULT_HOST_LOST
+        self.faults = faults
+
+    def _watch_grid(self, image, dt_ms):
+        if self.meter.stale:
+            return  # unknown: stays what it was
+        threshold_mv = GRID_BACK_MV if self._grid_lost.active else GRID_LOST_MV
+        if self._grid_lost.step(image.pcc_voltage_mv < threshold_mv, dt_ms):
+            code = ev.GRID_LOST if self._grid_lost.active else ev.GRID_BACK
+            self.events.push(code, image.pcc_voltage_mv, threshold_mv)
+
+    def _open_window(self, image, net_w):
+        """The permitted power before the ramp, stage by stage."""
+        config = self.config
+        window = self.window
+        window.open()
+        if image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_DOOR):
+            window.narrow(0, 0, win.BOUND_TRIP)
+        if self.meter.stale:
+            window.narrow(0, 0, win.BOUND_METER_STALE)
+        if self.battery.stale:
+            window.narrow(0, 0, win.BOUND_BATTERY)
+        else:
+            window.narrow(
+                -min(config.charge_max_w, image.charge_max_w),
+                min(config.discharge_max_w, image.discharge_max_w),
+                win.BOUND_BATTERY,
+            )
+            self._narrow_to_charge(image.soc_permille)
+        if self._grid_lost.active:
+            window.narrow(0, 0, win.BOUND_GRID_LOST)
+        held_w = max(0, config.import_limit_w - config.import_margin_w)
+        window.narrow(net_w - held_w + self._import_trim.trim_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
+        window.narrow(-win.WIDEST_W, net_w + config.export_limit_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
+
+    def _narrow_to_charge(self, soc_permille):
+        """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""
+        low = self.config.soc_min_permille
+        high = self.config.soc_max_permille
+        if soc_permille <= low:
+            self._empty = True
+        elif soc_permille >= low + SOC_HYSTERESIS_PERMILLE:
+            self._empty = False
+        if soc_permille >= high:
+            self._full = True
+        elif soc_permille <= high - SOC_HYSTERESIS_PERMILLE:
+            self._full = False
+        if self._empty:
+            self.window.narrow(-win.WIDEST_W, 0, win.BOUND_SOC)
+        if self._full:
+            self.window.narrow(0, win.WIDEST_W, win.BOUND_SOC)
+
+    def _wanted_w(self, dt_ms, net_w):
+        """active_power_w that is wanted: the lease before the plan before the commissioned fallback."""
+        if self.lease.step(dt_ms):
+            self.events.push(ev.LEASE_ENDED, self.lease.value_w, self.lease.mode)
+        if self.plan.step(dt_ms):
+            self.events.push(ev.PLAN_ENDED, self.plan.plan_id, 0)
+        if self.lease.remaining_ms > 0:
+            self._source = LEASED
+            mode = self.lease.mode
+            value_w = self.lease.value_w
+        elif self.plan.step_index >= 0:
+            self._source = PLANNED
+            mode = self.plan.mode
+            value_w = self.plan.value_w
+        elif self.config.fallback == FALLBACK_SELF_CONSUMPTION:
+            self._source = FALLBACK
+            mode = HOLD_PCC
+            value_w = 0
+        else:
+            self._source = FALLBACK if self.host.stale else IDLE
+            self._held_pcc_w = 0
+            self._holds_pcc = False
+            return 0
+        self._holds_pcc = mode == HOLD_PCC
+        self._held_pcc_w = value_w
+        if self._holds_pcc:
+            return net_w - value_w + self._hold_trim.trim_w
+        return value_w
+
+    def _trim(self, image, dt_ms, running):
+        """Close the small rest between what was asked and what the PCC meter sees."""
+        acts = running and not self.meter.stale
+        held_w = max(0, self.config.import_limit_w - self.config.import_margin_w)
+        self._import_trim.step(
+            image.pcc_import_w - held_w, acts and self.bound_by == win.BOUND_IMPORT_LIMIT, dt_ms
+        )
+        self._export_trim.step(
+            image.pcc_import_w + self.config.export_limit_w, acts and self.bound_by == win.BOUND_EXPORT_LIMIT, dt_ms
+        )
+        self._hold_trim.step(
+            image.pcc_import_w - self._held_pcc_w,
+            acts and self._holds_pcc and self.bound_by == win.BOUND_NONE,
+            dt_ms,
+        )
+
+    def _watch_limit(self, image, dt_ms):
+        """Say when the import stays above its limit though all that is permitted was done, and when that is over."""
+        over = not self.meter.stale and image.pcc_import_w > self.config.import_limit_w
+        if self._over_limit.step(over, dt_ms):
+            code = ev.IMPORT_LIMIT_EXCEEDED if self._over_limit.active else ev.IMPORT_LIMIT_HELD
+            self.events.push(code, image.pcc_import_w, self.config.import_limit_w)
+        if self._over_limit.active:
+            self.faults |= FAULT_IMPORT_LIMIT
+
+    def _conclude(self, image):
+        """The state to report and the hard outputs."""
+        self.outputs = 0
+        if self.faults & FAULT_TRIP:
+            self.outputs |= OUTPUT_TRIP
+        if self._grid_lost.active and self.config.genset_meter_unit != 0 and not self.faults & FAULT_TRIP:
+            self.outputs |= OUTPUT_GENSET_START
+        if self.faults & (FAULT_TRIP | FAULT_DOOR):
+            self.state = FAULTED
+        elif self._grid_lost.active:
+            self.state = GRID_DOWN
+        elif not (self.meter.seen and self.inverter.seen):
+            self.state = STARTING
+        elif self.faults & (FAULT_PCC_METER | FAULT_INVERTER | FAULT_BATTERY):
+            self.state = FAULTED
+        elif self.prepare.active:
+            self.state = PREPARING
+        else:
+            self.state = self._source

@@ -1,0 +1,169 @@
+"""The round: wait, sample, decide, actuate, report; it starts at fixed periods and never waits inside a call."""
+
+import gc
+
+from forerun_board.clock import MASK
+from forerun_board.control.controller import FAULT_WATCHDOG
+from forerun_board.fieldbus import SAMPLES
+
+WAIT = 0
+SAMPLE = 1
+DECIDE = 2
+ACTUATE = 3
+REPORT = 4
+
+GC_MS = 1000
+GC_SLACK_US = 20_000  # what a collection may take on the slowest board
+
+
+class Cycle:
+    """Joins the parts. `poll()` does all that is due; `wait_us()` says when it must be called again.
+
+    `report()` is called once a round, `flush()` in the slack, when a pause for flash or memory does no harm.
+    """
+
+    def __init__(self, hal, config, controller, image, fieldbus, report, flush):
+        self.phase = WAIT
+        self.rounds = 0
+        self.overruns = 0  # round starts that had to be left out or came late
+        self.busy_us = 0  # from the start of the last round to its report
+        self.heap_free = gc.mem_free() if hasattr(gc, "mem_free") else 0
+        self.fieldbus = fieldbus
+        self._hal = hal
+        self._clock = hal.clock
+        self._config = config
+        self._controller = controller
+        self._image = image
+        self._report = report
+        self._flush = flush
+        self._period_us = 0
+        self._start_us = self._clock.ticks_us  # when this round was to start
+        self._began_ms = self._clock.ms  # when it really did
+        self._sample = 0
+        self._waits_for_bus = False
+        self._collected_ms = self._clock.ms
+        self._set_period()
+        self._start_us = (self._start_us - self._period_us) & MASK  # the first round is due now
+
+    def _set_period(self):
+        period_ms = self._hal.stretched_ms or self._config.cycle_ms
+        self._image.period_ms = period_ms
+        self._period_us = 1000 * period_ms
+
+    def begin_anew(self, fieldbus):
+        """Other devices from here on; the round under way is given up."""
+        self.fieldbus = fieldbus
+        self._waits_for_bus = False
+        self.phase = WAIT
+
+    def poll(self):
+        """Do what is due now."""
+        self.fieldbus.bus.poll(self._clock.ticks_us)
+        moving = True
+        while moving:
+            if self.phase == WAIT:
+                moving = self._wait()
+            elif self.phase == SAMPLE:
+                moving = self._take_samples()
+            elif self.phase == DECIDE:
+                moving = self._decide()
+            elif self.phase == ACTUATE:
+                moving = self._actuate()
+            else:
+                moving = self._finish()
+        self.fieldbus.bus.poll(self._clock.ticks_us)  # what was just started may go out at once
+
+    def wait_us(self):
+        """Time until poll() has something to do even if no byte comes, in µs."""
+        wait_us = self.fieldbus.bus.wait_us(self._clock.ticks_us)
+        if self.phase != WAIT:
+            return max(0, wait_us)
+        left_us = max(0, self._left_us())
+        urgent_ms = self.fieldbus.urgent_ms()
+        if urgent_ms >= 0 and not self.fieldbus.bus.busy:
+            left_us = min(left_us, 1000 * min(urgent_ms, 60_000))
+        return left_us if wait_us < 0 else min(wait_us, left_us)
+
+    def _left_us(self):
+        """µs until the next round is to start; 0 or less when it is due."""
+        return self._period_us - ((self._clock.ticks_us - self._start_us) & MASK)
+
+    def _wait(self):
+        left_us = self._left_us()
+        if left_us <= 0:
+            if not self.fieldbus.settle():
+                return False
+            self._begin(left_us)
+            return True
+        if not self.fieldbus.work(left_us):
+            self._use_slack(left_us)
+        return False
+
+    def _use_slack(self, left_us):
+        """Flash and the collector have their known place: here, when the bus is quiet and there is time."""
+        if left_us < GC_SLACK_US:
+            return
+        self._flush()
+        if (self._clock.ms - self._collected_ms) & MASK >= GC_MS:
+            self._collected_ms = self._clock.ms
+            gc.collect()
+            if hasattr(gc, "mem_free"):
+                self.heap_free = gc.mem_free()
+
+    def _begin(self, left_us):
+        if -left_us >= self._period_us:  # one start or more was missed altogether: begin a new rhythm here
+            self.overruns += -left_us // self._period_us
+            self._start_us = self._clock.ticks_us
+        else:
+            self._start_us = (self._start_us + self._period_us) & MASK
+        self._set_period()
+        self._image.inputs = self._hal.inputs()
+        self._image.begin((self._clock.ms - self._began_ms) & MASK)
+        self._began_ms = self._clock.ms
+        self._sample = 0
+        self._waits_for_bus = False
+        self.phase = SAMPLE
+
+    def _take_samples(self):
+        fieldbus = self.fieldbus
+        while self._sample < SAMPLES:
+            if self._waits_for_bus:
+                if fieldbus.bus.busy:
+                    return False
+                self._waits_for_bus = False
+                fieldbus.finish_sample(self._sample)
+                self._sample += 1
+            elif fieldbus.start_sample(self._sample):
+                self._waits_for_bus = True
+            else:
+                self._sample += 1
+        self.phase = DECIDE
+        return True
+
+    def _decide(self):
+        controller = self._controller
+        controller.step(self._image)
+        if self.fieldbus.inverter.armed and not self.fieldbus.inverter.confirmed:
+            controller.faults |= FAULT_WATCHDOG
+        self._hal.set_outputs(controller.outputs)
+        if controller.command:
+            self._waits_for_bus = self.fieldbus.start_setpoint(controller.setpoint_w)
+        self.phase = ACTUATE
+        return True
+
+    def _actuate(self):
+        if self._waits_for_bus:
+            if self.fieldbus.bus.busy:
+                return False
+            self._waits_for_bus = False
+            self.fieldbus.inverter.finish_setpoint()
+        self.phase = REPORT
+        return True
+
+    def _finish(self):
+        self.rounds += 1
+        self.busy_us = (self._clock.ticks_us - self._start_us) & MASK
+        self._report()
+        self._hal.feed()
+        self.phase = WAIT
+        return True

@@ -1,0 +1,313 @@
+"""SunSpec battery inverter: 701 or 103 measured, 704 or 124 or 123 commanded, 802 or 713 or 124 for the battery."""
+
+from forerun_board.control.image import (
+    INVERTER_ASLEEP,
+    INVERTER_FAULT,
+    INVERTER_RUNNING,
+    INVERTER_WAKING,
+    POWER_MAX_W,
+    saturated_w,
+)
+from forerun_board.drivers.setpoint_123 import Setpoint123
+from forerun_board.drivers.setpoint_124 import Setpoint124
+from forerun_board.drivers.setpoint_704 import Setpoint704
+from forerun_board.drivers.sunspec import (
+    NOT_IMPLEMENTED_I16,
+    NOT_IMPLEMENTED_U16,
+    SunspecDevice,
+    scale_valid,
+    scaled,
+)
+
+LENGTHS = {701: 153, 103: 50, 704: 65, 713: 7, 802: 62, 715: 7, 123: 24, 124: 24, 121: 30, 702: 50}
+FAST_COUNT_701 = 19  # ID … Hz
+FAST_COUNT_103 = 39  # ID … St
+SCALES_AT_701 = 113
+SCALES_COUNT_701 = 10
+ENERGY_AT_701 = 19  # TotWhInj, TotWhAbs
+BATTERY_AT_802 = 11  # SoC … ADisChaMax
+BATTERY_COUNT_802 = 36  # the longest reading in the rounds
+SCALES_AT_802 = 52
+OPCTL_AT_715 = 8
+EXIT_STANDBY = 3
+BATTERY_READY = (3, 4)  # connected, standby
+
+# InvSt of model 701 and St of model 103 in the words of the process image.
+STATES_701 = (
+    INVERTER_ASLEEP, INVERTER_ASLEEP, INVERTER_WAKING, INVERTER_RUNNING, INVERTER_RUNNING, INVERTER_WAKING,
+    INVERTER_FAULT, INVERTER_ASLEEP,
+)  # fmt: skip
+STATES_103 = (
+    INVERTER_FAULT, INVERTER_ASLEEP, INVERTER_ASLEEP, INVERTER_WAKING, INVERTER_RUNNING, INVERTER_RUNNING,
+    INVERTER_WAKING, INVERTER_FAULT, INVERTER_ASLEEP,
+)  # fmt: skip
+
+
+class InverterSunspec(SunspecDevice):
+    """The inverter with its battery. active_power_w > 0 discharges. `armed` once it follows our setpoint."""
+
+    def __init__(self, bus, unit, refuse):
+        super().__init__(bus, unit, refuse)
+        self.active_power_w = 0
+        self.state = INVERTER_ASLEEP
+        self.soc_permille = 0
+        self.charge_max_w = 0
+        self.discharge_max_w = 0
+        self.battery_fresh = False  # the last read_battery() was good
+        self.charge_wh = 0
+        self.discharge_wh = 0
+        self.energy_fresh = False
+        self.counts_energy = True  # False: no energy registers, the round integrates
+        self.power_max_w = POWER_MAX_W
+        self.setpoint = None
+        self.written_counts = 0
+        self._pending_counts = 0
+        self.armed = False
+        self.confirmed = False
+        self._measured = 701
+        self._address = 0
+        self._watt_scale = 0
+        self._energy_scale = 0
+        self._battery_model = 0
+        self._battery_address = 0
+        self._soc_scale = 0
+        self._volt_scale = 0
+        self._ampere_scale = 0
+
+    # ---- finding it
+
+    def attach(self):
+        """Generator: find the models, or make sure that they are still where they were."""
+        if self.attached:
+            same = yield from self.get(self._address, self._fast_count(), 0)
+            if same and self.take_fast():
+                self.armed = False  # it may have been without power
+                return
+            if not same:
+                return
+        self.armed = False
+        found = yield from self.discover()
+        if not found:
+            return
+        if not self._find():
+            self.refused(self._address)
+            return
+        good = yield from self.read_scales()
+        if not good:
+            return
+        yield from self._read_nameplate()
+        yield from self.setpoint.prepare()
+        if self.setpoint.capable:
+            self.attached = True
+            self.succeeded()
+
+    def _model(self, model):
+        """Address of `model` if it is there with the length that the standard gives it, else 0."""
+        address, length = self.models.get(model, (0, 0))
+        return address if length == LENGTHS[model] else 0
+
+    def _find(self):
+        """Choose the models to use; False if something indispensable is missing."""
+        self._measured = 701 if self._model(701) else 103
+        self._address = self._model(self._measured)
+        self.counts_energy = self._measured == 701
+        self._battery_model = 0
+        for model in (802, 713, 124):
+            if self._model(model):
+                self._battery_model = model
+                self._battery_address = self._model(model)
+                break
+        if self._model(704):
+            self.setpoint = Setpoint704(self, self._model(704))
+        elif self._model(124):
+            self.setpoint = Setpoint124(self, self._model(124))
+        elif self._model(123) and self._model(121):
+            self.setpoint = Setpoint123(self, self._model(123), self._model(121))
+        else:
+            self.setpoint = None
+        return self._address != 0 and self._battery_model != 0 and self.setpoint is not None
+
+    def _read_nameplate(self):
+        """Generator: the power the inverter accepts, from model 702 or 121; without either the settings alone hold."""
+        self.power_max_w = POWER_MAX_W
+        if self._model(702):
+            good = yield from self.get(self._model(702) + 26, 20)
+            scale = self.bus.i16(19)
+        elif self._model(121):
+            good = yield from self.get(self._model(121) + 2, 21)
+            scale = self.bus.i16(20)
+        else:
+            return
+        if good and scale_valid(scale) and self.bus.u16(0) not in (0, NOT_IMPLEMENTED_U16):
+            self.power_max_w = saturated_w(scaled(self.bus.u16(0), scale))
+
+    def read_scales(self):
+        """Generator: True if the scale factors that are not beside their values are up to date."""
+        bus = self.bus
+        if self._measured == 701:
+            good = yield from self.get(self._address + SCALES_AT_701, SCALES_COUNT_701)
+            if not good:
+                return False
+            self._watt_scale = bus.i16(3)
+            self._energy_scale = bus.i16(7)
+            if not scale_valid(self._watt_scale):
+                self.refused(self._address + SCALES_AT_701 + 3)
+                return False
+            self.counts_energy = scale_valid(self._energy_scale)
+        if self._battery_model == 802:
+            good = yield from self.get(self._battery_address + SCALES_AT_802, 12)
+            if not good:
+                return False
+            self._soc_scale = bus.i16(4)
+            self._volt_scale = bus.i16(7)
+            self._ampere_scale = bus.i16(10)
+            if not (
+                scale_valid(self._soc_scale) and scale_valid(self._volt_scale) and scale_valid(self._ampere_scale)
+            ):
+                self.refused(self._battery_address + SCALES_AT_802)
+                return False
+        return True
+
+    # ---- the round's reading
+
+    def _fast_count(self):
+        return FAST_COUNT_701 if self._measured == 701 else FAST_COUNT_103
+
+    def start_fast(self):
+        """Start the round's reading."""
+        self.bus.read(self.unit, self._address, self._fast_count())
+
+    def finish_fast(self):
+        """True if the round's reading is good: active_power_w and state are new."""
+        return self._settle(self._address) and self.take_fast()
+
+    def take_fast(self):
+        """True if the bus's answer is the measuring model; stores it."""
+        bus = self.bus
+        if bus.u16(0) != self._measured or bus.u16(1) != LENGTHS[self._measured]:
+            self.attached = False
+            self.refused(self._address)
+            return False
+        if self._measured == 701:
+            watts = bus.i16(10)
+            code = bus.u16(4)
+            if code == NOT_IMPLEMENTED_U16:
+                code = 3 if bus.u16(3) == 1 else 0
+            states = STATES_701
+        else:
+            watts = bus.i16(14)
+            self._watt_scale = bus.i16(15)
+            code = bus.u16(38)
+            states = STATES_103
+        if watts == NOT_IMPLEMENTED_I16 or not scale_valid(self._watt_scale) or code >= len(states):
+            self.refused(self._address)
+            return False
+        self.active_power_w = saturated_w(scaled(watts, self._watt_scale))
+        self.state = states[code]
+        self.succeeded()
+        return True
+
+    # ---- slower readings
+
+    def read_battery(self):
+        """Generator: bring soc_permille, charge_max_w and discharge_max_w up to date, and set battery_fresh if so."""
+        self.battery_fresh = False
+        if self._battery_model == 802:
+            yield from self._read_802()
+        elif self._battery_model == 713:
+            good = yield from self.get(self._battery_address, 9)
+            if good:
+                self._take_soc(self.bus.u16(4), self.bus.i16(8))
+        else:
+            good = yield from self.get(self._battery_address, 26)
+            if good:
+                self._take_soc(self.bus.u16(8), self.bus.i16(22))
+
+    def _read_802(self):
+        good = yield from self.get(self._battery_address + BATTERY_AT_802, BATTERY_COUNT_802)
+        if not good:
+            return
+        bus = self.bus
+        volts = bus.u16(34 - BATTERY_AT_802)
+        charge = bus.u16(45 - BATTERY_AT_802)
+        discharge = bus.u16(46 - BATTERY_AT_802)
+        if NOT_IMPLEMENTED_U16 in (volts, charge, discharge):
+            self.refused(self._battery_address + 34)
+            return
+        ready = bus.u16(22 - BATTERY_AT_802) in BATTERY_READY
+        self._take_soc(bus.u16(0), self._soc_scale)
+        decivolts = max(0, min(20_000, scaled(volts, self._volt_scale + 1)))
+        self.charge_max_w = _power_w(decivolts, scaled(charge, self._ampere_scale + 1)) if ready else 0
+        self.discharge_max_w = _power_w(decivolts, scaled(discharge, self._ampere_scale + 1)) if ready else 0
+
+    def _take_soc(self, percent, scale):
+        if percent == NOT_IMPLEMENTED_U16 or not scale_valid(scale):
+            self.refused(self._battery_address)
+            return
+        self.soc_permille = max(0, min(1000, scaled(percent, scale + 1)))
+        if self._battery_model != 802:  # knows no limits of the moment: the settings hold
+            self.charge_max_w = self.discharge_max_w = POWER_MAX_W
+        self.battery_fresh = True
+        self.succeeded()
+
+    def read_energy(self):
+        """Generator: bring charge_wh and discharge_wh up to date (model 701); `energy_fresh` says so."""
+        good = yield from self.get(self._address + ENERGY_AT_701, 8)
+        if not good:
+            return
+        scale = self._energy_scale
+        injected = self.bus.u64(0)
+        absorbed = self.bus.u64(4)
+        self.discharge_wh = injected * 10**scale if scale >= 0 else injected // 10**-scale
+        self.charge_wh = absorbed * 10**scale if scale >= 0 else absorbed // 10**-scale
+        self.energy_fresh = True
+
+    # ---- commanding it
+
+    def arm(self, power_w, watchdog_s):
+        """Generator: hand over `power_w` together with the reversion that protects the site from a dead board."""
+        self.armed = False
+        counts = self.setpoint.counts(self._accepted_w(power_w))
+        accepted = yield from self.setpoint.arm(counts, watchdog_s)
+        if not accepted:
+            return
+        answer = yield from self.setpoint.confirm(watchdog_s)
+        self.armed = True
+        self.confirmed = answer == 1
+        self.written_counts = counts
+
+    def refresh(self, watchdog_s):
+        """Generator: start the reversion timer anew; True if accepted."""
+        return (yield from self.setpoint.refresh(watchdog_s))
+
+    def check(self, watchdog_s):
+        """Generator: see that the inverter still has what it was given; else it will be armed again."""
+        answer = yield from self.setpoint.confirm(watchdog_s)
+        if answer == 0 and self.confirmed:
+            self.armed = False
+
+    def start_setpoint(self, power_w):
+        """True if a write was started; False if the inverter has this setpoint already."""
+        counts = self.setpoint.counts(self._accepted_w(power_w))
+        if counts == self.written_counts:
+            return False
+        self._pending_counts = counts
+        self.setpoint.start_write(counts)
+        return True
+
+    def finish_setpoint(self):
+        """Settle the write; a setpoint that was not taken is written again in the next round."""
+        if self._settle(self.bus.address):
+            self.written_counts = self._pending_counts
+
+    def wake(self):
+        """Generator: ask the inverter to leave standby, and to stay out of it (model 715)."""
+        if self._model(715):
+            yield from self.put(self._model(715) + OPCTL_AT_715, EXIT_STANDBY)
+
+    def _accepted_w(self, power_w):
+        return max(-self.power_max_w, min(self.power_max_w, power_w))
+
+
+def _power_w(decivolts, deciamperes):
+    return decivolts * max(0, min(20_000, deciamperes)) // 100

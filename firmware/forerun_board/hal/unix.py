@@ -1,0 +1,216 @@
+"""MicroPython's unix port as a board: two ttys, a directory as flash; by the wall clock or in lockstep."""
+
+import os
+import select
+import struct
+import sys
+import termios
+import time
+
+from forerun_board.clock import Clock
+
+INTERPRETER = "MicroPython %d.%d.%d unix" % sys.implementation[1][:3]
+# termios names only some speeds; these are Linux's numbers.
+_SPEEDS = {9600: 13, 19200: 14, 38400: 15, 57600: 0o10001, 115200: 0o10002}
+_VTIME = 5
+_VMIN = 6
+_REQUEST = "<IIIII"
+_RELEASE = "<IIHHIHH"
+_RELEASE_SIZE = 20
+
+
+def open_board():
+    """The board that the environment describes: FORERUN_LOCKSTEP=1 hands the clock to a master on stdin and stdout."""
+    return Lockstep() if os.getenv("FORERUN_LOCKSTEP") == "1" else Realtime()
+
+
+def _environment(name):
+    value = os.getenv(name)
+    if not value:
+        raise SystemExit("%s is not set; let it name the tty or directory to use" % name)
+    return value
+
+
+class _Unix:
+    """What both ways of running share."""
+
+    board = "unix"
+    interpreter = INTERPRETER
+
+    def __init__(self):
+        self.clock = Clock()
+        self.stretched_ms = 0
+        self.identity = os.getenv("FORERUN_IDENTITY") or "unix-board"
+        self.store = _environment("FORERUN_STORE")
+        self.link = None
+        self.bus = None
+
+    def random(self, count):
+        """`count` (at most 8) bytes that no other boot has; FORERUN_NONCE (16 hex digits) makes a run repeatable."""
+        given = os.getenv("FORERUN_NONCE")
+        if given:
+            return bytes([int(given[2 * i : 2 * i + 2], 16) for i in range(count)])
+        return os.urandom(count)
+
+    def reset_cause(self):
+        """0: not known on this port."""
+        return 0
+
+    def feed(self):
+        """There is no hardware watchdog."""
+
+    def set_bus_baud(self, baud):
+        """Another speed from here on."""
+        self.bus.set_baud(baud)
+
+
+class Tty:
+    """A serial line by its path. With `blocking` a read waits until all that was asked for has come."""
+
+    def __init__(self, path, baud, blocking):
+        self.total = 0  # bytes ever written
+        self._file = open(path, "r+b")
+        fd = self._file.fileno()
+        termios.setraw(fd)
+        attributes = termios.tcgetattr(fd)
+        attributes[4] = attributes[5] = _SPEEDS.get(baud, attributes[5])
+        attributes[6][_VTIME] = 0
+        attributes[6][_VMIN] = 1 if blocking else 0
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
+
+    def fileno(self):
+        """Its descriptor, for poll()."""
+        return self._file.fileno()
+
+    def set_baud(self, baud):
+        """Change the speed."""
+        attributes = termios.tcgetattr(self._file.fileno())
+        attributes[4] = attributes[5] = _SPEEDS.get(baud, attributes[5])
+        termios.tcsetattr(self._file.fileno(), termios.TCSANOW, attributes)
+
+    def read_into(self, buffer, start, limit):
+        """Number of bytes read to buffer[start:], at most `limit`."""
+        return self._file.readinto(memoryview(buffer)[start:], limit) or 0
+
+    def write(self, data, count):
+        """Number of bytes written, of the first `count` of `data`."""
+        written = self._file.write(memoryview(data)[:count]) or 0
+        self.total += written
+        return written
+
+
+class Realtime(_Unix):
+    """The wall clock rules; the lines are ttys of any kind."""
+
+    def __init__(self):
+        super().__init__()
+        self._paths = (_environment("FORERUN_LINK"), _environment("FORERUN_BUS"))
+        self._poll = select.poll()
+        self._last_us = time.ticks_us()
+
+    def open_lines(self, bus_baud):
+        """Open link and bus."""
+        self.link = _PolledTty(self._paths[0], 115200)
+        self.bus = _PolledTty(self._paths[1], bus_baud)
+        self._poll.register(self.link.file, select.POLLIN)
+        self._poll.register(self.bus.file, select.POLLIN)
+
+    def wait(self, us):
+        """Until a byte comes, but at most `us`."""
+        if us >= 1000:
+            self._poll.poll(us // 1000)
+        elif us > 0 and not self._poll.poll(0):
+            time.sleep_us(us)
+        now_us = time.ticks_us()
+        self.clock.advance(time.ticks_diff(now_us, self._last_us))
+        self._last_us = now_us
+
+    def inputs(self):
+        """No contacts on this port."""
+        return 0
+
+    def set_outputs(self, bits):
+        """No contacts on this port."""
+
+
+class _PolledTty(Tty):
+    """A tty whose reads and writes never wait."""
+
+    def __init__(self, path, baud):
+        super().__init__(path, baud, False)
+        self.file = self._file
+        self._writable = select.poll()
+        self._writable.register(self._file, select.POLLOUT)
+
+    def write(self, data, count):
+        """Number of bytes written, 0 while the other end does not read."""
+        if not self._writable.poll(0):
+            return 0
+        return super().write(data, min(count, 64))
+
+
+class Lockstep(_Unix):
+    """A master holds the clock. wait() tells it until when there is nothing to do, and returns when it says so."""
+
+    def __init__(self):
+        super().__init__()
+        self._paths = (_environment("FORERUN_LINK"), _environment("FORERUN_BUS"))
+        self._in = sys.stdin.buffer
+        self._out = sys.stdout.buffer
+        self._request = bytearray(_RELEASE_SIZE)
+        self._release = bytearray(_RELEASE_SIZE)
+        self._inputs = 0
+        self._outputs = 0
+
+    def open_lines(self, bus_baud):
+        """Open link and bus, and meet the master for the first time."""
+        self.link = _CountedTty(self._paths[0], 115200)
+        self.bus = _CountedTty(self._paths[1], bus_baud)
+        self.wait(0)
+
+    def wait(self, us):
+        """Until the master goes on: because `us` are over, or because bytes came."""
+        clock = self.clock
+        until_s = clock.s
+        until_us = clock.us + us
+        until_s += until_us // 1_000_000
+        until_us %= 1_000_000
+        struct.pack_into(
+            _REQUEST, self._request, 0, self.link.total & 0xFFFFFFFF, self.bus.total & 0xFFFFFFFF, until_s, until_us,
+            self._outputs,
+        )  # fmt: skip
+        self._out.write(self._request)
+        if self._in.readinto(self._release, _RELEASE_SIZE) != _RELEASE_SIZE:
+            sys.exit(0)  # the master has gone
+        now_s, now_us, link, bus, self._inputs, self.stretched_ms, _ = struct.unpack(_RELEASE, self._release)
+        self.clock.advance((now_s - clock.s) * 1_000_000 + now_us - clock.us)
+        self.link.allow(link)
+        self.bus.allow(bus)
+
+    def inputs(self):
+        """Contacts as the master plays them: bit 0 emergency stop, bit 1 door."""
+        return self._inputs
+
+    def set_outputs(self, bits):
+        """Shown to the master: bit 0 trip, bit 1 genset start."""
+        self._outputs = bits
+
+
+class _CountedTty(Tty):
+    """A tty of which just as many bytes are read as the master says have come."""
+
+    def __init__(self, path, baud):
+        super().__init__(path, baud, True)
+        self._allowed = 0
+
+    def allow(self, count):
+        """`count` more bytes have come."""
+        self._allowed += count
+
+    def read_into(self, buffer, start, limit):
+        """Number of bytes read to buffer[start:], at most `limit` and what has been allowed."""
+        count = min(limit, self._allowed)
+        if count == 0:
+            return 0
+        self._allowed -= count
+        return super().read_into(buffer, start, count)

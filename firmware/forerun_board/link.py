@@ -1,0 +1,87 @@
+"""The link service: between the line to the host and the rest of the board."""
+
+from forerun_board.commands import Commands
+
+CHUNK = 256
+BACKED_UP_US = 2000  # how soon to try again when the line takes no more
+
+
+class Link:
+    """Moves bytes, answers heartbeats, hands commands on, and sends records until the host has them."""
+
+    def __init__(self, session, stream, board):
+        self._session = session
+        self._stream = stream
+        self._board = board
+        self._clock = board.clock
+        self._commands = Commands(board)
+        self._buffer = bytearray(CHUNK)
+        self._backed_up = False
+        self._new_host = False
+
+    def receive(self):
+        """Take what came in and act on it."""
+        session = self._session
+        clock = self._clock
+        count = self._stream.read_into(self._buffer, 0, CHUNK)
+        while count > 0:
+            session.receive(self._buffer, count, clock.ms)
+            count = self._stream.read_into(self._buffer, 0, CHUNK)
+        session.tick(clock.ms)
+        event = session.event()
+        while event is not None:
+            self._handle(event)
+            event = session.event()
+
+    def send(self):
+        """Put records into the window and bytes on the line, as much as both take."""
+        session = self._session
+        if session.records_free() > 0:
+            self._send_records()
+        self._backed_up = False
+        data = session.outgoing(CHUNK)
+        while len(data) > 0:
+            count = self._stream.write(data, len(data))
+            if count == 0:
+                self._backed_up = True
+                return
+            session.sent(count)
+            data = session.outgoing(CHUNK)
+
+    def wait_us(self):
+        """Time until receive() has something to do even if no byte comes, in µs."""
+        if self._backed_up:
+            return BACKED_UP_US
+        return 1000 * self._session.next_deadline_ms(self._clock.ms)
+
+    def send_telemetry(self, values):
+        """Send a telemetry frame if there is a host that listens."""
+        self._session.send_telemetry(values)
+
+    def _send_records(self):
+        records = self._board.records
+        session = self._session
+        while session.records_free() > 0:
+            record = records.read()
+            if record is None:
+                return
+            session.send_record(record[0], record[1], record[2], record[3], record[4], record[5])
+
+    def _handle(self, event):
+        name = event[0]
+        board = self._board
+        if name == "heartbeat":
+            board.image.host_age_ms = 0
+            clock = self._clock
+            self._session.send_clock(event[1], clock.s, clock.us, clock.s, clock.us)
+        elif name == "command":
+            board.image.host_age_ms = 0
+            code, results = self._commands.execute(event[2], event[3])
+            self._session.reply(event[1], code, *results)
+        elif name == "record_ack":
+            board.records.acknowledge(event[1])
+            if self._new_host:
+                self._new_host = False
+                board.records.rewind(event[1])
+        elif name == "host":
+            self._new_host = True

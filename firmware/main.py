@@ -1,0 +1,3 @@
+from forerun_board.start import main
+
+main()
