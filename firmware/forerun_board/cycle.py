@@ -75,14 +75,15 @@ class Cycle:
 
     def wait_us(self):
         """Time until poll() has something to do even if no byte comes, in µs."""
-        wait_us = self.fieldbus.bus.wait_us(self._clock.ticks_us)
-        if self.phase != WAIT:
-            return max(0, wait_us)
-        left_us = max(0, self._left_us())
+        bus = self.fieldbus.bus
+        left_us = self._left_us()
+        if bus.busy:  # nothing goes on before its transaction is over, except that a round may fall due meanwhile
+            bus_us = bus.wait_us(self._clock.ticks_us)
+            return min(bus_us, left_us) if self.phase == WAIT and left_us > 0 else bus_us
         urgent_ms = self.fieldbus.urgent_ms()
-        if urgent_ms >= 0 and not self.fieldbus.bus.busy:
+        if urgent_ms >= 0:
             left_us = min(left_us, 1000 * min(urgent_ms, 60_000))
-        return left_us if wait_us < 0 else min(wait_us, left_us)
+        return max(0, left_us)
 
     def _left_us(self):
         """µs until the next round is to start; 0 or less when it is due."""
