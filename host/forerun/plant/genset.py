@@ -120,6 +120,11 @@ class Amf:
         """Whether the panel or the set is in the middle of anything."""
         return self.demand or self.genset.state != STANDBY
 
+    @property
+    def ready(self) -> bool:
+        """Whether the set turns and waits for the transfer."""
+        return self.demand and not self.on_load and self.genset.state == RUNNING
+
     def next_us(self) -> int:
         """When a delay of the panel ends."""
         if not self.demand and self._low_since_us != NEVER:
@@ -144,7 +149,7 @@ class Amf:
 
     def on_time(self, now_us: int) -> None:
         """Move the site to the set as soon as it is ready; if the mains came back before that, call it off."""
-        if not self.demand or self.on_load or self.genset.state != RUNNING:
+        if not self.ready:
             return
         if self._low_since_us == NEVER:
             self.demand = False

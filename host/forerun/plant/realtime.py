@@ -70,7 +70,7 @@ class _Line:
                 self.responder.counts["timing"] += 1
                 self._frame.clear()
         if data:
-            self._frame += data
+            self._frame += data[: FRAME_MAX + 1 - len(self._frame)]
             self._heard_s = now_s
             if len(self._frame) == request_length(self._frame):
                 self._answer(now_s)

@@ -22,8 +22,10 @@ from forerun.plant.series import NEVER, Series
 
 FINE_US = 10_000  # sub-step while power moves fast: one RMS half-cycle
 FINE_W = 500.0  # inverter further than this from its target counts as moving fast
+SETTLE_US = 200_000  # step over the rest of the way
 COARSE_US = 30_000_000
-BUSY_US = 1_000_000  # step while a set runs, the bus is dead or the inverter enters service
+BUSY_US = 1_000_000  # step while a set runs, the bus is dead or low, or the inverter enters service
+NEAR_DIP_PU = 0.93
 MINUTE_US = 60_000_000
 
 
@@ -262,9 +264,11 @@ class Site:
             target = inverter.retarget(self.bus_pu, room_w)
             apart = target - inverter.power_w
             end = now + COARSE_US
-            if apart > FINE_W or apart < -FINE_W:
+            if apart > FINE_W or apart < -FINE_W or self.amf.ready:
                 end = now + FINE_US
-            elif self.amf.busy or self._dead or inverter.waits or not self.grid_live:
+            elif apart > 1.0 or apart < -1.0:
+                end = now + SETTLE_US
+            elif self.bus_pu < NEAR_DIP_PU or self.amf.busy or self._dead or inverter.waits or not self.grid_live:
                 end = now + BUSY_US
             if self._recording is not None:
                 start, _, step, _ = self._recording
@@ -277,7 +281,8 @@ class Site:
             panel_us = self.amf.next_us()
             if now < panel_us < end:
                 end = panel_us
-            self._step(now, end)
+            if end > now:
+                self._step(now, end)
             self._due_now()
 
     def _due_now(self) -> None:
@@ -324,32 +329,47 @@ class Site:
             self._dead = dead
             if dead:
                 inverter.trip(ALARM_AC_DISCONNECT | ALARM_GRID_DISCONNECT)
-                self._hold_up_until_us = self.now_us + _us(config.ups_hold_up_s)
+                hold_up_us = _us(config.ups_hold_up_s)
+                self._hold_up_until_us = self.now_us + hold_up_us if hold_up_us else NEVER
                 self._pv_back_us = NEVER
             else:
                 self._hold_up_until_us = NEVER
                 self._pv_back_us = self.now_us + _us(config.enter_service_s)
         self.pv_w = self._pv_available_w if self.now_us >= self._pv_back_us else 0.0
+        mains_pu = 0.0
         source_v = self.source_v if self.grid_live else 0.0
         load_w = self.load_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
         if dead:
             self.pcc_import_w = self.genset_w = 0.0
             self.pcc_voltage_v, self.bus_pu, self.frequency_hz = source_v, 0.0, 0.0
+            mains_pu = source_v / config.nominal_v
         elif on_set:
             room_w = load_w - inverter.power_w
             self.pv_w = max(0.0, min(self.pv_w, room_w))
             self.genset_w = room_w - self.pv_w
             self.pcc_import_w = 0.0
             self.pcc_voltage_v, self.bus_pu, self.frequency_hz = source_v, 1.0, self.genset.hz
+            mains_pu = self._mains_pu(self.genset_w)
         else:
             self.genset_w = 0.0
             self.pcc_import_w = import_w = load_w - inverter.power_w - self.pv_w
-            self.pcc_voltage_v = pcc_voltage_v(source_v, config.feeder_r_ohm, config.feeder_x_ohm, import_w,
-                                               self.load_w * self.tan_phi)
-            self.bus_pu = self.pcc_voltage_v / config.nominal_v
+            self.bus_pu = mains_pu = self._mains_pu(import_w)
+            self.pcc_voltage_v = self.bus_pu * config.nominal_v
             self.frequency_hz = self.grid_hz
             if import_w > self.peak_import_w:
                 self.peak_import_w = import_w
+        # Delays of inverter and panel count from this instant, so that the next step can end where they do.
+        inverter.observe(self.now_us, self.now_us, self.bus_pu, self.frequency_hz)
+        if config.genset_w:
+            self.amf.observe(self.now_us, self.now_us, mains_pu)
+
+    def _mains_pu(self, import_w: float) -> float:
+        """PCC voltage in per unit if the mains carried import_w and the load's reactive power; 0 when they are lost."""
+        config = self.config
+        if not self.grid_live:
+            return 0.0
+        return pcc_voltage_v(self.source_v, config.feeder_r_ohm, config.feeder_x_ohm, import_w,
+                             self.load_w * self.tan_phi) / config.nominal_v
 
     def _step(self, now: int, end: int) -> None:
         """Integrate from now to end: load constant, PV straight, inverter exact."""
@@ -388,20 +408,17 @@ class Site:
                 genset_w = net_w - pv_w  # below 0 only for the moment that the inverter needs to come down
                 pcc_v = worst_v = source_v
                 bus_pu = 1.0
-                mains_pu = 0.0 if not self.grid_live else pcc_voltage_v(
-                    source_v, config.feeder_r_ohm, config.feeder_x_ohm, genset_w, load_w * self.tan_phi
-                ) / config.nominal_v
+                mains_pu = self._mains_pu(genset_w)
             else:
                 import_w = net_w - pv_w
                 if import_w >= 0.0:
                     self.import_wh += import_w * hours
                 else:
                     self.export_wh -= import_w * hours
-                var = load_w * self.tan_phi
-                pcc_v = worst_v = pcc_voltage_v(source_v, config.feeder_r_ohm, config.feeder_x_ohm, import_w, var)
+                bus_pu = mains_pu = self._mains_pu(import_w)
+                pcc_v = worst_v = bus_pu * config.nominal_v
                 if dt_us > FINE_US and start_import_w - import_w > 10.0:
-                    worst_v = pcc_voltage_v(source_v, config.feeder_r_ohm, config.feeder_x_ohm, start_import_w, var)
-                bus_pu = mains_pu = pcc_v / config.nominal_v
+                    worst_v = self._mains_pu(start_import_w) * config.nominal_v
         self.pv_wh += pv_w * hours
         if offered_w > pv_w:
             self.pv_curtailed_wh += (offered_w - pv_w) * hours
