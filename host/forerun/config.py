@@ -10,13 +10,14 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+from forerun.errors import WrongUsage
 from forerun_wire.messages import FALLBACKS, SETTINGS
 
 EXAMPLE = Path(__file__).with_name("example_site.toml")
 BAUD_RATES = (9600, 19200, 38400, 57600, 115200)
 
 
-class ConfigError(Exception):
+class ConfigError(WrongUsage):
     """One sentence: file, key, value, allowed range. The command line exits with status 2 on it."""
 
 

@@ -2,28 +2,24 @@
 
 import dataclasses
 import hashlib
-import json
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
-from decimal import Decimal
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from forerun_wire import messages
 
 from forerun import config, report
 from forerun.compute import Announcement, google_2019_utilisation, node_power_w
 from forerun.errors import Trouble
 from forerun.plant.board import BoardProcess
-from forerun.plant.devices import devices
-from forerun.plant.lockstep import Lockstep
+from forerun.plant.devices import slave
+from forerun.plant.lockstep import BoardHung, Lockstep
 from forerun.plant.pv import day_w, typical_year_w
-from forerun.plant.rtu import Slave
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig, Totals
+from forerun.plant.site import Site, SiteConfig
 from forerun.service import FORECAST_STEP_S, History, Service
 from forerun.store import Journal
 
@@ -128,3 +124,34 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
     if not quiet:
         report.print_demo(document, result)
     return result
+
+
+def _play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: int, tick):
+    """The day with board and host: (site, surge recording, rounds of the board, what was said with its time of day)."""
+    site, surge = new_site(played, seed)
+    board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log")
+    spoken: list[tuple[float, str]] = []
+    with Journal(site_file.store.path) as journal:
+        host = Service(
+            site_file,
+            journal,
+            nonce=hashlib.sha256(f"host {seed}".encode()).digest()[:8],
+            utc_offset_us=DAY_START_UTC_S * 1_000_000,
+            history=played.history,
+            say=lambda sentence: spoken.append((bench.now_us / 1e6, sentence)),
+        )
+        bench = Lockstep(site, slave(site), board, host, cycle_ms=cycle_ms)
+        notice_us = (JOB.start_utc_s - DAY_START_UTC_S - NOTICE_S) * 1_000_000
+        bench.at(notice_us, lambda: host.announce(JOB, bench.now_us))
+        try:
+            bench.power_on()
+            for until_s in range(60, DAY_S + 60, 60):
+                bench.run(until_s * 1_000_000)
+                tick(until_s / DAY_S)
+        except BoardHung as problem:
+            log = (folder / "board.log").read_text(errors="replace").strip().splitlines()
+            raise Trouble(f"{problem}{': ' + log[-1] if log else ''}") from problem
+        finally:
+            board.close()
+        site.advance(DAY_S * 1_000_000)
+    return site, surge, bench.rounds, spoken

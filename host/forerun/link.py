@@ -1,4 +1,4 @@
-"""The serial edge: the only place where the host opens a port. Reconnects by itself; time and bytes go to the service."""
+"""The serial edge: the only place where the host opens a port; it reconnects by itself."""
 
 import errno
 import os

@@ -1,5 +1,6 @@
 """What the commands do with real ports and files: the host's composition root beside `forerun.demo`."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -10,13 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from forerun_wire import messages
-
 from forerun import config
 from forerun.errors import Trouble, WrongUsage
 from forerun.link import SerialLink, open_port
 from forerun.service import Service
 from forerun.store import Journal, read
+from forerun_wire import messages
 
 POLL_S = 0.25
 ANSWER_S = 10.0  # a board that is there says hello within half a second; its boot may take a few
@@ -181,42 +181,44 @@ def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: 
     """The emulated site in real time, on `port` or a new pseudo-terminal, until told to stop."""
     import tempfile
 
-    from forerun.plant.board import BoardProcess, open_line
+    from forerun.plant.board import BoardProcess, NullModem, open_line
     from forerun.plant.realtime import serve
 
     if baud not in config.BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
-    stop, ends = Stop(), time.monotonic() + seconds
+    stop, began = Stop(), time.monotonic()
     site, units = _emulated_day()
-    serial_port = open_port(port, baud) if port else None
-    fd, far_fd, where = (serial_port.fileno(), -1, port) if serial_port else open_line()
-    with tempfile.TemporaryDirectory(prefix="forerun-board-store-") as store:
-        board = None
+    with contextlib.ExitStack() as cleanup:
+        if port:
+            serial_port = cleanup.enter_context(open_port(port, baud))
+            fd, where = serial_port.fileno(), port
+        else:
+            fd, far_fd, where = open_line()
+            cleanup.callback(os.close, far_fd)
+            cleanup.callback(os.close, fd)
+        link_path = None
         if with_board:
+            store = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-store-"))
             board = BoardProcess(Path(store), lockstep=False, bus_path=where)
+            cleanup.callback(board.close)
+            host_fd, host_far_fd, link_path = open_line()
+            cleanup.callback(os.close, host_far_fd)
+            cleanup.callback(os.close, host_fd)
+            cleanup.callback(NullModem(board.link_fd, host_fd).close)
             board.power_on()
-        told = {"modbus": where, "baud": baud, "units": sorted(units), "board_link": board.link_path if board else None}
+        told = {"modbus": where, "baud": baud, "units": sorted(units), "board_link": link_path}
         _tell_emulated(told, as_json)
-        try:
-            serve(site, units, fd, baud, lambda: stop.asked or bool(seconds and time.monotonic() >= ends))
-        finally:
-            if board:
-                board.close()
-            if serial_port:
-                serial_port.close()
-            else:
-                os.close(fd)
-                os.close(far_fd)
+        serve(site, units, fd, baud, lambda: stop.asked or 0 < seconds <= time.monotonic() - began, paced=not port)
 
 
 def _emulated_day():
     """The demo's site at this hour of the day: (site, Modbus units)."""
     from forerun import demo
-    from forerun.plant.devices import devices
+    from forerun.plant.devices import units
 
     site, _ = demo.new_site(demo.scene(), seed=1)
     site.advance(int(time.time() % demo.DAY_S) * 1_000_000)
-    return site, devices(site)
+    return site, units(site)
 
 
 def _tell_emulated(told: dict, as_json: bool) -> None:
@@ -261,13 +263,11 @@ def _speaker(as_json: bool) -> Callable[[str], None]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    return lambda sentence: console.log(sentence)
+    return console.log
 
 
 def _status(service: Service, as_json: bool):
     """A live line of what the board reports, on a terminal; nothing elsewhere."""
-    import contextlib
-
     if as_json or not sys.stdout.isatty():
         return contextlib.nullcontext()
     from rich.live import Live

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from forerun_wire import messages
-from forerun_wire.session import Session
 
 from forerun import __version__
 from forerun.clock import BoardClock
@@ -18,6 +16,8 @@ from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Situation, board_points, dispatcher_of
 from forerun.forecast import forecast_load, forecast_pv
 from forerun.store import RECORD, Journal, JournalError, read
+from forerun_wire import messages
+from forerun_wire.session import Session
 
 FORECAST_STEP_S = 300
 PLAN_STEP_S = 900

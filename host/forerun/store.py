@@ -15,13 +15,15 @@ from pathlib import Path
 
 import cbor2
 
+from forerun.errors import Trouble
+
 MAX_ENTRY_BYTES = 1 << 20
 MAX_BUFFER_BYTES = 8 << 20
 RECORD = "record"
 _MARK = b"\x82\x1a"
 
 
-class JournalError(Exception):
+class JournalError(Trouble):
     """One sentence: what is wrong with which file, and what to do."""
 
 

@@ -1,9 +1,9 @@
 """Hardware-in-the-loop tests need the interpreter; without it they are skipped, and on CI that is a failure."""
 
 import pytest
-from hil.rig import Rig
 
 from forerun.plant.board import InterpreterMissing, find_interpreter
+from hil.rig import Rig
 
 
 @pytest.fixture(scope="session")

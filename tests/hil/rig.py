@@ -3,8 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-from forerun_wire import messages as m
-
 from forerun import config
 from forerun.plant import devices
 from forerun.plant.board import BoardProcess
@@ -13,6 +11,7 @@ from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
 from forerun.service import Service
 from forerun.store import Journal, read
+from forerun_wire import messages as m
 
 UTC_OFFSET_US = 1_568_937_600 * 1_000_000
 EXAMPLE = Path(config.__file__).with_name("demo_site.toml")

@@ -1,4 +1,4 @@
-"""What the board holds on the emulated site: import limit, lease, ramp, battery limits. Limits are said in each test."""
+"""What the board holds on the emulated site: import limit, lease, ramp, battery limits."""
 
 from forerun_wire import messages as m
 

@@ -3,10 +3,13 @@
 import importlib.util
 import os
 import pty
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import tty
 from pathlib import Path
 
@@ -49,6 +52,34 @@ def open_line() -> tuple[int, int, str]:
     tty.setraw(ours)
     tty.setraw(theirs)
     return ours, theirs, os.ttyname(theirs)
+
+
+class NullModem:
+    """Joins two of our line ends, so that two programs that each open a path are connected; ends with close()."""
+
+    def __init__(self, one_fd: int, other_fd: int):
+        self._other = {one_fd: other_fd, other_fd: one_fd}
+        self._wake_read, self._wake_write = os.pipe()
+        self._thread = threading.Thread(target=self._carry, name="null modem", daemon=True)
+        self._thread.start()
+
+    def _carry(self) -> None:
+        while True:
+            ready = select.select([*self._other, self._wake_read], [], [])[0]
+            if self._wake_read in ready:
+                return
+            for fd in ready:
+                data = os.read(fd, 4096)
+                # Like a real cable: what nobody reads in time is lost, and the sender never waits.
+                if select.select([], [self._other[fd]], [], 0.1)[1]:
+                    os.write(self._other[fd], data)
+
+    def close(self) -> None:
+        """Stop carrying; the ends stay open."""
+        os.write(self._wake_write, b"x")
+        self._thread.join()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
 
 
 class BoardProcess:
@@ -141,7 +172,7 @@ class BoardProcess:
         self.process = None
         for fd in (self.link_fd, self.bus_fd):
             if fd >= 0:
-                _drain(fd)
+                termios.tcflush(fd, termios.TCIOFLUSH)
 
     def close(self) -> None:
         """Power off and release lines and files; the store stays."""
@@ -152,9 +183,3 @@ class BoardProcess:
         self.link_fd = self._link_far_fd = self.bus_fd = self._bus_far_fd = -1
         self._library.cleanup()
 
-
-def _drain(fd: int) -> None:
-    """Throw away what is waiting on our end and at the far end."""
-    import termios
-
-    termios.tcflush(fd, termios.TCIOFLUSH)

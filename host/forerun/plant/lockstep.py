@@ -187,7 +187,7 @@ class Lockstep:
                 self.slave.receive(data, self.now_us)
 
     def _read_exactly(self, wanted: int, count: int) -> bytes:
-        """`count` bytes of one descriptor; the others are emptied meanwhile, so that a full line never blocks the board."""
+        """`count` bytes of one descriptor; the others are emptied meanwhile: a full line would block the board."""
         held = self._held
         board = self.board
         while len(held[wanted]) < count:
