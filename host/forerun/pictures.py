@@ -1,0 +1,184 @@
+"""The pictures of a report: SVG elements drawn from the arrays of its document, the same bytes for the same arrays."""
+
+import io
+import math
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+
+NOMINAL_V = 230.0
+ZOOM_S = (-0.2, 1.0)
+BAND = (0.9 * NOMINAL_V, 1.1 * NOMINAL_V)  # EN 50160: 230 V ± 10 %
+_COLOURS = {
+    "pv": "#e69f00",
+    "battery": "#009e73",
+    "grid": "#0072b2",
+    "genset": "#b2452a",
+    "export": "#8cb9da",
+    "charge": "#8fd0bb",
+    "load": "#111111",
+    "without": "#b2452a",
+    "with": "#0072b2",
+    "soft": "#e9eef2",
+}
+_NAMES = {
+    "pv": "PV",
+    "battery": "battery discharges",
+    "grid": "grid import",
+    "genset": "genset",
+    "export": "export",
+    "charge": "battery charges",
+}
+
+
+def clock(utc_s: int) -> str:
+    """Time of day, UTC."""
+    return datetime.fromtimestamp(utc_s, UTC).strftime("%H:%M")
+
+
+def power_svg(document: dict) -> str:
+    power = document["power"]
+    series = {name: _array(power[name]) / 1000 for name in
+              ("load_w", "pcc_import_w", "pv_w", "genset_w", "battery_w")}  # fmt: skip
+    above = {"pv": series["pv_w"], "battery": np.clip(series["battery_w"], 0, None), "genset": series["genset_w"],
+             "grid": np.clip(series["pcc_import_w"], 0, None)}  # fmt: skip
+    below = {"charge": np.clip(series["battery_w"], None, 0), "export": np.clip(series["pcc_import_w"], None, 0)}
+    edges = _edges(power)
+    figure, axes = _axes("power", 3.6)
+    for parts in (above, below):
+        floor = np.zeros(len(edges) - 1)
+        for name, values in parts.items():
+            if np.nanmax(np.abs(values), initial=0) > 0.02:
+                axes.stairs(floor + values, edges, baseline=floor, fill=True, color=_COLOURS[name], label=_NAMES[name])
+            floor = floor + values
+    axes.stairs(series["load_w"], edges, baseline=None, color=_COLOURS["load"], linewidth=1.4, label="load")
+    limit_kw = document["site"]["import_limit_w"] / 1000
+    axes.axhline(limit_kw, color=_COLOURS["grid"], linewidth=0.8, linestyle=(0, (5, 4)))
+    axes.text(edges[0], limit_kw, " import limit", va="bottom", fontsize=8, color=_COLOURS["grid"])
+    axes.axhline(0, color="#444", linewidth=0.6)
+    axes.set_ylabel("kW")
+    axes.margins(y=0.08)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=7, frameon=False, fontsize=8, handlelength=1.2)
+    _mark_surge(axes, document)
+    return _svg(figure, axes, edges, "power", "Power by source over the day")
+
+
+def soc_svg(document: dict) -> str:
+    power, site = document["power"], document["site"]
+    edges = _edges(power)
+    figure, axes = _axes("soc", 2.0)
+    percent = _array(power["soc_permille"]) / 10
+    axes.axhspan(0, 100 * site["soc_min"], color=_COLOURS["soft"], linewidth=0)
+    axes.axhspan(100 * site["soc_max"], 100, color=_COLOURS["soft"], linewidth=0)
+    axes.plot((edges[:-1] + edges[1:]) / 2, percent, color=_COLOURS["battery"], linewidth=1.8)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("% of capacity")
+    _mark_surge(axes, document)
+    return _svg(figure, axes, edges, "soc", "State of charge over the day")
+
+
+def _mark_surge(axes, document: dict) -> None:
+    if "surge" in document:
+        surge = document["surge"]
+        start = surge["start_utc_s"]
+        axes.axvspan(start, start + surge["duration_s"], facecolor="none", edgecolor="#555", hatch="///", alpha=0.35,
+                     linewidth=0)  # fmt: skip
+        axes.annotate(surge["name"], (start, 1), xycoords=("data", "axes fraction"), xytext=(-3, -3), ha="right",
+                      va="top", textcoords="offset points", fontsize=8, color="#333")  # fmt: skip
+
+
+def surge_svg(surge: dict) -> str:
+    """Voltage around the load step without and with the controller: the minute, and the second in which it happens."""
+    figure, (minute, second) = _axes("surge", 3.0, columns=(2.2, 1))
+    at_s = _array(surge["at_s"])
+    plays = {"without": _array(surge["without_v"]), "with": _array(surge["with_v"])}
+    values = np.concatenate(list(plays.values()))
+    low, high = min(BAND[0] - 6, np.nanmin(values) - 4), np.nanmax(values) + 6
+    looks = {"without": {"linewidth": 1.6, "linestyle": (0, (6, 2)), "label": "without the controller"},
+             "with": {"linewidth": 1.8, "label": "with Forerun"}}  # fmt: skip
+    for axes, (first_s, last_s) in ((minute, (at_s[0], at_s[-1])), (second, ZOOM_S)):
+        shown = (at_s >= first_s) & (at_s <= last_s)
+        axes.axhspan(low, BAND[0], color="#f6dfd8", linewidth=0)
+        axes.axhline(BAND[0], color="#8a3a26", linewidth=0.8)
+        for name, volts in plays.items():
+            axes.plot(at_s[shown], volts[shown], color=_COLOURS[name], **looks[name])
+        axes.axvline(0, color="#555", linewidth=0.8, linestyle=":")
+        axes.set(xlim=(first_s, last_s), ylim=(low, high), xlabel="seconds from the load step")
+    minute.text(at_s[0], BAND[0] - 0.5, f"  EN 50160 lower limit {BAND[0]:.0f} V", va="top", fontsize=8,
+                color="#8a3a26")  # fmt: skip
+    minute.set_ylabel("V (RMS, phase)")
+    minute.legend(loc="upper left", bbox_to_anchor=(0, 1.17), ncols=2, frameon=False, fontsize=8.5)
+    return _svg(figure, minute, None, "surge", "Voltage at the PCC around the load step, both ways")
+
+
+def lowest_svg(voltage: dict) -> str:
+    figure, axes = _axes("voltage", 2.2)
+    utc_s, volts = _array(voltage["utc_s"]), _array(voltage["lowest_v"])
+    low, high = min(BAND[0] - 5, volts.min() - 3), max(NOMINAL_V + 10, volts.max() + 3)
+    axes.axhspan(low, BAND[0], color="#f6dfd8", linewidth=0)
+    axes.plot(utc_s, volts, color=_COLOURS["with"], linewidth=1.4, marker="." if len(volts) < 30 else None)
+    axes.set_ylim(low, high)
+    axes.set_ylabel("V (RMS, phase)")
+    return _svg(figure, axes, np.array([utc_s[0] - 1, utc_s[-1] + 1]), "voltage", "Lowest voltage at the PCC")
+
+
+def carbon_svg(hours: list[dict]) -> str:
+    figure, (above, below) = _axes("carbon", 3.6, rows=2)
+    starts = np.array([hour["start_utc_s"] // 3600 * 3600 for hour in hours], dtype=float)
+    floor = np.zeros(len(hours))
+    for name, key in (("pv", "pv_wh"), ("battery", "battery_wh"), ("grid", "grid_wh"), ("genset", "genset_wh")):
+        kwh = np.array([hour[key] for hour in hours]) / 1000
+        if kwh.max() > 0:
+            above.bar(starts, kwh, 3000, bottom=floor, align="edge", color=_COLOURS[name], label=_NAMES[name])
+        floor = floor + kwh
+    above.set_ylabel("kWh of load")
+    above.legend(loc="upper left", bbox_to_anchor=(0, 1.3), ncols=4, frameon=False, fontsize=8, handlelength=1.2)
+    below.bar(starts, [float(hour["load_g"]) / 1000 for hour in hours], 3000, align="edge", color="#55606b")
+    below.set_ylabel("kg CO2e")
+    edges = np.array([starts[0], starts[-1] + 3600])
+    return _svg(figure, below, edges, "carbon", "Load by source and emissions by hour")
+
+
+def _edges(power: dict) -> np.ndarray:
+    return power["start_utc_s"] + power["step_s"] * np.arange(len(power["load_w"]) + 1, dtype=float)
+
+
+def _array(values: list) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
+def _axes(name: str, height: float, rows: int = 1, columns: tuple[float, ...] = (1,)):
+    from matplotlib.figure import Figure  # a second of import that no other command should pay
+
+    figure = Figure(figsize=(9.2, height), layout="constrained")
+    many = rows > 1
+    axes = figure.subplots(rows, len(columns), sharex=many, sharey=not many, width_ratios=columns)
+    for part in np.atleast_1d(axes):
+        part.spines[["top", "right"]].set_visible(False)
+        part.grid(axis="y", color="#dddddd", linewidth=0.6)
+        part.set_axisbelow(True)
+        part.tick_params(labelsize=8.5)
+    figure.set_label(name)
+    return figure, axes
+
+
+def _svg(figure, axes, edges: np.ndarray | None, name: str, label: str) -> str:
+    """The picture as an SVG element whose bytes depend on nothing but the picture."""
+    from matplotlib import rc_context
+
+    if edges is not None:
+        axes.set_xlim(edges[0], edges[-1])
+        every_s = 3600 * max(1, math.ceil((edges[-1] - edges[0]) / 3600 / 13))
+        ticks = np.arange(math.ceil(edges[0] / every_s), math.floor(edges[-1] / every_s) + 1) * every_s
+        axes.set_xticks(ticks, [clock(int(tick)) for tick in ticks])
+        axes.set_xlabel("UTC", fontsize=8.5)
+    out = io.StringIO()
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # one page, several pictures: names would clash
+    svg = re.sub(r' width="[0-9.]+pt"| height="[0-9.]+pt"', "", svg, count=2)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
