@@ -39,12 +39,18 @@ def round_ms(baud):
 class Job:
     """Bus work between rounds: a generator made when due, resumed one transaction at a time while there is slack."""
 
-    def __init__(self, make, interval_ms, wanted, urgent=False):
-        self.make = make
+    def __init__(self, make, interval_ms, wanted, urgent=False, of=None):
+        self._make = make
+        self._of = of  # what `make` is to be called with, if anything
         self.interval_ms = interval_ms
         self.wanted = wanted
         self.urgent = urgent  # runs even when the line has no time for it
         self.last_ms = -1  # -1: never
+
+    def begin(self, now_ms):
+        """The work, as a generator that has not yet begun."""
+        self.last_ms = now_ms
+        return self._make() if self._of is None else self._make(self._of)
 
     def lateness_ms(self, now_ms):
         """How long it has been due, in ms; negative while it is not."""
@@ -91,7 +97,7 @@ class FieldBus:
         for meter, read in ((self.pv_meter, self._read_pv), (self.genset_meter, self._read_genset)):
             if meter is not None:
                 jobs.append(Job(meter.attach, REATTACH_SUBMETER_MS, lambda meter=meter: not _up(meter)))
-                jobs.append(Job(read, SUBMETER_MS, lambda meter=meter: _up(meter)))
+                jobs.append(Job(lambda meter=meter, read=read: read(meter), SUBMETER_MS, lambda meter=meter: _up(meter)))
         for device in (self.pcc_meter, inverter, self.pv_meter, self.genset_meter):
             if device is not None:
                 jobs.append(Job(device.read_energy, 0, lambda device=device: self._wants_energy(device)))
@@ -164,14 +170,12 @@ class FieldBus:
     def work(self, slack_us):
         """True if the line is in use now; else there is nothing to do that fits into `slack_us`."""
         while not self.bus.busy:
-            if self._generator is None and not self._pick(slack_us):
+            generator = self._generator or self._pick(slack_us)
+            if generator is None:
                 return False
             if self._step == ASK and not (self._pressing or slack_us >= self._slow_us):
                 return False
-            try:
-                self._step = next(self._generator)
-            except StopIteration:
-                self._generator = None
+            self._resume(generator)
         return True
 
     def settle(self):
@@ -179,25 +183,29 @@ class FieldBus:
         if self.bus.busy:
             return False
         if self._generator is not None and self._step != ASK:
-            try:
-                self._step = next(self._generator)
-            except StopIteration:
-                self._generator = None
+            self._resume(self._generator)
         return not self.bus.busy
 
+    def _resume(self, generator):
+        try:
+            self._step = next(generator)
+        except StopIteration:
+            self._generator = None
+
     def _pick(self, slack_us):
+        """The generator of the first job in the list that is due and may run, begun; None if there is none."""
         now_ms = self._clock.ms
         for job in self._jobs:
             late_ms = job.lateness_ms(now_ms)
             if late_ms >= 0 and job.wanted():
                 pressing = job.urgent or late_ms >= job.interval_ms > 0
                 if pressing or slack_us >= self._slow_us:
-                    job.last_ms = now_ms
                     self._pressing = pressing
-                    self._generator = job.make()
-                    self._step = next(self._generator)
-                    return True
-        return False
+                    self._generator = job.begin(now_ms)
+                    self._resume(self._generator)
+                    if self._generator is not None:
+                        return self._generator
+        return None
 
     def _arm(self):
         yield from self.inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)
@@ -224,16 +232,16 @@ class FieldBus:
             image.discharge_max_w = inverter.discharge_max_w
             image.battery_age_ms = 0
 
-    def _read_pv(self):
-        good = yield from self.pv_meter.read_fast()
+    def _read_pv(self, meter):
+        good = yield from meter.read_fast()
         if good:
-            self._image.pv_w = self.pv_meter.power_w
+            self._image.pv_w = meter.power_w
             self._image.pv_age_ms = 0
 
-    def _read_genset(self):
-        good = yield from self.genset_meter.read_fast()
+    def _read_genset(self, meter):
+        good = yield from meter.read_fast()
         if good:
-            self._image.genset_w = self.genset_meter.power_w
+            self._image.genset_w = meter.power_w
             self._image.genset_age_ms = 0
 
 

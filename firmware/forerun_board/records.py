@@ -81,7 +81,7 @@ class Records:
             if payload is not None:
                 self._cursor_offset += _HEAD_SIZE + len(payload)
                 record = _unpacked(payload)
-                if record is not None and record[0] >= self._at:
+                if isinstance(record, list) and record[0] >= self._at:
                     self._at = record[0] + 1
                     return record
             elif self._cursor_segment < len(self._segments) - 1:

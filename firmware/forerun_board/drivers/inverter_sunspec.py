@@ -59,7 +59,7 @@ class InverterSunspec(SunspecDevice):
         self.energy_fresh = False
         self.counts_energy = True  # False: no energy registers, the round integrates
         self.power_max_w = POWER_MAX_W
-        self.setpoint = None
+        self.setpoint = Setpoint704(self, 0)
         self.written_counts = 0
         self._pending_counts = 0
         self.armed = False
@@ -124,8 +124,8 @@ class InverterSunspec(SunspecDevice):
         elif self._model(123) and self._model(121):
             self.setpoint = Setpoint123(self, self._model(123), self._model(121))
         else:
-            self.setpoint = None
-        return self._address != 0 and self._battery_model != 0 and self.setpoint is not None
+            return False
+        return self._address != 0 and self._battery_model != 0
 
     def _read_nameplate(self):
         """Generator: the power the inverter accepts, from model 702 or 121; without either the settings alone hold."""

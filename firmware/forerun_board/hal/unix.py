@@ -5,11 +5,11 @@ import select
 import struct
 import sys
 import termios
-import time
 
 from forerun_board.clock import Clock
+from forerun_board.hal.waiter import Waiter
 
-INTERPRETER = "MicroPython %d.%d.%d unix" % sys.implementation[1][:3]
+INTERPRETER = "MicroPython %d.%d.%d unix" % sys.implementation.version[:3]
 # termios names only some speeds; these are Linux's numbers.
 _SPEEDS = {9600: 13, 19200: 14, 38400: 15, 57600: 0o10001, 115200: 0o10002}
 _VTIME = 5
@@ -100,30 +100,22 @@ class Tty:
 
 
 class Realtime(_Unix):
-    """The wall clock rules; the lines are ttys of any kind."""
+    """The wall clock rules; the lines are ttys of any kind. There are no contacts."""
 
     def __init__(self):
         super().__init__()
         self._paths = (_environment("FORERUN_LINK"), _environment("FORERUN_BUS"))
-        self._poll = select.poll()
-        self._last_us = time.ticks_us()
+        self._waiter = None
 
     def open_lines(self, bus_baud):
         """Open link and bus."""
         self.link = _PolledTty(self._paths[0], 115200)
         self.bus = _PolledTty(self._paths[1], bus_baud)
-        self._poll.register(self.link.file, select.POLLIN)
-        self._poll.register(self.bus.file, select.POLLIN)
+        self._waiter = Waiter(self.clock, self.link.file, self.bus.file)
 
     def wait(self, us):
         """Until a byte comes, but at most `us`."""
-        if us >= 1000:
-            self._poll.poll(us // 1000)
-        elif us > 0 and not self._poll.poll(0):
-            time.sleep_us(us)
-        now_us = time.ticks_us()
-        self.clock.advance(time.ticks_diff(now_us, self._last_us))
-        self._last_us = now_us
+        self._waiter.wait(us)
 
     def inputs(self):
         """No contacts on this port."""
