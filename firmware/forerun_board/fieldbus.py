@@ -97,7 +97,7 @@ class FieldBus:
         for meter, read in ((self.pv_meter, self._read_pv), (self.genset_meter, self._read_genset)):
             if meter is not None:
                 jobs.append(Job(meter.attach, REATTACH_SUBMETER_MS, lambda meter=meter: not _up(meter)))
-                jobs.append(Job(lambda meter=meter, read=read: read(meter), SUBMETER_MS, lambda meter=meter: _up(meter)))
+                jobs.append(Job(read, SUBMETER_MS, lambda meter=meter: _up(meter), of=meter))
         for device in (self.pcc_meter, inverter, self.pv_meter, self.genset_meter):
             if device is not None:
                 jobs.append(Job(device.read_energy, 0, lambda device=device: self._wants_energy(device)))

@@ -4,9 +4,11 @@ import binascii
 import os
 import struct
 
-from forerun_wire.cbor import CborError, Reader, pack
+from forerun_wire.cbor import Reader, pack
 
-_HEAD_SIZE = 6  # u16 length, u32 CRC-32 of length and payload
+_HEAD = "<HII"  # length of the payload, number, CRC-32 of the two and the payload
+_HEAD_SIZE = 10
+_CHECKED_SIZE = 6
 SEGMENT_RECORDS = 64
 SEGMENTS_MAX = 32
 WAITING_MAX = 32  # in RAM until there is a quiet moment for flash
@@ -39,8 +41,8 @@ class Records:
         if len(self._waiting) >= WAITING_MAX:
             self.dropped += 1
             return
-        end = pack(self._scratch, 0, [self.next_number, boot_count, uptime_s, uptime_ms, kind, body])
-        self._waiting.append(bytes(self._scratch[:end]))
+        end = pack(self._scratch, 0, [boot_count, uptime_s, uptime_ms, kind, body])
+        self._waiting.append(_framed(self.next_number, bytes(self._scratch[:end])))
         self.next_number += 1
 
     def flush(self):
@@ -51,8 +53,7 @@ class Records:
             segment = self._segments[-1]
             with open(self._path(segment[0]), "ab") as file:
                 while self._waiting and segment[1] - segment[0] + 1 < SEGMENT_RECORDS:
-                    payload = self._waiting.pop(0)
-                    file.write(_framed(payload) + payload)
+                    file.write(self._waiting.pop(0))
                     segment[1] += 1
                 file.flush()
             self._flushed = segment[1]
@@ -75,15 +76,14 @@ class Records:
         """The next record on flash as [number, boot_count, uptime_s, uptime_ms, kind, body], or None."""
         while self._cursor_segment < len(self._segments):
             segment = self._segments[self._cursor_segment]
-            payload = None
+            number, payload = 0, None
             if self._at <= segment[1]:
-                payload = _record_at(self._path(segment[0]), self._cursor_offset)
+                number, payload = _record_at(self._path(segment[0]), self._cursor_offset)
             if payload is not None:
                 self._cursor_offset += _HEAD_SIZE + len(payload)
-                record = _unpacked(payload)
-                if isinstance(record, list) and record[0] >= self._at:
-                    self._at = record[0] + 1
-                    return record
+                if number >= self._at:
+                    self._at = number + 1
+                    return [number] + Reader(payload).value()
             elif self._cursor_segment < len(self._segments) - 1:
                 self._cursor_segment += 1
                 self._cursor_offset = 0
@@ -120,11 +120,11 @@ class Records:
         path = self._path(first)
         offset = 0
         number = first - 1
-        payload = _record_at(path, 0)
+        found, payload = _record_at(path, 0)
         while payload is not None:
             offset += _HEAD_SIZE + len(payload)
-            number += 1
-            payload = _record_at(path, offset)
+            number = found
+            found, payload = _record_at(path, offset)
         self.torn_bytes = os.stat(path)[6] - offset
         return number
 
@@ -148,27 +148,20 @@ class Records:
         return "%s/%010d%s" % (self._directory, first, _SUFFIX)
 
 
-def _framed(payload):
-    length = struct.pack("<H", len(payload))
-    return length + struct.pack("<I", binascii.crc32(payload, binascii.crc32(length)))
+def _framed(number, payload):
+    checked = struct.pack("<HI", len(payload), number)
+    return checked + struct.pack("<I", binascii.crc32(payload, binascii.crc32(checked))) + payload
 
 
 def _record_at(path, offset):
-    """Payload of the record at `offset`, or None at the end and where a power cut tore it."""
+    """(number, payload) of the record at `offset`; (0, None) at the end and where a power cut tore it."""
     with open(path, "rb") as file:
         file.seek(offset)
         head = file.read(_HEAD_SIZE)
         if len(head) < _HEAD_SIZE:
-            return None
-        length, crc = struct.unpack("<HI", head)
+            return 0, None
+        length, number, crc = struct.unpack(_HEAD, head)
         payload = file.read(length)
-    if len(payload) != length or binascii.crc32(payload, binascii.crc32(head[:2])) != crc:
-        return None
-    return payload
-
-
-def _unpacked(payload):
-    try:
-        return Reader(payload).value()
-    except CborError:
-        return None
+    if len(payload) != length or binascii.crc32(payload, binascii.crc32(head[:_CHECKED_SIZE])) != crc:
+        return 0, None
+    return number, payload
