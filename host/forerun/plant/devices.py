@@ -4,9 +4,10 @@ Signs on the registers: model 701 W and 802 W > 0 inject or discharge. A meter's
 site and is counted in TotWhImp: import at the PCC, generation at the PV and genset meters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import sqrt
 from random import Random
+from typing import Any
 
 from forerun.plant.inverter import FAULT, RUNNING, SLEEPING, STARTING
 from forerun.plant.rtu import Slave
@@ -84,7 +85,7 @@ def meter_bank(site: Site, name: str, power_w: Callable[[], float], var: Callabl
     def line_v() -> float:
         return voltage_v() * 1.7320508
 
-    live: dict[str, Callable[[], float | None]] = {"W": power_w, "VA": va, "VAR": var, "PF": factor, "PhV": voltage_v,
+    live: dict[str, Callable[[], float]] = {"W": power_w, "VA": va, "VAR": var, "PF": factor, "PhV": voltage_v,
                                                    "PPV": line_v, "A": lambda: 3.0 * amps(), "TotWhImp": import_wh,
                                                    "TotWhExp": export_wh, "Hz": lambda: site.frequency_hz}
     for phase in "ABC":
@@ -115,7 +116,7 @@ def _model_103(site: Site) -> Model:
 
     fixed = {"A_SF": -1, "V_SF": -1, "W_SF": 0, "Hz_SF": -2, "VA_SF": 0, "VAr_SF": 0, "PF_SF": -3, "WH_SF": 0,
              "DCA_SF": -1, "DCV_SF": -1, "DCW_SF": 0, "Tmp_SF": -1, "VAr": 0, "Evt2": 0}
-    live: dict[str, Callable[[], float | None]] = {
+    live: dict[str, Callable[[], float]] = {
         "A": lambda: 3.0 * amps(), "AphA": amps, "AphB": amps, "AphC": amps,
         "PhVphA": phase_v, "PhVphB": phase_v, "PhVphC": phase_v,
         "W": lambda: inverter.power_w, "VA": lambda: abs(inverter.power_w), "Hz": lambda: site.frequency_hz,
@@ -146,7 +147,7 @@ def _model_701(site: Site) -> Model:
     fixed = {"ACType": 2, "DERMode": 1, "Var": 0, "PF": 1, "ThrotSrc": 0, "A_SF": -1, "V_SF": -1, "Hz_SF": -3,
              "W_SF": 0, "PF_SF": -3, "VA_SF": 0, "Var_SF": 0, "TotWh_SF": 0, "TotVarh_SF": 0, "Tmp_SF": -1,
              "MnAlrmInfo": ""}
-    live: dict[str, Callable[[], float | None]] = {
+    live: dict[str, Callable[[], float]] = {
         "St": lambda: 1 if inverter.state == RUNNING else 0,
         "InvSt": lambda: inverter.state,
         "ConnSt": lambda: 1 if inverter.state == RUNNING else 0,
@@ -169,14 +170,15 @@ def _model_702(site: Site) -> Model:
     current_a = config.inverter_va / (3.0 * config.nominal_v)
     ratings = {"WMax": w_max, "VAMax": w_max, "WChaRteMax": w_max, "WDisChaRteMax": w_max, "VAChaRteMax": w_max,
                "VADisChaRteMax": w_max, "VNom": config.nominal_v * 1.7320508, "AMax": current_a * config.current_limit}
-    fixed: dict[str, float | str] = {"W_SF": 1, "VA_SF": 1, "Var_SF": 1, "V_SF": -1, "A_SF": -1, "PF_SF": -3,
+    fixed: dict[str, Any] = {"W_SF": 1, "VA_SF": 1, "Var_SF": 1, "V_SF": -1, "A_SF": -1, "PF_SF": -3,
                                      "VarMaxInjRtg": 0, "VarMaxAbsRtg": 0, "CtrlModes": 1, "IntIslandCatRtg": 0}
     for name, value in ratings.items():
         fixed[name + "Rtg"] = fixed[name] = value
     return Model(702, fixed)
 
 
-def _controlled(site: Site, number: int, fixed: dict, live: dict | None = None) -> Model:
+def _controlled(site: Site, number: int, fixed: dict[str, Any],
+                live: Mapping[str, Callable[[], float]] | None = None) -> Model:
     inverter = site.inverter
     return Model(number, fixed, live or {}, inverter.controls[number],
                  lambda changes: inverter.check(number, changes),

@@ -1,5 +1,6 @@
 """A grid-following battery inverter: what its SunSpec controls make it do, and when it can do nothing at all."""
 
+import math
 from math import exp
 
 from forerun.plant.battery import Battery
@@ -90,6 +91,7 @@ class Inverter:
         self.state = SLEEPING if config.starts_asleep else RUNNING
         self.alarms = 0
         self.power_w = self.reference_w = self.target_w = 0.0
+        self.desired_w = self._low_w = self._high_w = 0.0  # what the controls ask for, and the window they allow
         self.charge_wh = self.discharge_wh = self.conversion_wh = self.standby_wh = 0.0
         self.reversions = 0  # how often a reversion timer ended and acted
         self.ignores_watchdog = False
@@ -126,12 +128,12 @@ class Inverter:
         """Raise ValueError for a value that this inverter does not take."""
         limits = _LIMITS.get(model, {})
         for name, value in changes.items():
-            low, high = limits.get(name, (None, None))
+            low, high = limits.get(name, (-math.inf, math.inf))
             if name in ("WSet", "WSetRvrt"):
                 low, high = -self.w_max, self.w_max
             elif name == "WChaMax":
                 low, high = 0, self.w_max
-            if low is not None and not low <= value <= high:
+            if not low <= value <= high:
                 raise ValueError(f"model {model} {name} = {value} is outside {low} to {high}")
 
     def written(self, now_us: int, model: int, changes: dict[str, float]) -> None:

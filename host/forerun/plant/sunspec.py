@@ -4,9 +4,10 @@ import functools
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 BASE = 40000
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
@@ -54,8 +55,8 @@ class Model:
     """
 
     model_id: int
-    fixed: dict[str, float | str] = field(default_factory=dict)
-    live: dict[str, Callable[[], float | None]] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+    live: Mapping[str, Callable[[], float | None]] = field(default_factory=dict)
     stored: dict[str, float] = field(default_factory=dict)
     check: Callable[[dict[str, float]], None] = lambda changes: None
     written: Callable[[dict[str, float]], None] = lambda changes: None
@@ -81,7 +82,7 @@ class Point:
         "writable",
     )
 
-    def __init__(self, model: Model, name: str, definition: dict, address: int):
+    def __init__(self, model: Model, name: str, definition: dict[str, Any], address: int):
         self.model = model
         self.name = name
         self.type = definition["type"]
@@ -149,9 +150,8 @@ class Bank:
         for point in self._points:
             value = point.get() if point.get else point.model.fixed.get(point.name)
             point.put(self._image, (point.address - base) * 2, value)
-        self._live = [point for point in self._points if point.get]
         self._by_address = {point.address: point for point in self._points}
-        self._plans: dict[tuple[int, int], list[tuple[Point, int]]] = {}
+        self._plans: dict[tuple[int, int], list[tuple[Point, int, Callable[[], float | None]]]] = {}
 
     def read(self, address: int, count: int) -> bytes:
         """`count` registers from `address`, big-endian, with live points asked now. Raises ModbusRefusal."""
@@ -162,14 +162,14 @@ class Bank:
             return self.frozen_image[start : start + count * 2]
         plan = self._plans.get((address, count))
         if plan is None:
-            plan = [(point, (point.address - self.base) * 2) for point in self._live
-                    if point.address < address + count and point.address + point.count > address]
+            plan = [(point, (point.address - self.base) * 2, point.get) for point in self._points
+                    if point.get and point.address < address + count and point.address + point.count > address]
             if len(self._plans) > 256:  # a client that scans at random must not fill the memory
                 self._plans.clear()
             self._plans[address, count] = plan
         image = self._image
-        for point, offset in plan:
-            point.put(image, offset, point.get())
+        for point, offset, get in plan:
+            point.put(image, offset, get())
         return bytes(image[start : start + count * 2])
 
     def write(self, address: int, data: bytes) -> None:
@@ -217,7 +217,7 @@ class Bank:
         model.fixed["L"] = address - start - 2
         return address
 
-    def _lay_out_group(self, model: Model, group: dict, prefix: str, address: int) -> int:
+    def _lay_out_group(self, model: Model, group: dict[str, Any], prefix: str, address: int) -> int:
         for point in group["points"]:
             self._points.append(Point(model, prefix + point["name"], point, address))
             address += int(point["size"])
@@ -234,7 +234,7 @@ class Bank:
 
 
 @functools.cache
-def definition(model_id: int) -> dict:
+def definition(model_id: int) -> dict[str, Any]:
     """The model's definition as published by the SunSpec Alliance (package pysunspec2)."""
     path = files("sunspec2") / "models" / "json" / f"model_{model_id}.json"
     return json.loads(path.read_text(encoding="utf-8"))
