@@ -1,5 +1,6 @@
 """One site-day, played twice: with the controller (MicroPython in the loop the whole time) and without any."""
 
+import contextlib
 import dataclasses
 import hashlib
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forerun import config, report
+from forerun import carbon, config, report
 from forerun.compute import Announcement, google_2019_utilisation, node_power_w
 from forerun.errors import Trouble
 from forerun.plant.board import BoardProcess
@@ -21,7 +22,7 @@ from forerun.plant.pv import day_w, typical_year_w
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
 from forerun.service import FORECAST_STEP_S, History, Service
-from forerun.store import Journal
+from forerun.store import Journal, read
 
 DAY_S = 86400
 DAY_START_UTC_S = 1_568_937_600  # 2019-09-20T00:00Z: the day of the weather year that is played
@@ -32,9 +33,10 @@ PV_PEAK_W = 20_000.0
 IDLE_W, FULL_W = 4_000.0, 11_000.0
 JOB = Announcement("training-1", 13_000.0, DAY_START_UTC_S + 19 * 3600, 2700, 0.95)
 NOTICE_S = 300
-QUIET_MS, WATCH_MS = 2000, 100
+QUIET_MS, WATCH_MS = 4000, 500
 SURGE_TRACE_S = (-20, 40)  # recorded at 10 ms around the surge
 PICTURE_STEP_S = 300
+DIESEL_PER_LITRE = 1.60
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,14 @@ def new_site(played: Scene, seed: int) -> tuple[Site, "object"]:
 
 
 def cycle_ms(now_us: int) -> int:
-    """Round period that the board is asked for: its own 50 ms around each step of the job, coarser while nothing moves."""
+    """Round period asked of the board: 0, its own, around each edge of the job; coarser while nothing moves."""
     t_s = now_us / 1e6
     start_s = JOB.start_utc_s - DAY_START_UTC_S
     for step_s in (start_s, start_s + JOB.duration_s):
         if step_s - 15 <= t_s < step_s + 45:
             return 0
     if start_s - NOTICE_S - 5 <= t_s < start_s + JOB.duration_s + 120:
-        return WATCH_MS * 5
+        return WATCH_MS
     return QUIET_MS
 
 
@@ -99,20 +101,20 @@ def demo_site(folder: Path) -> config.SiteFile:
 
 
 def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
-    """Play the day both ways and write report.html and report.json below `out`; returns the table and the paths."""
+    """Play the day both ways, write report.html, report.json and the journal below `out`; returns table and paths."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    played = scene()
     with tempfile.TemporaryDirectory(prefix="forerun-demo-") as folder, _progress(quiet) as tick:
-        without, without_surge = new_site(played, seed)
-        without.advance(DAY_S * 1_000_000)
-        site_file = demo_site(Path(folder))
-        with_, with_surge, rounds, spoken = _play_with(played, site_file, Path(folder), seed, tick)
-        document = _document(seed, site_file, (without, without_surge), (with_, with_surge), spoken, rounds)
+        played, site_file = scene(), demo_site(Path(folder))
+        without = new_site(played, seed)
+        without[0].advance(DAY_S * 1_000_000)
+        *with_, rounds, spoken = _play_with(played, site_file, Path(folder), seed, tick)
+        entries = list(read(site_file.store.path))
         shutil.copyfile(site_file.store.path, out / "journal.forerun")
-    html, canonical = report.demo_html(document), report.canonical_json(document)
+    document = _document(seed, site_file, without, with_, entries, spoken, rounds)
+    canonical = report.canonical_json(document)
     (out / "report.json").write_text(canonical)
-    (out / "report.html").write_text(html)
+    (out / "report.html").write_text(report.html(document))
     result = {
         "table": document["table"],
         "report_html": str(out / "report.html"),
@@ -122,8 +124,154 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
         "seconds": round(time.monotonic() - started, 1),
     }
     if not quiet:
-        report.print_demo(document, result)
+        _show(document, result)
     return result
+
+
+def _document(seed: int, site_file: config.SiteFile, without, with_, entries: list, spoken, rounds: int) -> dict:
+    """The report of both plays: the table from the plant's own meters, the carbon by the hour from the journal."""
+    (plain, plain_surge), (site, surge) = without, with_
+    before, after = plain.totals(), site.totals()
+    rows = _rows(site_file, plain, site)
+    books = carbon.ledger(carbon.readings_of(entries), carbon.factors_of(site_file), carbon.battery_of(site_file))
+    total = books.total()
+    booked_kwh = 0.0 if total is None else total.load_wh / 1000
+    zero_us = (JOB.start_utc_s - DAY_START_UTC_S) * 1_000_000
+    headline = (
+        f"A job of {JOB.power_w / 1000:.0f} kW, announced {NOTICE_S // 60} min ahead, meets a battery that is ready: "
+        f"lowest voltage {after.min_pcc_v:.1f} V instead of {before.min_pcc_v:.1f} V, "
+        f"diesel {after.genset_hours:.1f} h instead of {before.genset_hours:.1f} h."
+    )
+    notes = [
+        f"Compute load: Google 2019 trace, day {TRACE_FIRST_DAY + HISTORY_DAYS}, the {HISTORY_DAYS} days before it as "
+        f"history; {IDLE_W / 1000:g} kW idle, {FULL_W / 1000:g} kW at full utilisation.",
+        f"Weather: TMY3 703165 (55.3° N, Pacific coast), {WEATHER_DAY}.{WEATHER_MONTH:02d}., {PV_PEAK_W / 1000:g} kWp; "
+        "its hours of local standard time are played as UTC.",
+        "Without: the same site, PV and job; the inverter sleeps; the set's automatic mains failure panel starts it "
+        f"after {plain.config.amf_delay_s:.0f} s below {100 * plain.config.amf_low_pu:.0f} % of nominal voltage.",
+        "Cost and emissions count what left the battery over the day as bought from the grid at the day's mean; "
+        f"diesel at {DIESEL_PER_LITRE} {site_file.tariff.currency}/L; wear and demand charge are not in the cost.",
+        f"The board met the ruling clock {rounds} times. Its rounds: every {QUIET_MS / 1000:g} s while nothing moves, "
+        f"{WATCH_MS} ms from the announcement on, its own {site_file.safety.cycle_ms} ms around both edges of the job.",
+        f"The ledger, made from the board's records alone, books {booked_kwh:.1f} kWh of load; the plant counted "
+        f"{after.load_wh / 1000:.1f} kWh. The first minutes, before the first interval record, are not in the ledger.",
+    ]
+    return report.demo_document(
+        site_file,
+        books,
+        _power(site),
+        report.Surge(
+            JOB.job,
+            int(JOB.start_utc_s),
+            JOB.duration_s,
+            (np.array(surge.t_us) - zero_us) / 1e6,
+            np.array(plain_surge.pcc_min_v),
+            np.array(surge.pcc_min_v),
+        ),
+        rows,
+        headline=headline,
+        seed=seed,
+        notes=notes,
+        said=[(DAY_START_UTC_S + int(at_s), sentence) for at_s, sentence in spoken],
+    )
+
+
+def _rows(site_file: config.SiteFile, plain: Site, site: Site) -> list[report.Row]:
+    columns = [(play.totals(), _bought(site_file, play)) for play in (plain, site)]
+
+    def row(name: str, words: str, unit: str, value, digits: int = 1) -> report.Row:
+        return report.Row(name, words, unit, *(value(totals, bought) for totals, bought in columns), digits)
+
+    currency = site_file.tariff.currency
+    return [
+        row("import_kwh", "Import", "kWh", lambda t, b: t.import_wh / 1000),
+        row("export_kwh", "Export", "kWh", lambda t, b: t.export_wh / 1000),
+        row("peak_import_kw", "Peak import (10 ms)", "kW", lambda t, b: t.peak_import_w / 1000),
+        row("diesel_h", "Diesel set running", "h", lambda t, b: t.genset_hours, 2),
+        row("diesel_l", "Diesel burnt", "L", lambda t, b: t.genset_litres),
+        row("cost", "Energy and fuel, battery made good", currency, lambda t, b: b[0], 2),
+        row("co2e_kg", "Emissions, battery made good", "kgCO2e", lambda t, b: b[1], 2),
+        row("lowest_v", "Lowest voltage at the PCC (10 ms)", "V", lambda t, b: t.min_pcc_v),
+        row("dips", "Voltage dips (EN 50160, below 90 %)", "", lambda t, b: t.dip_count, 0),
+        row("soc_end", "State of charge at midnight", "%", lambda t, b: 100 * t.soc),
+    ]
+
+
+def _bought(site_file: config.SiteFile, site: Site) -> tuple[float, float]:
+    """(cost in the tariff's currency, kgCO2e) of the day; energy that left the battery counts as bought at the mean."""
+    totals, tariff = site.totals(), site_file.tariff
+    prices = np.array([float(price) for price in tariff.energy_price_per_kwh])
+    hours = (np.array(site.minutes.t_us) - 1) // 3_600_000_000
+    kwh = np.array(site.minutes.pcc_import_w) / 60_000
+    cost = np.sum(np.clip(kwh, 0, None) * prices[hours]) - np.sum(np.clip(-kwh, 0, None)) * float(
+        tariff.export_price_per_kwh
+    )
+    gone_kwh = (site.config.start_soc - totals.soc) * site.config.battery_wh / 1000
+    gone_kwh /= float(site_file.battery.efficiency_charge)
+    cost += gone_kwh * prices.mean() + totals.genset_litres * DIESEL_PER_LITRE
+    grid_kg = float(site_file.carbon.grid_g_per_kwh) / 1000 * (totals.import_wh / 1000 + gone_kwh)
+    return float(cost), grid_kg + totals.genset_litres * float(site_file.carbon.diesel_kg_per_litre)
+
+
+def _power(site: Site) -> report.Power:
+    """The day in five-minute means from the plant's log of minutes."""
+    minutes, fold = site.minutes, PICTURE_STEP_S // 60
+
+    def mean(values) -> np.ndarray:
+        return np.array(values).reshape(-1, fold).mean(axis=1)
+
+    return report.Power(
+        DAY_START_UTC_S,
+        PICTURE_STEP_S,
+        load_w=mean(minutes.load_w),
+        pcc_import_w=mean(minutes.pcc_import_w),
+        pv_w=mean(minutes.pv_w),
+        genset_w=mean(minutes.genset_w),
+        battery_w=mean(minutes.inverter_w),
+        soc=mean(minutes.soc),
+    )
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool):
+    """A progress bar on standard error; yields tick(share of the day that is done, 0–1)."""
+    if quiet:
+        yield lambda share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("site-day {task.fields[clock]}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("day", total=1.0, clock="00:00")
+
+        def tick(share: float) -> None:
+            minute = round(share * DAY_S / 60)
+            bar.update(task, completed=share, clock=f"{minute // 60:02d}:{minute % 60:02d}")
+
+        yield tick
+
+
+def _show(document: dict, result: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("", "without", "with Forerun", "", title=document["title"])
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for row in document["table"].values():
+        values = [f"{row[name]:.{row['digits']}f}" for name in ("without", "with_controller")]
+        table.add_row(row["name"], *values, row["unit"])
+    console.print(table)
+    console.print(document["headline"])
+    console.print(document["notes"][4], style="dim")
+    for name in ("report_html", "report_json", "journal"):
+        console.print(f"{name.replace('_', ' ')}: {result[name]}", soft_wrap=True)
+    console.print(f"seed {document['seed']}, sha256 {result['sha256'][:16]}…, {result['seconds']} s")
 
 
 def _play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: int, tick):

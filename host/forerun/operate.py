@@ -242,7 +242,7 @@ def write_report(site_path: Path, out: Path) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     canonical = report.canonical_json(document)
     (out / "report.json").write_text(canonical)
-    (out / "report.html").write_text(report.site_html(document))
+    (out / "report.html").write_text(report.html(document))
     return {"report_html": str(out / "report.html"), "report_json": str(out / "report.json"), **document["totals"]}
 
 
