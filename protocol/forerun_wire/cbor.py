@@ -76,7 +76,7 @@ def pack(buffer, at, value):
     if isinstance(value, dict):
         at = pack_head(buffer, at, MAP, len(value))
         # Bytewise order of the encoded keys: unsigned ascending, then negative by falling value.
-        for key in sorted(value, key=_key_order):
+        for _, key in sorted([(_key_order(key), key) for key in value]):
             at = pack_int(buffer, at, key)
             at = pack(buffer, at, value[key])
         return at
