@@ -83,7 +83,8 @@ class Records:
                 self._cursor_offset += _HEAD_SIZE + len(payload)
                 if number >= self._at:
                     self._at = number + 1
-                    return [number] + Reader(payload).value()
+                    reader = Reader(payload)
+                    return [number] + [reader.value() for _ in range(reader.array())]
             elif self._cursor_segment < len(self._segments) - 1:
                 self._cursor_segment += 1
                 self._cursor_offset = 0
