@@ -103,7 +103,7 @@ def board_flash(
     port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],
     as_json: Json = False,
 ) -> None:
-    """Put the firmware on a board that runs MicroPython. This stops its control loop: the site must not depend on it."""
+    """Put the firmware on a board that runs MicroPython. It stops the control loop: first make the site independent."""
     from forerun import operate
 
     files = operate.flash(port, quiet=as_json)

@@ -20,7 +20,7 @@ from forerun.plant.devices import slave
 from forerun.plant.lockstep import BoardHung, Lockstep
 from forerun.plant.pv import day_w, typical_year_w
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site, SiteConfig, Trace
 from forerun.service import FORECAST_STEP_S, History, Service
 from forerun.store import Journal, read
 
@@ -64,17 +64,19 @@ def scene() -> Scene:
     centres = (np.arange(len(hours_w)) + 0.5) * 3600 - HISTORY_DAYS * DAY_S
     steps = (np.arange(HISTORY_DAYS * per_day) + 0.5) * FORECAST_STEP_S - HISTORY_DAYS * DAY_S
     history = History(DAY_START_UTC_S - HISTORY_DAYS * DAY_S, list(past_w), list(np.interp(steps, centres, hours_w)))
-    noon_before = HISTORY_DAYS * 24 - 1
+    hour_before = HISTORY_DAYS * 24 - 1
     return Scene(
         load=Series(0, FORECAST_STEP_S * 1_000_000, today_w),
-        pv=Series(-1_800_000_000, 3_600_000_000, hours_w[noon_before:], linear=True),
+        pv=Series(-1_800_000_000, 3_600_000_000, hours_w[hour_before:], linear=True),
         history=history,
     )
 
 
-def new_site(played: Scene, seed: int) -> tuple[Site, "object"]:
-    """The emulated site at midnight, its inverter asleep, and the recording around the surge."""
-    site = Site(SiteConfig(start_soc=0.5, starts_asleep=True), loads=[played.load], pv=played.pv, seed=seed)
+def new_site(played: Scene, seed: int, **changes) -> tuple[Site, Trace]:
+    """The emulated site at midnight, its inverter asleep, and the recording around the surge; the seed draws the noise
+    of the PCC meter. `changes`: other values of SiteConfig."""
+    plant = SiteConfig(**{"start_soc": 0.5, "starts_asleep": True, "meter_noise_w": 15.0, **changes})
+    site = Site(plant, loads=[played.load], pv=played.pv, seed=seed)
     start_us = (JOB.start_utc_s - DAY_START_UTC_S) * 1_000_000
     site.add_job(start_us, JOB.duration_s * 1_000_000, JOB.power_w)
     surge = site.record(start_us + SURGE_TRACE_S[0] * 1_000_000, start_us + SURGE_TRACE_S[1] * 1_000_000, 10_000)
@@ -126,6 +128,71 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
     if not quiet:
         _show(document, result)
     return result
+
+
+def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
+    """Play `seconds` around the job's start by the wall clock: emulator, board and host each on their real serial
+    lines. The inverter is awake already, since five minutes of notice do not fit. Returns the table; writes it too."""
+    from forerun import operate
+    from forerun.link import SerialLink
+
+    out.mkdir(parents=True, exist_ok=True)
+    start_us = (JOB.start_utc_s - DAY_START_UTC_S) * 1_000_000 - seconds * 500_000
+    with contextlib.ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-demo-")))
+        played, site_file = scene(), demo_site(folder)
+        plain, _ = new_site(played, seed)
+        site, _ = new_site(played, seed, starts_asleep=False, sleep_after_s=1e6, start_soc=0.6)
+        for play in (plain, site):
+            play.advance(start_us)
+        before = [play.totals() for play in (plain, site)]
+        emulated = cleanup.enter_context(operate.EmulatedSite(site, with_board=True))
+        journal = cleanup.enter_context(Journal(site_file.store.path))
+        begun = time.monotonic()
+        history = dataclasses.replace(played.history)
+        host = Service(
+            site_file, journal, nonce=hashlib.sha256(f"host {seed}".encode()).digest()[:8], history=history,
+            say=lambda sentence: None,
+        )  # fmt: skip
+        link = SerialLink(host, emulated.link_path, site_file.link.baud)
+        link.utc_us = lambda: DAY_START_UTC_S * 1_000_000 + start_us + round((time.monotonic() - begun) * 1e6)
+        cleanup.callback(link.close)
+        announced = False
+        with operate.status(host, as_json=quiet):
+            while time.monotonic() - begun < seconds:
+                link.poll(0.1)
+                if host.latest and not announced:
+                    announced = True
+                    host.announce(JOB, time.monotonic_ns() // 1000)
+        link.close()
+    plain.advance(site.now_us)
+    table = {}
+    for name, play, then in zip(("without", "with_controller"), (plain, site), before, strict=True):
+        totals = play.totals()
+        table[name] = {
+            "import_kwh": round((totals.import_wh - then.import_wh) / 1000, 3),
+            "lowest_v": round(totals.min_pcc_v, 1),
+            "peak_import_kw": round(totals.peak_import_w / 1000, 1),
+            "diesel_starts": totals.genset_starts - then.genset_starts,
+            "dips": totals.dip_count - then.dip_count,
+        }
+    result = {"seconds": seconds, "seed": seed, "table": table, "link": host.session.counts()}
+    (out / "realtime.json").write_text(report.canonical_json(result))
+    if not quiet:
+        _show_realtime(result, out / "realtime.json")
+    return result
+
+
+def _show_realtime(result: dict, path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "without", "with Forerun", title=f"{result['seconds']} s around the load step, in real time")
+    for name in result["table"]["without"]:
+        table.add_row(name.replace("_", " "), *(str(result["table"][play][name]) for play in result["table"]))
+    console = Console()
+    console.print(table)
+    console.print(f"written: {path}", soft_wrap=True)
 
 
 def _document(seed: int, site_file: config.SiteFile, without, with_, entries: list, spoken, rounds: int) -> dict:
