@@ -56,48 +56,66 @@ def any_value(chance, depth=0):
     return pairs
 
 
-def fuzz(seed, frames):
-    """Counts after `frames` frames to a board, three of four of them spoiled; each good one has to arrive."""
+def fuzz(seed, role, frames):
+    """Counts after `frames` frames to one side, three of four of them spoiled; each good one has to arrive."""
     chance = Chance(seed)
     queue = FrameQueue(512)
-    board = Session(messages.ROLE_BOARD, "board", "test", b"boardbrd")
-    crc_seed = messages.seed_of(board.schema)
-    hello = (1, board.schema, messages.ROLE_HOST, b"hosthost", "host", "t", 512, 8, bytes(8), 0, board.nonce, 0)
+    side = Session(role, "side", "test", b"this-one")
+    crc_seed = messages.seed_of(side.schema)
+    hello = (1, side.schema, 1 - role, b"the-peer", "peer", "t", 512, 8, bytes(8), 0, side.nonce, 0)
     line = make_line(queue, messages.HELLO, hello, 0)
-    board.receive(line, len(line), 0)
-    assert board.event()[0] == "host"
+    side.receive(line, len(line), 0)
+    assert side.event()[0] == ("hello" if role else "host")
+    if role == messages.ROLE_HOST:
+        side.acknowledge(0)
     unknown = 0
     for i in range(frames):
         kind = chance.below(4)
         if kind == 0:
             # Good frame behind whatever came: one delimiter, and it has to be understood.
-            line = b"\x00" + make_line(queue, messages.HEARTBEAT, (i,), crc_seed)
-            board.receive(line, len(line), i)
-            assert last_event(board) == ("heartbeat", i), (seed, i)
+            good, fields, expected = good_frame(role, i)
+            line = b"\x00" + make_line(queue, good, fields, crc_seed)
+            side.receive(line, len(line), i)
+            assert last_event(side) == expected, (seed, i)
             continue
         if kind == 1:
             fields = [any_value(chance) for _ in range(chance.below(8))]
             any_kind = chance.below(40)
             line = b"\x00" + make_line(queue, any_kind, fields, crc_seed if messages.seeded(any_kind) else 0)
             unknown += any_kind >= len(messages.KINDS) and len(line) <= 512
-        elif kind == 2:
+        elif kind == 2 and role == messages.ROLE_BOARD:
             line = spoil(chance, make_line(queue, messages.COMMAND, (i & 0xFFFF, 2, 0, 5000, 1000), crc_seed))
+        elif kind == 2:
+            line = spoil(chance, make_line(queue, messages.RECORD, (i + 1, i, 1, 2, 3, 2, 4, 5, 6), crc_seed))
         else:
             line = spoil(chance, make_line(queue, messages.HELLO, hello, 0))
-        board.receive(line, len(line), i)
-        board.sent(len(board.outgoing(4096)))
-        name = last_event(board)[0]
-        assert name in ("", "command", "record_ack", "refused", "not_understood", "heartbeat"), (seed, i, name)
-    counts = board.counts()
+        side.receive(line, len(line), i)
+        side.sent(len(side.outgoing(4096)))
+        name = last_event(side)[0]
+        assert name in MAY_COME[role], (seed, i, name)
+    counts = side.counts()
     assert unknown <= counts["unknown_kind"] <= unknown + frames // 10, (seed, counts, unknown)
     return counts
 
 
-def last_event(board):
+MAY_COME = (
+    ("", "command", "record_ack", "heartbeat", "refused", "not_understood"),
+    ("", "reply", "record", "telemetry", "clock", "refused", "not_understood"),
+)
+
+
+def good_frame(role, i):
+    """(kind, fields, the event that has to follow)"""
+    if role == messages.ROLE_BOARD:
+        return messages.HEARTBEAT, (i,), ("heartbeat", i)
+    return messages.TELEMETRY, [i] * 20, ("telemetry", [i] * 20)
+
+
+def last_event(side):
     """The last of the events that wait, ("",) if none does."""
     last = ("",)
     for _ in range(2 * EVENTS_MAX + 1):
-        event = board.event()
+        event = side.event()
         if event is None:
             return last
         last = event
@@ -105,13 +123,14 @@ def last_event(board):
 
 
 def test_fuzz_ten_thousand_frames():
-    counts = fuzz(SEED, 10000)
-    for counter in ("bad_crc", "bad_cobs", "bad_cbor", "oversize", "unknown_kind"):
-        assert counts[counter] > 10, (SEED, counts)
+    for role in (messages.ROLE_BOARD, messages.ROLE_HOST):
+        counts = fuzz(SEED + role, role, 5000)
+        for counter in ("bad_crc", "bad_cobs", "bad_cbor", "oversize", "unknown_kind"):
+            assert counts[counter] > 10, (SEED + role, counts)
 
 
 def test_fuzz_counts_are_the_same_on_every_interpreter():
-    counts = fuzz(7, 500)
+    counts = fuzz(7, messages.ROLE_BOARD, 500)
     names = ("frames_in", "bad_crc", "bad_cobs", "bad_cbor", "oversize", "unknown_kind", "early")
     assert [counts[name] for name in names] == EXPECTED, (7, [counts[name] for name in names])
 

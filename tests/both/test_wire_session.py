@@ -189,6 +189,7 @@ def test_quiet_line_once_both_are_up():
     # One heartbeat, one clock, one repeated acknowledgement a second.
     assert world.board.session.counts()["frames_out"] - frames[0] == 10
     assert world.host.session.counts()["frames_out"] - frames[1] == 20
+    assert world.board.events.count("record_ack") == 1
     assert "lost" not in world.host.names() and "lost" not in world.board.events
 
 
@@ -222,6 +223,11 @@ def test_records_over_a_bad_line_none_lost_none_twice_in_order():
 def test_records_wait_for_the_host_to_say_what_it_has():
     world = World()
     world.host.disk.append(41)
+    assert not world.board.session.send_record(41, 1, 1, 0, messages.EVENT, (5, 41, 0))
+    world.until(lambda: "record_ack" in world.board.events)
+    frames = world.board.session.counts()["frames_out"]
+    assert world.board.session.send_record(41, 1, 1, 0, messages.EVENT, (5, 41, 0))  # the host has it
+    assert world.board.session.counts()["frames_out"] == frames
     world.board.stored = [40, 41, 42, 43]
     world.acknowledged()
     assert world.host.disk == [41, 42, 43]
@@ -252,13 +258,14 @@ def test_window_of_records_is_never_exceeded():
 
 def test_lost_acknowledgement_is_repeated():
     world = World().connect()
+    world.until(lambda: world.host.session.heartbeat_count == 2)
     world.board.stored = [1]
-    world.until(lambda: world.board.session.counts()["frames_out"] and world.board.next_unsent == 2)
+    world.until(lambda: world.board.next_unsent == 2)
     world.down.cut = True
     world.run(50)
     assert world.host.disk == [1] and world.board.stored == [1]
     world.down.cut = False
-    world.acknowledged(1100)
+    world.acknowledged(600)  # well before the next heartbeat
     assert world.host.disk == [1]
 
 
@@ -328,7 +335,8 @@ def test_restarted_board_is_a_new_session_and_its_commands_are_reported():
     seqs = [world.host.session.command(messages.SETPOINT, 0, i, 9) for i in range(3)]
     world.run(100)
     world.board = Board(b"board-02")
-    world.until(lambda: world.host.names().count("hello") == 2, 1000)
+    took_ms = world.until(lambda: world.host.names().count("hello") == 2, 1000)
+    assert took_ms <= 100, took_ms  # at its first hello, not at the next repetition
     assert world.host.failed == [(seq, messages.SETPOINT) for seq in seqs]
     assert "lost" not in world.host.names()
     seq = world.host.session.command(messages.INFO)
@@ -422,6 +430,40 @@ def test_clock_answers_carry_the_times_of_their_heartbeat():
     for _, _, rx_s, _, _, tx_us, sent_ms, received_ms in clocks:
         assert tx_us == 500 and rx_s >= 0
         assert 0 <= elapsed_ms(received_ms, sent_ms) <= 50
+
+
+def test_late_clock_answer_is_not_taken_for_the_latest():
+    world = World().connect()
+    world.run(2500)
+    count = len([event for event in world.host.events if event[0] == "clock"])
+    world.board.session.send_clock(world.host.session.heartbeat_count - 1, 1, 0, 1, 0)
+    world.run(100)
+    assert len([event for event in world.host.events if event[0] == "clock"]) == count
+
+
+def test_first_hello_is_read_behind_half_a_frame():
+    host = Host().session
+    board = Board().session
+    host.receive(b"\x30half a frame of the board before it was reset", 40, 0)
+    board.tick(0)
+    line = bytes(board.outgoing(500))
+    host.receive(line, len(line), 1)
+    assert host.peer is not None and host.peer["nonce"] == b"board-01"
+
+
+def test_hellos_without_end_fill_no_memory():
+    queue = FrameQueue(512)
+    board = Board().session
+    for i in range(400):
+        nonce = b"host" + bytes([65, 65, i >> 8, i & 0xFF])
+        hello = (1, board.schema, ROLE_HOST, nonce, "host", "t", 512, 8, bytes(8), 0, board.nonce, 0)
+        queue.commit(messages.encode(queue.buffer, queue.reserve() + 1, messages.HELLO, hello), 0)
+        line = bytes(queue.outgoing(512))
+        queue.sent(len(line))
+        board.receive(line, len(line), i)
+        board.sent(len(board.outgoing(4096)))
+    assert len(board._events) <= 128
+    assert board.counts()["dropped"] == 400 - 128
 
 
 def test_another_schema_is_said_in_a_sentence_and_nothing_wedges():
