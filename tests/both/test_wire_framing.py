@@ -3,9 +3,10 @@
 import gc
 from binascii import crc32, unhexlify
 
-from lane import IS_MICROPYTHON, Chance
+from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
 
 from forerun_wire import messages
+from forerun_wire.cbor import Reader
 from forerun_wire.framing import RESIDUE, Deframer, FrameQueue, cobs_decode, cobs_encode, payload_max
 
 # S. Cheshire, M. Baker: Consistent Overhead Byte Stuffing, and the table of examples that everyone checks against.
@@ -204,6 +205,23 @@ def test_telemetry_makes_next_to_no_garbage():
     gc.enable()
     # The CRC itself is a long integer on a board: an object and its digits, nothing else.
     assert grown <= 20 * 64, grown
+
+
+def test_reading_telemetry_makes_little_more_than_its_list():
+    if not IS_MICROPYTHON:
+        return
+    reader = Reader(payload_of(ORDINARY))
+    messages.decode(reader)
+    gc.collect()
+    gc.disable()
+    before = gc.mem_alloc()
+    for _ in range(20):
+        reader.set(reader.buffer, 0, reader.end)
+        messages.decode(reader)
+    grown = gc.mem_alloc() - before
+    gc.enable()
+    word = 4 if SMALL_INT_BITS == 31 else 8
+    assert grown <= 20 * 40 * word, grown  # 21 references in one list, and its head
 
 
 def test_checking_a_frame_makes_no_garbage():
