@@ -155,6 +155,19 @@ def test_generator_has_nothing_to_add():
     assert {name for name, *_ in [*make.messages(), *make.dropped()]} <= {case["name"] for case in CASES}
 
 
+def test_specification_says_the_same():
+    page = (PROTOCOL / "README.md").read_text()
+    case = next(case for case in CASES if case["name"] == "command setpoint, charge")
+    assert bytes.fromhex(case["hex"]).hex(" ") in page
+    for kind, (name, names) in enumerate(zip(messages.KINDS, messages.FIELDS, strict=True)):
+        row = next(line for line in page.splitlines() if line.startswith(f"| {kind} | {name} |"))
+        if name != "telemetry":
+            assert ", ".join(names) in row, name
+    for number, name in messages.OPS:
+        assert f"| {number} | {name} |" in page, name
+    assert ", ".join(messages.INFO_FIELDS) in page
+
+
 def test_mip_manifest_lists_every_module():
     manifest = json.loads((PROTOCOL / "package.json").read_text())
     modules = sorted(f"forerun_wire/{path.name}" for path in (PROTOCOL / "forerun_wire").glob("*.py"))
