@@ -47,7 +47,8 @@ class Cycle:
 
     def _set_period(self):
         period_ms = self._hal.stretched_ms or self._config.cycle_ms
-        self._image.period_ms = period_ms
+        # Ages still stem from the round before, which may have been a longer one.
+        self._image.period_ms = max(period_ms, self._period_us // 1000)
         self._period_us = 1000 * period_ms
 
     def begin_anew(self, fieldbus):
@@ -58,7 +59,17 @@ class Cycle:
 
     def poll(self):
         """Do what is due now."""
-        self.fieldbus.bus.poll(self._clock.ticks_us)
+        bus = self.fieldbus.bus
+        bus.poll(self._clock.ticks_us)
+        while True:
+            self._move()
+            if not bus.busy:
+                return
+            bus.poll(self._clock.ticks_us)  # what was just started may go out at once
+            if bus.busy:
+                return
+
+    def _move(self):
         moving = True
         while moving:
             if self.phase == WAIT:
@@ -71,7 +82,6 @@ class Cycle:
                 moving = self._actuate()
             else:
                 moving = self._finish()
-        self.fieldbus.bus.poll(self._clock.ticks_us)  # what was just started may go out at once
 
     def wait_us(self):
         """Time until poll() has something to do even if no byte comes, in µs."""

@@ -3,6 +3,8 @@
 It shares nothing with the drivers, not even the CRC: registers are numbers here.
 """
 
+from array import array
+
 MASK = 0x3FFFFFFF
 
 
@@ -102,24 +104,34 @@ def run(bus, generator, now_us=0):
         now_us = finish(bus, now_us)
 
 
-def text(value, registers):
-    """A SunSpec string in that many registers."""
-    data = value.encode() + bytes(2 * registers - len(value))
-    return [data[2 * i] << 8 | data[2 * i + 1] for i in range(registers)]
+class Map:
+    """Registers from `base` on, two bytes each: a dict of them would not fit beside a board in 192 KiB."""
+
+    def __init__(self, base, count):
+        self._base = base
+        self._values = array("H", bytes(2 * count))
+
+    def __contains__(self, address):
+        return 0 <= address - self._base < len(self._values)
+
+    def __getitem__(self, address):
+        return self._values[address - self._base]
+
+    def __setitem__(self, address, value):
+        self._values[address - self._base] = value
 
 
 def sunspec_map(base, models):
-    """{address: value} of a map at `base`; models: [(id, length, {offset from the id register: value})]."""
-    registers = {base: 0x5375, base + 1: 0x6E53}
+    """Registers of a map at `base`; models: [(id, length, {offset from the id register: value})]."""
+    registers = Map(base, 4 + sum([length + 2 for _, length, _ in models]))
+    registers[base] = 0x5375
+    registers[base + 1] = 0x6E53
     at = base + 2
     for model, length, points in models:
-        for i in range(length + 2):
-            registers[at + i] = 0
         registers[at] = model
         registers[at + 1] = length
         for offset in points:
             registers[at + offset] = points[offset] & 0xFFFF
         at += length + 2
     registers[at] = 0xFFFF
-    registers[at + 1] = 0
     return registers

@@ -77,7 +77,6 @@ def test_a_meter_that_changes_its_map_is_looked_for_anew():
         finish(bus)
         meter.finish_fast()
     assert meter.down
-    line.units[UNIT].registers[40070] = 0
     meter.attached = False
     run(bus, meter.attach())
     assert meter.attached and not meter.down

@@ -96,7 +96,8 @@ class Controller:
         if running and not self._was_running:
             self.events.push(ev.INVERTER_AWAKE, image.active_power_w, 0)
         self._was_running = running
-        self.prepare.step(dt_ms, running, self.events)
+        lead_ms = 1000 * (self.prepare.power_w // self.config.ramp_w_per_s + 1)
+        self.prepare.step(dt_ms, running, self.load_w, lead_ms, self.events)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
         self._open_window(image, net_w)
@@ -185,9 +186,16 @@ class Controller:
             self._narrow_to_charge(image.soc_permille)
         if self._grid_lost.active:
             window.narrow(0, 0, win.BOUND_GRID_LOST)
-        held_w = max(0, config.import_limit_w - config.import_margin_w)
+        held_w = self._held_import_w()
         window.narrow(net_w - held_w + self._import_trim.trim_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         window.narrow(-win.WIDEST_W, net_w + config.export_limit_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
+
+    def _held_import_w(self):
+        """The import that is held: margin and headroom below the limit; what that takes is never exported against the
+        export limit."""
+        config = self.config
+        held_w = max(0, config.import_limit_w - config.import_margin_w)
+        return max(-config.export_limit_w, held_w - self.prepare.headroom_w)
 
     def _narrow_to_charge(self, soc_permille):
         """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""
@@ -238,7 +246,7 @@ class Controller:
     def _trim(self, image, dt_ms, running):
         """Close the small rest between what was asked and what the PCC meter sees."""
         acts = running and not self.meter.stale
-        held_w = max(0, self.config.import_limit_w - self.config.import_margin_w)
+        held_w = self._held_import_w()
         self._import_trim.step(
             image.pcc_import_w - held_w, acts and self.bound_by == win.BOUND_IMPORT_LIMIT, dt_ms
         )
