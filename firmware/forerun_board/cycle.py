@@ -13,6 +13,7 @@ ACTUATE = 3
 REPORT = 4
 
 GC_MS = 1000
+GC_ROUNDS = 4  # in stretched rounds a second is less than one of them
 GC_SLACK_US = 20_000  # what a collection may take on the slowest board
 
 
@@ -42,6 +43,7 @@ class Cycle:
         self._sample = 0
         self._waits_for_bus = False
         self._collected_ms = self._clock.ms
+        self._collected_round = 0
         self._set_period()
         self._start_us = (self._start_us - self._period_us) & MASK  # the first round is due now
 
@@ -115,8 +117,10 @@ class Cycle:
         if left_us < GC_SLACK_US:
             return
         self._flush()
-        if (self._clock.ms - self._collected_ms) & MASK >= GC_MS:
+        passed_ms = (self._clock.ms - self._collected_ms) & MASK
+        if passed_ms >= GC_MS and self.rounds - self._collected_round >= GC_ROUNDS:
             self._collected_ms = self._clock.ms
+            self._collected_round = self.rounds
             gc.collect()
             if hasattr(gc, "mem_free"):
                 self.heap_free = gc.mem_free()

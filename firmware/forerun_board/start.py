@@ -29,7 +29,12 @@ def main():
         from forerun_board.hal.esp32 import open_board
     else:
         from forerun_board.hal.unix import open_board
-    Board(open_board()).run()
+    try:
+        Board(open_board()).run()
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        # Not to stdout, which in lockstep is the master's. On a chip the watchdog starts the board anew.
+        sys.print_exception(error, sys.stderr)
+        sys.exit(1)
 
 
 class Board:

@@ -34,8 +34,8 @@ def test_hold_pcc_follows_the_load():
     scene.controller.lease.grant(m.HOLD_PCC, 2_000, 60_000)
     rows = [
         (50, 9_000, 0, "->", 7_000),
-        (50, 2_000, 7_000, "->", 7_025),  # and the trim of the round before
-        (50, -1_000, 7_000, "->", 4_025),
+        (50, 2_000, 7_000, "->", 7_000),
+        (50, -1_000, 7_000, "->", 4_000),
     ]
     scene.play("dt pcc_import_w active_power_w -> setpoint_w", rows)
 
@@ -44,7 +44,7 @@ def test_self_consumption_is_a_commissioned_fallback():
     scene = Scene(fallback=1)
     scene.play(
         "dt pcc_import_w active_power_w -> setpoint_w state",
-        [(50, 3_000, 0, "->", 3_000, m.FALLBACK), (50, -6_000, 3_000, "->", -2_975, m.FALLBACK)],
+        [(50, 3_000, 0, "->", 3_000, m.FALLBACK), (50, -6_000, 3_000, "->", -3_000, m.FALLBACK)],
     )
 
 
@@ -157,3 +157,34 @@ def test_nobody_is_woken_while_the_site_is_stopped_or_dark():
         for _ in range(5):
             scene.tick(100, inverter_state=0, inputs=inputs, pcc_voltage_mv=voltage_mv)
         assert not scene.controller.wake
+
+
+def test_headroom_is_there_before_the_step_and_gone_once_it_is_seen():
+    scene = Scene(import_limit_w=15_000, import_margin_w=0, export_limit_w=2_000)
+    controller = scene.controller
+    controller.prepare.start(12_000, 30, 60, controller.events)
+    power_w = 0
+    imports = []
+    for tick in range(45):  # seconds; the load of 6 kW becomes 18 kW at 35 s, five late
+        load_w = 6_000 if tick < 35 else 18_000
+        imports.append(load_w - power_w)
+        power_w = scene.tick(1000, pcc_import_w=load_w - power_w, active_power_w=power_w).setpoint_w
+    # From 10 s before, one for the ramp, and the round on: 15 - 12 kW of import; with the step that is 15 kW.
+    assert imports == [6_000] * 20 + [3_000] * 15 + [15_000] * 10, imports
+
+
+def test_headroom_for_a_job_that_never_comes_is_given_up():
+    scene = Scene(import_limit_w=15_000, import_margin_w=0)
+    controller = scene.controller
+    controller.prepare.start(12_000, 5, 3_600, controller.events)
+    held = 0
+    for _ in range(120):
+        held += scene.tick(1000, pcc_import_w=6_000, active_power_w=0).prepare.headroom_w > 0
+    assert 60 <= held <= 70 and controller.prepare.active
+
+
+def test_headroom_never_asks_for_more_export_than_is_allowed():
+    scene = Scene(import_limit_w=15_000, import_margin_w=0, export_limit_w=2_000)
+    scene.controller.prepare.start(30_000, 1, 60, scene.controller.events)
+    controller = scene.tick(1000, pcc_import_w=6_000, active_power_w=0)
+    assert controller.setpoint_w == 8_000, "2 kW of export at most, however large the step"

@@ -1,8 +1,8 @@
 """An announced load step: the inverter is kept awake for it, and just before it the PCC is given headroom.
 
-A limiter that waits for the meter lets the step through for the inverter's reaction time, and on a weak feeder that is a
-dip. So from a few seconds before the announced start until the step is seen, the import is held lower by the step's own
-power: when it comes, it fits.
+A limiter that waits for the meter lets the step through for the inverter's reaction time, and on a weak feeder that is
+a dip. So from a few seconds before the announced start until the step is seen, the import is held lower by the step's
+own power: when it comes, it fits.
 """
 
 from forerun_board.control.events import PREPARE_ENDED, PREPARE_READY, PREPARE_STARTED

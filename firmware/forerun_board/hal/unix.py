@@ -134,11 +134,21 @@ class _PolledTty(Tty):
         self._writable = select.poll()
         self._writable.register(self._file, select.POLLOUT)
 
+    def read_into(self, buffer, start, limit):
+        """Number of bytes read to buffer[start:], at most `limit`; 0 too while the far end is gone."""
+        try:
+            return super().read_into(buffer, start, limit)
+        except OSError:
+            return 0
+
     def write(self, data, count):
-        """Number of bytes written, 0 while the other end does not read."""
+        """Number of bytes written, 0 while the far end does not read or is gone."""
         if not self._writable.poll(0):
             return 0
-        return super().write(data, min(count, 64))
+        try:
+            return super().write(data, min(count, 64))
+        except OSError:
+            return 0
 
 
 class Lockstep(_Unix):
