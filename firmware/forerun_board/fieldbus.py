@@ -198,7 +198,7 @@ class FieldBus:
         now_ms = self._clock.ms
         for job in self._jobs:
             late_ms = job.lateness_ms(now_ms)
-            if job.of_round:
+            if job.of_round and job.last_ms >= 0:
                 # In stretched rounds nothing moves, and what changes slowly is asked for more seldom too.
                 late_ms = min(late_ms, late_ms + job.interval_ms - 2 * self._image.period_ms)
             if late_ms >= 0 and job.wanted():

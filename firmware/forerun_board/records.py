@@ -59,8 +59,8 @@ class Records:
             self._flushed = segment[1]
 
     def pending(self):
-        """True if flush() has something to do."""
-        return len(self._waiting) > 0
+        """How many records flush() would write."""
+        return len(self._waiting)
 
     def rewind(self, number):
         """The host has everything up to `number`: read() goes on with the first record above it."""

@@ -16,7 +16,7 @@ from forerun_board.cycle import Cycle
 from forerun_board.fieldbus import FieldBus
 from forerun_board.interval import Interval
 from forerun_board.link import Link
-from forerun_board.records import Records
+from forerun_board.records import WAITING_MAX, Records
 from forerun_board.settings import CYCLE_MS, Settings
 from forerun_board.twoslot import TwoSlot, make_directory
 
@@ -127,7 +127,9 @@ class Board:
             self.link.send_telemetry(self._telemetry)
 
     def _flush(self):
-        if self.records.pending():
+        pending = self.records.pending()
+        # On some boards nothing else runs while flash is written: not in the middle of a ramp, unless memory fills up.
+        if pending > WAITING_MAX // 2 or (pending > 0 and self.controller.bound_by != m.BOUND_RAMP):
             self.records.flush()
 
     def _fill_telemetry(self):

@@ -44,9 +44,9 @@ def test_what_is_not_flushed_is_not_sent_and_what_is_sent_keeps_its_number():
     store = Records(path)
     store.rewind(0)
     store.add(1, 1, 5, 2, [1])
-    assert store.read() is None and store.pending()
+    assert store.read() is None and store.pending() == 1
     store.flush()
-    assert store.read()[0] == 1 and not store.pending()
+    assert store.read()[0] == 1 and store.pending() == 0
     discard(path)
 
 

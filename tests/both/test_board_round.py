@@ -2,6 +2,10 @@
 
 from board_bench import AT_701, AT_704, INVERTER, PCC, PV, Bench
 
+from forerun_board.clock import Clock
+from forerun_board.control.config import Config
+from forerun_board.control.image import Image
+from forerun_board.interval import Interval
 from forerun_wire import messages as m
 
 
@@ -191,3 +195,26 @@ def test_emergency_stop_opens_the_contactor():
     bench.run(3000)
     assert bench.hal.outputs == 1 and bench.value("bound_by") == m.BOUND_TRIP
     bench.end()
+
+
+def test_without_energy_registers_the_battery_is_integrated_and_marked():
+    class Meter:
+        import_wh = export_wh = 0
+
+    class NoRegisters:
+        counts_energy = False
+        pcc_meter = pv_meter = genset_meter = Meter
+        energy_missing = staticmethod(lambda: m.QUALITY_BATTERY)
+        forget_energy = staticmethod(lambda: None)
+
+    NoRegisters.inverter = NoRegisters
+    clock, image = Clock(), Image()
+    interval = Interval(Config(), image, clock)
+    for round_ms, rounds, power_w in ((50, 20 * 3600, 1_000), (50, 20 * 60, -7), (5000, 720, -3_600)):
+        image.active_power_w = power_w
+        image.inverter_age_ms = 0
+        for _ in range(rounds):
+            interval.note(round_ms)
+    assert interval.due(NoRegisters)
+    assert interval.body[3:5] == [3_600, 1_000], "60 min of 3.6 kW into it, 60 min of 1 kW out of it, and 0.1 Wh"
+    assert interval.body[10] == m.QUALITY_BATTERY
