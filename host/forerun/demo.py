@@ -110,7 +110,7 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
         played, site_file = scene(), demo_site(Path(folder))
         without = new_site(played, seed)
         without[0].advance(DAY_S * 1_000_000)
-        *with_, rounds, spoken = _play_with(played, site_file, Path(folder), seed, tick)
+        *with_, rounds, spoken = play_with(played, site_file, Path(folder), seed, tick)
         entries = list(read(site_file.store.path))
         shutil.copyfile(site_file.store.path, out / "journal.forerun")
     document = _document(seed, site_file, without, with_, entries, spoken, rounds)
@@ -149,9 +149,8 @@ def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
         emulated = cleanup.enter_context(operate.EmulatedSite(site, with_board=True))
         journal = cleanup.enter_context(Journal(site_file.store.path))
         begun = time.monotonic()
-        history = dataclasses.replace(played.history)
         host = Service(
-            site_file, journal, nonce=hashlib.sha256(f"host {seed}".encode()).digest()[:8], history=history,
+            site_file, journal, nonce=hashlib.sha256(f"host {seed}".encode()).digest()[:8], history=played.history,
             say=lambda sentence: None,
         )  # fmt: skip
         link = SerialLink(host, emulated.link_path, site_file.link.baud)
@@ -341,9 +340,11 @@ def _show(document: dict, result: dict) -> None:
     console.print(f"seed {document['seed']}, sha256 {result['sha256'][:16]}…, {result['seconds']} s")
 
 
-def _play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: int, tick):
-    """The day with board and host: (site, surge recording, rounds of the board, what was said with its time of day)."""
+def play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: int, tick, *, start_s=0, end_s=DAY_S):
+    """From `start_s` to `end_s` of the day with board and host, both new at `start_s`: (site, surge recording, barriers
+    met by the board, what was said with its time of day)."""
     site, surge = new_site(played, seed)
+    site.advance(start_s * 1_000_000)
     board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log")
     spoken: list[tuple[float, str]] = []
     with Journal(site_file.store.path) as journal:
@@ -360,13 +361,13 @@ def _play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: in
         bench.at(notice_us, lambda: host.announce(JOB, bench.now_us))
         try:
             bench.power_on()
-            for until_s in range(60, DAY_S + 60, 60):
+            for until_s in range(start_s + 60, end_s + 60, 60):
                 bench.run(until_s * 1_000_000)
-                tick(until_s / DAY_S)
+                tick((until_s - start_s) / (end_s - start_s))
         except BoardHung as problem:
             log = (folder / "board.log").read_text(errors="replace").strip().splitlines()
             raise Trouble(f"{problem}{': ' + log[-1] if log else ''}") from problem
         finally:
             board.close()
-        site.advance(DAY_S * 1_000_000)
+        site.advance(end_s * 1_000_000)
     return site, surge, bench.rounds, spoken

@@ -4,6 +4,7 @@ reading → journal → forecast → dispatch → plan to the board. The serial 
 lockstep bench all drive this same class.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -80,7 +81,7 @@ class Service:
         self.site, self.journal, self.say = site, journal, say
         self.utc_offset_us = utc_offset_us
         self.session = Session(messages.ROLE_HOST, site.site.name, f"forerun {__version__}", nonce)
-        self.history = history
+        self.history = copy.deepcopy(history)  # it grows here
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
         self.plan = None
