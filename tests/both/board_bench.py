@@ -5,8 +5,8 @@ import time
 
 from bus_bench import Bank, Line, sunspec_map
 
+from forerun_board.board import Board
 from forerun_board.clock import Clock
-from forerun_board.start import Board
 from forerun_wire import messages as m
 from forerun_wire.session import Session
 

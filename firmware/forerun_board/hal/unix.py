@@ -19,9 +19,16 @@ _RELEASE = "<IIHHIHH"
 _RELEASE_SIZE = 20
 
 
-def open_board():
-    """The board that the environment describes: FORERUN_LOCKSTEP=1 hands the clock to a master on stdin and stdout."""
-    return Lockstep() if os.getenv("FORERUN_LOCKSTEP") == "1" else Realtime()
+def run(make_board):
+    """Run make_board(hal) for ever; FORERUN_LOCKSTEP=1 hands the clock to a master on stdin and stdout.
+
+    A fault goes to stderr, because stdout is the master's, and ends the process with status 1.
+    """
+    try:
+        make_board(Lockstep() if os.getenv("FORERUN_LOCKSTEP") == "1" else Realtime()).run()
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        sys.print_exception(error, sys.stderr)
+        sys.exit(1)
 
 
 def _environment(name):
