@@ -143,28 +143,23 @@ def show_board_info(info: dict) -> None:
 
 
 def flash(port: str, *, quiet: bool) -> list[str]:
-    """Copy both board packages and main.py to a board that runs MicroPython, then reset it; returns what was copied.
-
-    mpremote stops whatever runs on the board. Raises Trouble with mpremote's own words when it fails.
-    """
-    import importlib.util
+    """Put both board packages, byte-compiled, and main.py on a board that runs MicroPython, and reset it; returns what
+    was copied. mpremote stops whatever runs on the board. Raises Trouble with mpremote's own words when it fails."""
+    from forerun.plant.board import ENTRY, PACKAGES, compiled_packages
 
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    steps: list[list[str]] = [["fs", "mkdir", ":lib"]]
+    library = Path(compiled_packages().name)
+    _mpremote(port, ["fs", "mkdir", ":lib"], quiet)  # it may be there already
     copied = []
-    for name in ("forerun_wire", "forerun_board"):
-        package = Path(importlib.util.find_spec(name).origin).parent
-        steps.append(["fs", "cp", "-r", str(package), ":lib/"])
-        copied += [f"lib/{name}/{file.relative_to(package)}" for file in sorted(package.rglob("*.py"))]
-    for step in steps:
-        result = _mpremote(port, step, quiet)
-        if result and step[1] != "mkdir":  # the folder may be there already
-            raise Trouble(f"mpremote could not {' '.join(step[:2])} on {port}: {result}")
-    code = "from forerun_board.start import main\nmain()\n"
-    result = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({code!r}); f.close()"], quiet)
-    if result:
-        raise Trouble(f"mpremote could not write main.py on {port}: {result}")
+    for name in PACKAGES:
+        copied += [f"lib/{file.relative_to(library)}" for file in sorted((library / name).rglob("*.mpy"))]
+        problem = _mpremote(port, ["fs", "cp", "-r", str(library / name), ":lib/"], quiet)
+        if problem:
+            raise Trouble(f"mpremote could not copy {name} to {port}: {problem}")
+    problem = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({ENTRY!r}); f.close()"], quiet)
+    if problem:
+        raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
     _mpremote(port, ["reset"], quiet)
     return [*copied, "main.py"]
 

@@ -163,11 +163,11 @@ class Service:
     # ---- events of the session
 
     def _handle_events(self, now_us: int) -> None:
-        records = 0
+        records, to_say = 0, []
         while (event := self.session.event()) is not None:
             name = event[0]
             if name == "record":
-                records += self._on_record(event, now_us)
+                records += self._on_record(event, now_us, to_say)
             elif name == "telemetry":
                 self.latest = messages.fields_named(messages.TELEMETRY_FIELDS, event[1])
                 self.latest_us = now_us
@@ -187,6 +187,8 @@ class Service:
         if records and self._commit():
             number = self.journal.on_disk(self.board["identity"], self.board["store_id"])
             self.session.acknowledge(number)
+            for sentence in to_say:  # what a person reads is on disk
+                self.say(sentence)
 
     def _on_hello(self, hello: dict, now_us: int) -> None:
         same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
@@ -228,8 +230,8 @@ class Service:
         while len(self.replies) > 256:
             del self.replies[next(iter(self.replies))]
 
-    def _on_record(self, event: tuple, now_us: int) -> int:
-        """1 when something came that has to be acknowledged."""
+    def _on_record(self, event: tuple, now_us: int, to_say: list[str]) -> int:
+        """1 when something came that has to be acknowledged; adds to `to_say` what a person should read of it."""
         _, number, boot_count, uptime_s, uptime_ms, kind, body = event
         utc_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
         fields = [boot_count, uptime_s, uptime_ms, kind, *body]
@@ -241,7 +243,7 @@ class Service:
         if new:
             self._learn(utc_us, kind, body)
             if kind == messages.EVENT:
-                self.say(f"board: {dict(messages.EVENTS).get(body[0], body[0])}, value {body[1]}, limit {body[2]}")
+                to_say.append(f"board: {dict(messages.EVENTS).get(body[0], body[0])}, value {body[1]}, limit {body[2]}")
         return 1
 
     def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
