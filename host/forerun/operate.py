@@ -142,11 +142,15 @@ def show_board_info(info: dict) -> None:
     Console().print(table)
 
 
-def flash(port: str, *, quiet: bool) -> list[str]:
-    """Put both board packages, byte-compiled, and main.py on a board that runs MicroPython, and reset it; returns what
-    was copied. mpremote stops whatever runs on the board. Raises Trouble with mpremote's own words when it fails."""
-    from forerun.plant.board import ENTRY, PACKAGES, compiled_packages
+def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
+    """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board with MicroPython,
+    and reset it; returns what was copied. mpremote stops whatever runs on the board. Raises WrongUsage for an unknown
+    kind, Trouble with mpremote's own words when it fails."""
+    from forerun.plant.board import ENTRY, PACKAGES, board_kinds, compiled_packages
 
+    kinds = board_kinds()
+    if kind not in kinds:
+        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(sorted(kinds))}")
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
     library = Path(compiled_packages().name)
@@ -157,11 +161,14 @@ def flash(port: str, *, quiet: bool) -> list[str]:
         problem = _mpremote(port, ["fs", "cp", "-r", str(library / name), ":lib/"], quiet)
         if problem:
             raise Trouble(f"mpremote could not copy {name} to {port}: {problem}")
+    problem = _mpremote(port, ["fs", "cp", str(kinds[kind]), ":pins.py"], quiet)
+    if problem:
+        raise Trouble(f"mpremote could not copy the pins of {kind} to {port}: {problem}")
     problem = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({ENTRY!r}); f.close()"], quiet)
     if problem:
         raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
     _mpremote(port, ["reset"], quiet)
-    return [*copied, "main.py"]
+    return [*copied, "pins.py", "main.py"]
 
 
 def _mpremote(port: str, step: list[str], quiet: bool) -> str:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forerun import __version__
+from forerun import __version__, alarms
 from forerun.clock import BoardClock
 from forerun.compute import Announcement, overlay, surges
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Situation, board_points, dispatcher_of
+from forerun.errors import Trouble
 from forerun.forecast import forecast_load, forecast_pv
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
@@ -157,8 +158,11 @@ class Service:
         self.step(now_us)
 
     def command(self, op: int, *args: int) -> int:
-        """Sequence number of a command; its (code, results) appear in `replies`."""
-        return self.session.command(op, *args)
+        """Sequence number of a command; its (code, results) appear in `replies`. Raises Trouble without a board."""
+        seq = self.session.command(op, *args)
+        if seq is None:
+            raise Trouble("no board is connected, so nothing was sent; `forerun board info` says whether it answers")
+        return seq
 
     # ---- events of the session
 
@@ -243,7 +247,7 @@ class Service:
         if new:
             self._learn(utc_us, kind, body)
             if kind == messages.EVENT:
-                to_say.append(f"board: {dict(messages.EVENTS).get(body[0], body[0])}, value {body[1]}, limit {body[2]}")
+                to_say.append(f"board: {alarms.sentence(*body[:3])}")
         return 1
 
     def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:

@@ -4,7 +4,6 @@ import os
 import time
 
 from bus_bench import Bank, Line, sunspec_map
-
 from forerun_board.board import Board
 from forerun_board.clock import Clock
 from forerun_wire import messages as m

@@ -3,7 +3,6 @@
 import os
 
 from board_bench import discard, scratch
-
 from forerun_board import records as module
 from forerun_board.clock import Clock
 from forerun_board.records import Records

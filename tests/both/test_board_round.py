@@ -1,7 +1,6 @@
 """The round on a whole board: schedule, setpoint and watchdog, records and settings, against a played site."""
 
 from board_bench import AT_701, AT_704, INVERTER, PCC, PV, Bench
-
 from forerun_board.clock import Clock
 from forerun_board.control.config import Config
 from forerun_board.control.image import Image

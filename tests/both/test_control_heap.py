@@ -1,9 +1,8 @@
 """A decision allocates nothing: on MicroPython it runs with the heap locked, whatever happens in it."""
 
 from control_scene import Scene
-from lane import Chance
-
 from forerun_wire import messages as m
+from lane import Chance
 
 try:
     from micropython import heap_lock, heap_unlock

@@ -1,7 +1,6 @@
 """What bounds a setpoint, stage by stage, as tables of ticks."""
 
 from control_scene import Scene
-
 from forerun_board.control.window import Window
 from forerun_wire import messages as m
 

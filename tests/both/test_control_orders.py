@@ -1,7 +1,6 @@
 """What the board wants to do: lease before plan before fallback, and the announced step."""
 
 from control_scene import Scene
-
 from forerun_board.control.plan import CAPACITY
 from forerun_wire import messages as m
 

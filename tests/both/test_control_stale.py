@@ -1,7 +1,6 @@
 """Measurements that are missing or too old: each has its own behaviour and its own pair of events."""
 
 from control_scene import Scene
-
 from forerun_board.control import config, controller, events
 from forerun_wire import messages as m
 

@@ -1,9 +1,8 @@
 """Modbus RTU client: frames of the specification, silence before each, and every way an answer can be bad."""
 
 from bus_bench import Bank, Line, finish, framed
-from lane import Chance
-
 from forerun_board.drivers import modbus_rtu as rtu
+from lane import Chance
 
 
 def _bench(baud=115200):

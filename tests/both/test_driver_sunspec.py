@@ -1,7 +1,6 @@
 """SunSpec drivers against banks of registers whose numbers come from the model definitions, not from the drivers."""
 
 from bus_bench import Bank, Line, finish, run, sunspec_map
-
 from forerun_board.control.image import INVERTER_ASLEEP, INVERTER_FAULT, INVERTER_RUNNING, INVERTER_WAKING
 from forerun_board.drivers.inverter_sunspec import InverterSunspec
 from forerun_board.drivers.meter_sunspec import MeterSunspec

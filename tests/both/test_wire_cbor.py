@@ -2,9 +2,8 @@
 
 from binascii import hexlify, unhexlify
 
-from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
-
 from forerun_wire.cbor import CborError, Reader, Writer, pack, pack_int
+from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
 
 # RFC 8949, appendix A, without floats, tags, big integers and indefinite lengths.
 RFC = (

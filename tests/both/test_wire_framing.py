@@ -3,11 +3,10 @@
 import gc
 from binascii import crc32, unhexlify
 
-from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
-
 from forerun_wire import messages
 from forerun_wire.cbor import Reader
 from forerun_wire.framing import RESIDUE, Deframer, FrameQueue, cobs_decode, cobs_encode, payload_max
+from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
 
 # S. Cheshire, M. Baker: Consistent Overhead Byte Stuffing, and the table of examples that everyone checks against.
 COBS = (

@@ -1,11 +1,10 @@
 """Seeded fuzz: whatever a line does to good frames, nothing is raised, nothing wrong gets through, and what comes
 behind the next delimiter is read."""
 
-from lane import Chance
-
 from forerun_wire import messages
 from forerun_wire.framing import FrameQueue
 from forerun_wire.session import EVENTS_MAX, Session
+from lane import Chance
 
 SEED = 20261122
 

@@ -1,11 +1,10 @@
 """Sessions over a line that loses, doubles and spoils frames, in injected time: what each side may rely on."""
 
-from lane import Chance
-
 from forerun_wire import messages
 from forerun_wire.framing import FrameQueue
 from forerun_wire.messages import ROLE_BOARD, ROLE_HOST, elapsed_ms
 from forerun_wire.session import COMMANDS_MAX, Session
+from lane import Chance
 
 STEP_MS = 5
 WRAP = 1 << 30

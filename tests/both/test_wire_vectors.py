@@ -1,11 +1,10 @@
 """Golden frames, made by other code (protocol/make_vectors.py): encode == bytes, bytes == decode, bad ones dropped."""
 
-from lane import vectors
-
 from forerun_wire import messages
 from forerun_wire.cbor import Reader
 from forerun_wire.framing import Deframer, FrameQueue
 from forerun_wire.session import Session
+from lane import vectors
 
 HOST_NONCE = b"hosthost"
 

@@ -55,7 +55,7 @@ def test_run_keeps_the_journal_through_kill_9(emulated, tmp_path):
 
     process = start("run", "--site", site, "--json")
     for line in process.stdout:  # until the board's own records are on disk
-        if "settings_changed" in line:
+        if "import_limit_w is now" in line:
             break
     process.send_signal(signal.SIGKILL)
     process.wait(PATIENCE_S)

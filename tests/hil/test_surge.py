@@ -31,7 +31,7 @@ def test_with_five_minutes_notice_the_voltage_stays_and_without_it_leaves_en_501
     assert min(surge.pcc_min_v) > 207
     assert plain.totals().genset_starts == 1
     assert site.totals().genset_starts == 0
-    ready = [at_s for at_s, sentence in said if "prepare_ready" in sentence]
+    ready = [at_s for at_s, sentence in said if "is ready for the step" in sentence]
     assert ready and ready[0] < 19 * 3600 - 60, "the inverter slept; awake and in service takes 80 s of the notice"
 
 

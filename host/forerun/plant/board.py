@@ -47,6 +47,13 @@ def find_interpreter() -> str:
     )
 
 
+def board_kinds() -> dict[str, Path]:
+    """{kind of board: its pins.py}: beside the firmware in a checkout, inside the package when installed."""
+    package = Path(importlib.util.find_spec("forerun_board").origin).parent
+    found = [*package.glob("boards/*/pins.py"), *package.parent.glob("boards/*/pins.py")]
+    return {path.parent.name: path for path in found}
+
+
 @functools.cache
 def compiled_packages() -> tempfile.TemporaryDirectory:
     """A folder with the board's packages as byte code, like a board's /lib after a deployment: compiling them
