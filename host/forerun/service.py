@@ -116,11 +116,10 @@ class Service:
         if self.session.heartbeat_count != heartbeats:
             self._heartbeat_us = now_us  # the session counts milliseconds; the clock wants better
         self._handle_events(now_us)
-        if not self._clock.known or not self.latest:
-            return
         now_s = self._utc_s(now_us)
-        self._prepare_jobs(now_s)
-        if now_s >= self._replan_at_s:
+        if self._clock.known:
+            self._prepare_jobs(now_s)
+        if self._plannable() and now_s >= self._replan_at_s:
             self._replan(now_us)
 
     def outgoing(self) -> bytes:
@@ -136,7 +135,7 @@ class Service:
     def next_deadline_us(self, now_us: int) -> int:
         """When `step` has something to do at the latest."""
         due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
-        if self._clock.known and self.latest:
+        if self._plannable():
             due_us = min(due_us, max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us))
         return due_us
 
@@ -299,6 +298,10 @@ class Service:
         self.history.put(middle_s // FORECAST_STEP_S * FORECAST_STEP_S, max(0.0, load_w), pv * to_w)
 
     # ---- planning
+
+    def _plannable(self) -> bool:
+        """True when the board's clock and the battery's state of charge are known."""
+        return self._clock.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)

@@ -105,3 +105,10 @@ def test_names_and_numbers_are_those_of_the_wire():
         assert getattr(settings, name) == default, name
     ours = ("STARTING", "IDLE", "PLANNED", "LEASED", "FALLBACK", "PREPARING", "FAULTED", "GRID_DOWN")
     assert [getattr(controller, name) for name in ours] == list(range(len(m.STATES)))
+
+
+def test_fault_bits_are_those_of_the_wire():
+    ours = ("FAULT_TRIP", "FAULT_DOOR", "FAULT_PCC_METER", "FAULT_INVERTER", "FAULT_BATTERY", "FAULT_PV_METER",
+            "FAULT_GENSET_METER", "FAULT_HOST_LOST", "FAULT_IMPORT_LIMIT", "FAULT_WATCHDOG")  # fmt: skip
+    assert [getattr(controller, name) for name in ours] == [1 << bit for bit in range(len(m.FAULTS))]
+    assert controller.FAULT_BATTERY == m.FAULT_BATTERY == 1 << m.FAULTS.index("battery")
