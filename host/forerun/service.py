@@ -26,6 +26,7 @@ PLAN_STEP_S = 900
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
 HISTORY_DAYS = 28
+COMMIT_AGAIN_US = 5_000_000
 CLOCK = "clock"
 JOB = "job"
 PLAN = "plan"
@@ -100,6 +101,9 @@ class Service:
         self._replan_at_s = 0
         self._settings_asked = -1
         self._heartbeat_us = 0
+        self._owed = False  # records wait for a disk that takes nothing
+        self._commit_again_us = 0
+        self._told: list[str] = []
         self._read_journal()
 
     # ---- what the edge calls
@@ -187,11 +191,22 @@ class Service:
                 self.say("the board is silent; it carries its plan on and keeps its records; trying to reach it")
             elif name in ("mismatch", "refused"):
                 self.say(str(event[-1]))
-        if records and self._commit():
-            number = self.journal.on_disk(self.board["identity"], self.board["store_id"])
-            self.session.acknowledge(number)
-            for sentence in to_say:  # what a person reads is on disk
-                self.say(sentence)
+        self._told += to_say
+        if records or (self._owed and now_us >= self._commit_again_us):
+            self._owed = True
+            self._settle(now_us)
+
+    def _settle(self, now_us: int) -> None:
+        """Put records on disk and only then acknowledge them and say what they say; a full disk is tried again."""
+        self._commit_again_us = now_us + COMMIT_AGAIN_US
+        if not self._commit():
+            return
+        self._owed = False
+        if self.board is not None and self.session.up:
+            self.session.acknowledge(self.journal.on_disk(self.board["identity"], self.board["store_id"]) or 0)
+        for sentence in self._told:
+            self.say(sentence)
+        self._told.clear()
 
     def _on_hello(self, hello: dict, now_us: int) -> None:
         same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
