@@ -27,7 +27,7 @@ $(VENV)/.ready-%: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
-# npm's lock file would name registry hosts; the exact version in package.json is the lock.
+# The lock file pins version and hash; registry hosts are left out of it.
 tests/wasm/node_modules/.ready: tests/wasm/package.json tests/wasm/package-lock.json | $(VENV)/.ready-test
 	@PATH="$(abspath $(BIN)):$$PATH" npm --prefix tests/wasm ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved
 	@touch $@
