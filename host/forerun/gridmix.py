@@ -101,7 +101,7 @@ def energinet(document: bytes, area: str) -> Answer:
 
 
 def electricity_maps(document: bytes, breakdown: bytes | None = None) -> Answer:
-    """The hours of an Electricity Maps carbon-intensity history; the carbon-free share from its power-breakdown history.
+    """The hours of an Electricity Maps carbon-intensity history; carbon-free shares from its power-breakdown history.
 
     Estimated hours stay out: an estimate of theirs is no better than the yearly factor, and less traceable."""
     content = _json(document)
@@ -135,12 +135,12 @@ def check(
         if total and _sun_height(hour.start_utc_s + HOUR_S // 2, latitude, longitude) < -math.radians(6):
             share = hour.mix.get(SOLAR, Decimal(0)) / total
             if share > NIGHT_SOLAR_MOST:
-                raise Implausible(f"{answer.source}: {float(share):.0%} solar at night, {_moment(hour.start_utc_s)}: are "
-                                  "two fuels swapped?")  # fmt: skip
+                when = _moment(hour.start_utc_s)
+                raise Implausible(f"{answer.source}: {float(share):.0%} solar at night, {when}: are two fuels swapped?")
     mean = sum(hour.g_per_kwh for hour in answer.hours) / len(answer.hours)
     if not yearly.value / YEARLY_RATIO <= mean <= yearly.value * YEARLY_RATIO:
-        raise Implausible(f"{answer.source}: mean {mean:.0f} g/kWh where {yearly.id} says {yearly.value}: are two fuels "
-                          "swapped?")  # fmt: skip
+        said = f"mean {mean:.0f} g/kWh where {yearly.id} says {yearly.value}"
+        raise Implausible(f"{answer.source}: {said}: are two fuels swapped?")
     if usual:
         swapped = _swap(_shares(total_mix(answer)), _shares(usual))
         if swapped:

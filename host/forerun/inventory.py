@@ -1,4 +1,4 @@
-"""What a battery holds, with the carbon it was charged with: weighted average, first in first out, last in first out."""
+"""What a battery holds, with the carbon that it was charged with: weighted average, FIFO or LIFO."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

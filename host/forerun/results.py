@@ -160,7 +160,8 @@ def _scopes(subject: Subject, matching: Matching, missing: list[str]) -> dict[st
                            {"litres": f"{litres:.6f}", "factor": factors.fuel.id}, basis),
         "scope2_location_g": Figure(location_g, "g", "Σ import_wh · grid_g_per_kwh / 1000 by interval",
                                     {"import_wh": str(import_wh), "factor": "grid"}, "location-based"),
-        "scope2_market_g": Figure(matching.covered_g + rest_g, "g", "covered_g + (import_wh − covered_wh) · rest / 1000",
+        "scope2_market_g": Figure(matching.covered_g + rest_g, "g",
+                                  "covered_g + (import_wh − covered_wh) · rest / 1000",
                                   {"covered_wh": str(matching.covered_wh), "factor": rest}, "market-based"),
         "scope3_cat3_g": Figure(upstream_g, "g", "fuel litres · kg/litre well to tank · 1000",
                                 {"factor": subject.upstream.id if subject.upstream else ""}, "fuel upstream alone"),
@@ -174,8 +175,8 @@ def _embodied(subject: Subject, missing: list[str]) -> dict[str, Figure]:
         value = kg * 1000 * subject.length_s / (years * YEAR_S) if kg else None
         if value is None:
             missing.append(f"what making the {name} emitted is not known: it is in no figure")
-        found[f"embodied_{name}_g"] = Figure(value, "g", "kg · 1000 · period / life",
-                                             {"kg": str(kg), "years": str(years)}, "straight line over life")  # fmt: skip
+        inputs = {"kg": str(kg), "years": str(years)}
+        found[f"embodied_{name}_g"] = Figure(value, "g", "kg · 1000 · period / life", inputs, "straight line over life")
     return found
 
 
@@ -236,8 +237,9 @@ def _indicators(subject: Subject, matching: Matching, missing: list[str]) -> dic
         apart_wh += abs(load_wh - sum(named))
     else:
         missing.append("the balance compares the site's own meters alone: IT, cooling and other are not all metered")
-    found["residual"] = Figure(apart_wh / load_wh if load_wh else None, "1", "(|load − IT − cooling − other| + Wh by "
-                               "which the meters disagree) / load", {"apart_wh": str(apart_wh)}, "energy balance")  # fmt: skip
+    formula = "(|load − IT − cooling − other| + Wh by which the meters disagree) / load"
+    value = apart_wh / load_wh if load_wh else None
+    found["residual"] = Figure(value, "1", formula, {"apart_wh": str(apart_wh)}, "energy balance")
     return found
 
 

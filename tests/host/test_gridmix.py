@@ -90,17 +90,16 @@ def test_the_plain_day_passes_and_every_swap_of_two_unlike_fuels_is_caught():
         moved = abs(sum(GERMANY[one]) - sum(GERMANY[other])) * 6
         if moved < total / 20:
             continue
-        swapped = {**GERMANY, one: GERMANY[other], other: GERMANY[one]}
+        text = document(GERMANY).decode().replace(f"<psrType>{one}<", "<psrType>?<")
+        text = text.replace(f"<psrType>{other}<", f"<psrType>{one}<").replace("<psrType>?<", f"<psrType>{other}<")
         with pytest.raises(gridmix.Implausible, match="swapped"):
-            gridmix.check(gridmix.entsoe(document(swapped), TABLE), YEARLY, *BERLIN, usual)
+            gridmix.check(gridmix.entsoe(text.encode(), TABLE), YEARLY, *BERLIN, usual)
         caught += 1
     assert caught >= 15
 
 
 def test_solar_at_night_is_caught_without_any_earlier_answer():
-    swapped = {**GERMANY, "B16": GERMANY["B19"], "B19": GERMANY["B16"]}
-    text = document(swapped).decode()
-    hours = gridmix.entsoe(text.encode(), TABLE).hours
+    hours = gridmix.entsoe(document(GERMANY), TABLE).hours
     wrong = [gridmix.Hour(hour.start_utc_s, hour.g_per_kwh, hour.clean_share, {**hour.mix, "B16": Decimal(9000)})
              for hour in hours]  # fmt: skip
     with pytest.raises(gridmix.Implausible, match="solar at night"):
