@@ -3,14 +3,14 @@
 Location-based. Energy is integer Wh, emissions are Decimal grams of CO2e, nothing is rounded before it is shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 
 from forerun.factors import HOUR_S, Factor, GridHour
 from forerun.intake import RECORD, RECORD_KIND, REGISTERS, REPLACED, Gap, Reading, readings_of
-from forerun.inventory import AVERAGE, Store
+from forerun.inventory import AVERAGE, NOTHING, Drawn, Store
 
 __all__ = ["RECORD", "RECORD_KIND", "Battery", "Factor", "Factors", "Gap", "Interval", "Ledger", "Reading", "Sum",
            "battery_of", "factors_of", "ledger", "limits_of", "readings_of"]  # fmt: skip
@@ -81,6 +81,7 @@ class Interval:
     flows_wh: dict[str, int]
     load_wh: int
     load_g: Decimal
+    other_load_g: tuple[Decimal, ...]
     export_g: Decimal
     emitted_g: Decimal
     import_g: Decimal
@@ -161,25 +162,28 @@ def ledger(
     factors: Factors,
     battery: Battery,
     interval_s: int = INTERVAL_S,
-    method: str = AVERAGE,
+    methods: Sequence[str] = (AVERAGE,),
     limits_w: Mapping[str, int] | None = None,
 ) -> Ledger:
     """The books from the readings, in order of time. What is in the battery at first counts at the grid's factor.
 
     A register that runs backward, or faster than its limit (mean power by register name), makes a named gap: that
     stretch is left out, never smoothed. A missing reading leaves the energy known and its time not: one long interval,
-    estimated. method: of the inventory, one of forerun.inventory.METHODS.
+    estimated. methods: of the inventory (forerun.inventory.METHODS); the first makes the books, the others only say what
+    the load would have carried by them (other_load_g).
     """
     with localcontext(EXACT):
         pieces, gaps = _pieces(list(readings), interval_s, limits_w or {})
         soc_permille = pieces[0][0].soc_permille if pieces else 0
         first_utc_s = pieces[0][0].utc_s if pieces else 0
         opening_wh = Decimal(battery.capacity_wh) * soc_permille / 1000
-        store = Store(battery.efficiency_charge, battery.efficiency_discharge, method)
-        store.put_stored(opening_wh, factors.grid_at(first_utc_s).g_per_kwh, Decimal(0))
+        stores = [Store(battery.efficiency_charge, battery.efficiency_discharge, method) for method in methods]
+        for store in stores:
+            store.put_stored(opening_wh, factors.grid_at(first_utc_s).g_per_kwh, Decimal(0))
+        store = stores[0]
         opening_g = store.carbon_g
         intervals = tuple(
-            _interval(first, last, reasons, factors, battery, store) for first, last, reasons in pieces
+            _interval(first, last, reasons, factors, battery, stores) for first, last, reasons in pieces
         )  # fmt: skip
         return Ledger(intervals, tuple(gaps), opening_wh, opening_g, store.energy_wh, store.carbon_g,
                       store.in_g, store.out_g)  # fmt: skip
@@ -272,7 +276,7 @@ def _broken(before: Reading, now: Reading, limits_w: Mapping[str, int]) -> str:
 
 
 def _interval(
-    first: Reading, last: Reading, reasons: set[str], factors: Factors, battery: Battery, store: Store
+    first: Reading, last: Reading, reasons: set[str], factors: Factors, battery: Battery, stores: list[Store]
 ) -> Interval:
     energy = {name: getattr(last, name) - getattr(first, name) for name in REGISTERS}
     flows, load_wh, apart_wh = _flows(**energy)
@@ -281,51 +285,61 @@ def _interval(
         reasons.add(f"the meters disagree by {apart_wh} Wh")
     if energy["genset_wh"]:
         reasons.add("genset fuel from energy, no fuel meter")
-    here, genset = factors.grid_at((first.utc_s + last.utc_s) // 2), factors.genset_g_per_kwh()
-    pv, grid, clean_share = factors.pv.value, here.g_per_kwh, here.clean_share
-    # What is charged in an interval may be what is discharged in it, so charging is booked first.
-    store.charge(flows["pv_to_battery"], pv, Decimal(1))
-    store.charge(flows["grid_to_battery"], grid, Decimal(0), clean_share)
-    store.charge(flows["genset_to_battery"], genset, Decimal(0))
-    grams, green_wh, clean_wh, missing_wh = store.discharge(energy["discharge_wh"])
-    if missing_wh > 0:
-        # Not in the books: counted at the grid's factor, through the books, so that they stay whole.
-        grams += missing_wh * grid / 1000
-        store.in_g += missing_wh * grid / 1000
-        store.out_g += missing_wh * grid / 1000
-    if missing_wh >= 1:
+    here, genset_g_per_kwh = factors.grid_at((first.utc_s + last.utc_s) // 2), factors.genset_g_per_kwh()
+    rates = {"pv": factors.pv.value, "grid": here.g_per_kwh, "genset": genset_g_per_kwh}
+    drawn, *others = (_through(store, flows, rates, here.clean_share) for store in stores)
+    for store in stores:
+        _settle(store, battery, last.soc_permille)
+    if drawn.missing_wh >= 1:
         reasons.add("the battery gave more than the books held: the rest at the grid's factor")
-    given_wh = Decimal(energy["discharge_wh"] or 1)
-    share = {name: flows[f"battery_to_{name}"] / given_wh for name in ("load", "export", "battery")}
-    back_wh = flows["battery_to_battery"]
-    if back_wh:
-        back = share["battery"] / back_wh
-        store.charge(back_wh, back * grams * 1000, back * green_wh, back * clean_wh)
-    _settle(store, battery, last.soc_permille)
-    sources = (("pv", pv), ("grid", grid), ("genset", genset))
-    carried = {
-        sink: share[sink] * grams + sum(flows[f"{name}_to_{sink}"] * g_per_kwh for name, g_per_kwh in sources) / 1000
-        for sink in ("load", "export")
-    }
+    given_wh = energy["discharge_wh"] or 1
+    to_load, to_export = (Decimal(flows[f"battery_to_{sink}"]) / given_wh for sink in ("load", "export"))
+    direct = {sink: sum(flows[f"{name}_to_{sink}"] * rate for name, rate in rates.items()) / 1000
+              for sink in ("load", "export")}  # fmt: skip
+    import_g, genset_g = energy["import_wh"] * rates["grid"] / 1000, energy["genset_wh"] * genset_g_per_kwh / 1000
     return Interval(
         start_utc_s=first.utc_s,
         end_utc_s=last.utc_s,
         flows_wh=flows,
         load_wh=load_wh,
-        load_g=carried["load"],
-        export_g=carried["export"],
-        emitted_g=(energy["import_wh"] * grid + energy["genset_wh"] * genset + energy["pv_wh"] * pv) / 1000,
-        import_g=energy["import_wh"] * grid / 1000,
-        genset_g=energy["genset_wh"] * genset / 1000,
-        pv_load_wh=flows["pv_to_load"] + share["load"] * green_wh,
-        clean_load_wh=flows["pv_to_load"] + flows["grid_to_load"] * clean_share + share["load"] * clean_wh,
+        load_g=direct["load"] + to_load * drawn.grams,
+        other_load_g=tuple(direct["load"] + to_load * other.grams for other in others),
+        export_g=direct["export"] + to_export * drawn.grams,
+        emitted_g=import_g + genset_g + energy["pv_wh"] * rates["pv"] / 1000,
+        import_g=import_g,
+        genset_g=genset_g,
+        pv_load_wh=flows["pv_to_load"] + to_load * drawn.green_wh,
+        clean_load_wh=flows["pv_to_load"] + flows["grid_to_load"] * here.clean_share + to_load * drawn.clean_wh,
         apart_wh=apart_wh,
-        stored_wh=store.energy_wh,
-        stored_g=store.carbon_g,
+        stored_wh=stores[0].energy_wh,
+        stored_g=stores[0].carbon_g,
         quality=_quality(reasons),
         reasons=tuple(sorted(reasons)),
         records=(first.place, last.place),
     )
+
+
+def _through(store: Store, flows: dict[str, int], rates: dict[str, Decimal], clean_share: Decimal) -> Drawn:
+    """Book an interval's charge and discharge: what the discharge carried, with what the books lacked at the grid's
+    rate. What is charged in an interval may be what is discharged in it, so charging is booked first."""
+    store.charge(flows["pv_to_battery"], rates["pv"], Decimal(1))
+    store.charge(flows["grid_to_battery"], rates["grid"], Decimal(0), clean_share)
+    store.charge(flows["genset_to_battery"], rates["genset"], Decimal(0))
+    back_wh = flows["battery_to_battery"]
+    discharge_wh = flows["battery_to_load"] + flows["battery_to_export"] + back_wh
+    if not discharge_wh:
+        return NOTHING
+    drawn = store.discharge(discharge_wh)
+    if drawn.missing_wh > 0:
+        # Through the books, so that they stay whole.
+        extra_g = drawn.missing_wh * rates["grid"] / 1000
+        store.in_g += extra_g
+        store.out_g += extra_g
+        drawn = drawn._replace(grams=drawn.grams + extra_g)
+    if back_wh:
+        each = Decimal(1) / discharge_wh
+        store.charge(back_wh, each * drawn.grams * 1000, each * drawn.green_wh, each * drawn.clean_wh)
+    return drawn
 
 
 def _flows(import_wh: int, export_wh: int, charge_wh: int, discharge_wh: int, pv_wh: int, genset_wh: int):
@@ -337,7 +351,7 @@ def _flows(import_wh: int, export_wh: int, charge_wh: int, discharge_wh: int, pv
         ("battery", charge_wh, (("pv", "grid", "genset"), ("battery",))),
         ("export", export_wh, (("pv", "genset", "battery"), ("grid",))),
     ):
-        for names in sources:
+        for names in sources if wanted_wh else ():
             given = _split(min(wanted_wh, sum(left[name] for name in names)), {name: left[name] for name in names})
             for name, wh in given.items():
                 flows[f"{name}_to_{sink}"] += wh

@@ -66,6 +66,7 @@ class Intake:
     certificates: list[Certificate] = field(default_factory=list)
     grid: dict[int, GridHour] = field(default_factory=dict)
     corrections: list[dict] = field(default_factory=list)
+    meters: dict[str, str] = field(default_factory=dict)  # serial by name, where one was told
     gaps: list[Gap] = field(default_factory=list)
     latest: int = -1  # sequence number of the last entry that matters here
 
@@ -86,38 +87,48 @@ def readings_of(entries: Iterable) -> list[Reading]:
 
 
 def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
-    """Everything that journal entries (forerun.store.Entry and Damage) say up to that moment."""
+    """Everything that journal entries (forerun.store.Entry and Damage) say up to that moment. What was written later,
+    about this time, counts: late records, corrections, certificates, the grid."""
     result = Intake()
     stores: dict[tuple[str, bytes], dict[int, _Record]] = {}
-    swaps: list[Gap] = []
+    until_us = None if until_utc_s is None else until_utc_s * 1_000_000
+    later: set[int] = set()  # records after that moment
+    corrections: list[tuple[int, dict]] = []
     utc_s = 0
     for entry in entries:
         if hasattr(entry, "tail"):
             result.gaps.append(Gap(utc_s, utc_s, f"the journal is damaged at byte {entry.offset}: {entry.sentence}"))
             continue
-        if until_utc_s is not None and entry.utc_us > until_utc_s * 1_000_000 and entry.kind in (RECORD, SUBMETER):
+        kind, body = entry.kind, entry.body
+        if kind == CORRECTION:
+            corrections.append((entry.sequence_no, dict(body)))
+            continue
+        about_us = body["start_utc_s"] * 1_000_000 if kind in (CERTIFICATE, GRID) else entry.utc_us
+        if until_us is not None and about_us > until_us:
+            later.update(body[1:2] if kind == RECORD else ())
             continue
         utc_s = entry.utc_us // 1_000_000
-        if entry.kind == RECORD:
+        if kind == RECORD:
             _take_record(entry, stores, result)
-        elif entry.kind == SUBMETER:
-            name, value = entry.body[:2]
-            result.submeters.setdefault(name, []).append((utc_s, value))
-        elif entry.kind == METER:
-            sentence = f"the {entry.body['meter']} meter was exchanged: serial {entry.body['serial']} from here on"
-            swaps.append(Gap(utc_s, utc_s, sentence))
-        elif entry.kind == CORRECTION:
-            result.corrections.append(dict(entry.body))
-        elif entry.kind == CERTIFICATE:
-            _take_certificate(entry.body, result)
-        elif entry.kind == GRID:
-            _take_grid(entry.body, result.grid)
+        elif kind == SUBMETER:
+            result.submeters.setdefault(body[0], []).append((utc_s, body[1]))
+        elif kind == METER:
+            sentence = f"the {body['meter']} meter was exchanged: serial {body['serial']} from here on"
+            result.gaps.append(Gap(utc_s, utc_s, sentence))
+            result.meters[body["meter"]] = body["serial"]
+        elif kind == CERTIFICATE:
+            _take_certificate(body, result)
+        elif kind == GRID:
+            _take_grid(body, result.grid)
         else:
             continue
-        result.latest = entry.sequence_no
+        result.latest = max(result.latest, entry.sequence_no)
     for records in stores.values():
         _order(records, result)
-    result.gaps += swaps
+    for sequence_no, body in corrections:
+        if body["record"] not in later:
+            result.corrections.append(body)
+            result.latest = max(result.latest, sequence_no)
     result.readings = _unrolled(_corrected(result), result.gaps)
     return result
 

@@ -17,6 +17,9 @@ class Drawn(NamedTuple):
     missing_wh: Decimal
 
 
+NOTHING = Drawn(ZERO, ZERO, ZERO, ZERO)
+
+
 @dataclass(slots=True)
 class Lot:
     """Energy behind the charger with its carbon; green_wh of it from PV, clean_wh of it carbon-free."""

@@ -39,6 +39,7 @@ class Subject:
     certificates: tuple[Certificate, ...]
     residual: Factor | None
     upstream: Factor | None
+    pv_life_cycle: Factor | None
     embodied_kg: dict[str, tuple[Decimal, int]]  # of EQUIPMENT: (kg, life in years); 0 kg = not known
 
 
@@ -172,7 +173,12 @@ def _embodied(subject: Subject, missing: list[str]) -> dict[str, Figure]:
     found = {}
     for name in EQUIPMENT:
         kg, years = subject.embodied_kg[name]
-        value = kg * 1000 * subject.length_s / (years * YEAR_S) if kg else None
+        value, life_cycle = kg * 1000 * subject.length_s / (years * YEAR_S) if kg else None, subject.pv_life_cycle
+        if value is None and name == "pv" and life_cycle is not None:
+            made_wh = Decimal(_total(subject, "pv_made_wh"))
+            found["embodied_pv_g"] = Figure(made_wh * life_cycle.value / 1000, "g", "pv_made_wh · g_per_kwh / 1000",
+                                            {"factor": life_cycle.id}, "per kWh generated, typical")  # fmt: skip
+            continue
         if value is None:
             missing.append(f"what making the {name} emitted is not known: it is in no figure")
         inputs = {"kg": str(kg), "years": str(years)}

@@ -77,7 +77,7 @@ def subject(**more) -> results.Subject:
                           replace(grid, value=Decimal("0.4")))  # fmt: skip
     given = {"hours": hours(), "length_s": 7200, "factors": base, "submeters": results.no_submeters(),
              "certificates": (), "residual": None, "upstream": TABLE.factors["diesel-b7-upstream"],
-             "embodied_kg": {name: (Decimal(0), 10) for name in results.EQUIPMENT}}  # fmt: skip
+             "pv_life_cycle": None, "embodied_kg": {name: (Decimal(0), 10) for name in results.EQUIPMENT}}  # fmt: skip
     return results.Subject(**{**given, **more})
 
 
