@@ -169,8 +169,8 @@ def ledger(
 
     A register that runs backward, or faster than its limit (mean power by register name), makes a named gap: that
     stretch is left out, never smoothed. A missing reading leaves the energy known and its time not: one long interval,
-    estimated. methods: of the inventory (forerun.inventory.METHODS); the first makes the books, the others only say what
-    the load would have carried by them (other_load_g).
+    estimated. methods: of the inventory (forerun.inventory.METHODS); the first makes the books, the others only say
+    what the load would have carried by them (other_load_g).
     """
     with localcontext(EXACT):
         pieces, gaps = _pieces(list(readings), interval_s, limits_w or {})

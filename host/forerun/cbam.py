@@ -11,8 +11,8 @@ PAGE = (
     "or someone who imports such goods needs them from this operator.",
     "Of the site's hardware, mounting and structures (CN 7308, 7318, 7326, 7610, 7616) are Annex I goods; batteries "
     "(8507), PV (8541) and gensets (8502) are not.",
-    "Energy that left a battery is in a bucket of its own: whether it may count as an actual value is doubtful where it "
-    "was stored for longer than the period of at most one hour that the evidence rules name.",
+    "Energy that left a battery is in a bucket of its own: whether it may count as an actual value is doubtful where "
+    "it was stored for longer than the period of at most one hour that the evidence rules name.",
     "Totals are rounded half up to whole tonnes and factors to five decimals; the law names no method.",
 )
 _NOT_STATED = "not stated"
@@ -103,8 +103,8 @@ def _shares(sums: dict) -> str:
     if not total:
         return "nothing was used"
     percent = {name: 100 * wh / total for name, wh in sums["source_wh"].items()}
-    own = percent["own PV"] + percent["own genset"]
-    return f"actual (own, metered) {own:.1f} %; default (grid) {percent['grid']:.1f} %; battery {percent['battery']:.1f} %"
+    own, grid, battery = percent["own PV"] + percent["own genset"], percent["grid"], percent["battery"]
+    return f"actual (own, metered) {own:.1f} %; default (grid) {grid:.1f} %; battery {battery:.1f} %"
 
 
 def _told(number: str, title: str, value: str) -> dict:

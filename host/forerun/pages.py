@@ -16,7 +16,8 @@ FILES = {"json": "report.json", "html": "report.html", "pdf": "report.pdf", "csv
 NAMES = {
     "scope1_g": "Scope 1: fuel", "scope2_location_g": "Scope 2, location-based",
     "scope2_market_g": "Scope 2, market-based", "scope3_cat3_g": "Scope 3 category 3: upstream of the fuel",
-    "embodied_battery_g": "Making the battery, this period's part", "embodied_pv_g": "Making the PV, this period's part",
+    "embodied_battery_g": "Making the battery, this period's part",
+    "embodied_pv_g": "Making the PV, this period's part",
     "embodied_inverter_g": "Making the inverter, this period's part",
     "embodied_genset_g": "Making the genset, this period's part",
     "green_on_site": "Share of the load from own PV", "green_matched": "… with certificates of the same hour",
@@ -37,13 +38,13 @@ def html(document: dict) -> bytes:
     title = f"{document['installation']['name']}: energy and carbon"
     about = f"{' to '.join(head['period_utc'])} · {head['id']} · {head['software']} · {head['status']}"
     hours = _hours(document)
-    picture = f"<figure>{pictures.carbon_svg(hours[-PICTURE_HOURS:])}<figcaption>Load of each hour by source, and the " \
-              "emissions that its energy carried.</figcaption></figure>" if hours else ""  # fmt: skip
+    caption = "Load of each hour by source, and the emissions that its energy carried."
+    picture = pictures.carbon_svg(hours[-PICTURE_HOURS:]) if hours else ""
     parts = [
         f"<h1>{_text(title)}</h1><p class=about>{_text(about)}</p>", _list("", document["claims"]),
         _table(("figure", "value", "unit", "how"), _figure_rows(document)),
         f"<p>{_text(document['boundary'])} {_text(document['monitoring_plan']['rule'])}</p>",
-        f"<p>{_text(EED_PAGE)}</p>", picture,
+        f"<p>{_text(EED_PAGE)}</p>", f"<figure>{picture}<figcaption>{caption}</figcaption></figure>",
         _section("Stored energy", _table(("method", "kg CO2e carried by the load"), [
             (name, f"{Decimal(grams) / 1000:.3f}") for name, grams in document["storage"]["load_g"].items()])),
         _section("Data gaps and what is not known", _list("", [_gap(gap) for gap in document["data_gaps"]])),
@@ -216,11 +217,13 @@ def _figure_rows(document: dict) -> list[tuple[str, str, str, str]]:
 
 def _evidence(document: dict) -> list[str]:
     root = document["proofs"]["signed_root"]
-    plan = f"Monitoring plan {document['monitoring_plan']['sha256']}; factor table {document['factor_table']['sha256']}."
+    plan, table = document["monitoring_plan"]["sha256"], document["factor_table"]["sha256"]
+    digests = f"Monitoring plan {plan}; factor table {table}."
     if root is None:
-        return ["No signed root covers the data of this draft yet.", plan]
-    return [f"Root of the first {root['size']} journal entries: {root['root']}", f"Signed by the site's key {root['key']}",
-            plan, "Check: forerun verify report.json --journal …"]  # fmt: skip
+        return ["No signed root covers the data of this draft yet.", digests]
+    return [f"Root of the first {root['size']} journal entries: {root['root']}",
+            f"Signed by the site's key {root['key']}", digests,
+            "Check: forerun verify report.json --journal …"]  # fmt: skip
 
 
 def _gap(gap: dict) -> str:

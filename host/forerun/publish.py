@@ -111,7 +111,7 @@ def _issue(document: dict, data: bytes, path: Path) -> None:
 
 
 def _seal_now(path: Path) -> None:
-    """A signed root over all that is there, where the key is here and nobody else is writing; else the last one holds."""
+    """A signed root over all that is there, where the key is here and nobody else is writing."""
     if not key_path(path).exists():
         return
     try:

@@ -15,7 +15,6 @@ from forerun.factors import HOUR_S, Factor, Table
 from forerun.inventory import METHODS
 
 SCHEMA_VERSION = 1
-SCHEMA_NAME = "report.schema.json"
 COLUMNS = (
     "start_utc_s", "end_utc_s", *carbon.FLOWS, "load_wh", "load_g", "export_g", "import_g", "genset_g", "pv_load_wh",
     "clean_load_wh", "apart_wh", "stored_wh", "stored_g", "grid_g_per_kwh", "first_record", "last_record", "quality",
@@ -213,7 +212,8 @@ def _validity(intervals, subject) -> list[carbon.Gap]:
     others = (subject.factors.fuel, subject.factors.litres, subject.residual, subject.upstream, subject.pv_life_cycle)
     for factor in (*grid.values(), *(item for item in others if item)):
         if not (factor.valid_at(first_s) and factor.valid_at(last_s)):
-            sentence = f"factor {factor.id} is valid from {factor.valid_from} to {factor.valid_until}: used outside of it"
+            valid = f"valid from {factor.valid_from} to {factor.valid_until}"
+            sentence = f"factor {factor.id} is {valid}: used outside of it"
             found.append(carbon.Gap(first_s, last_s, sentence))
     return found
 

@@ -135,7 +135,8 @@ def _figures(report: dict, entries: list) -> list[str]:
     if hashlib.sha256(log.canonical(plan["inputs"])).hexdigest() != plan["sha256"]:
         faults.append("monitoring_plan: its digest is another")
     if heard.latest != report["proofs"]["latest_entry"]:
-        faults.append(f"the report used entries up to {report['proofs']['latest_entry']}, the journal has {heard.latest}")
+        stated = report["proofs"]["latest_entry"]
+        faults.append(f"the report used entries up to {stated}, the journal has {heard.latest}")
     if heard.corrections != report["corrections"]:
         faults.append("corrections: not those of the journal")
     if heard.certificates != report["instruments"]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 FIELDS = ("interval_s", *REGISTERS, "import_max_w", "pcc_voltage_min_mv", "soc_permille", "quality", "stretched_ms")
@@ -64,7 +65,7 @@ def told(entries, until_s: int) -> Told:
 def stretches(rows: list[dict], step_s: int, limits_w: dict[str, int]) -> list[tuple[dict, dict, bool, bool]]:
     """(first row, last row, something substituted, time unknown) of each interval; what cannot be is left out."""
     found, slot = [], None
-    for one, two in zip(rows, rows[1:], strict=False):
+    for one, two in pairwise(rows):
         length_s = two["utc_s"] - one["utc_s"]
         gains = {name: two[name] - one[name] for name in REGISTERS}
         if length_s <= 0 or min(gains.values()) < 0 or any(
@@ -93,7 +94,7 @@ def counted(readings: list, start_s: int, end_s: int) -> Decimal | None:
     series = before + [value for utc_s, value in readings if start_s < utc_s <= end_s]
     if len(series) < 2:
         return None
-    return Decimal(sum(max(0, two - one) for one, two in zip(series, series[1:], strict=False)))
+    return Decimal(sum(max(0, two - one) for one, two in pairwise(series)))
 
 
 def _correct(rows: list[dict], body: dict) -> None:

@@ -10,9 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import site_journal
 from typer.testing import CliRunner
 
+import site_journal
 from forerun import evidence, factors, publish
 from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
@@ -202,7 +202,8 @@ def test_a_figure_opens_to_meter_records_in_three_steps(site):
     heads = [line for line in lines if line[0] in "123"]
     assert [head[0] for head in heads] == ["1", "2", "3"]
     text = "\n".join(lines)
-    assert "factor grid: 30.75 g/kWh" in text and "forerun 0" in text and "import_wh" in text and "hashes to the root" in text
+    for words in ("factor grid: 30.75 g/kWh", "made by forerun 0", "import_wh", "hashes to the root"):
+        assert words in text
     at = publish.explained("cfe", "2024-01-01T12:00Z", site.parent / "out/report.json", site.parent / "journal.forerun")
     assert any(line.startswith("2. interval 1704110400") for line in at)
     with pytest.raises(WrongUsage, match="it has "):
