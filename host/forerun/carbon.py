@@ -3,17 +3,18 @@
 Location-based. Energy is integer Wh, emissions are Decimal grams of CO2e, nothing is rounded before it is shown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 
-from forerun_wire import messages
+from forerun.factors import HOUR_S, Factor, GridHour
+from forerun.intake import RECORD, RECORD_KIND, REGISTERS, REPLACED, Gap, Reading, readings_of
+from forerun.inventory import AVERAGE, NOTHING, Drawn, Store
 
+__all__ = ["RECORD", "RECORD_KIND", "Battery", "Factor", "Factors", "Gap", "Interval", "Ledger", "Reading", "Sum",
+           "battery_of", "factors_of", "ledger", "limits_of", "readings_of"]  # fmt: skip
 INTERVAL_S = 900
-HOUR_S = 3600
-REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 FLOWS = (
     "pv_to_load", "grid_to_load", "genset_to_load", "battery_to_load", "pv_to_battery", "grid_to_battery",
     "genset_to_battery", "battery_to_battery", "pv_to_export", "genset_to_export", "battery_to_export",
@@ -25,37 +26,35 @@ RULE = (
     "the export in proportion to what each has left; the load takes the rest. Stored energy keeps the average carbon "
     "and PV share of what is in the battery (weighted average)."
 )
-RECORD, RECORD_KIND = "record", 5  # kind of a journal entry, and where its body tells the kind of record
-_SUBSTITUTED = ((1, "import and export"), (2, "battery"), (4, "PV"), (8, "genset"))
-_EXACT = Context(prec=50)
+_SUBSTITUTED = ((1, "import and export substituted by the board"), (2, "battery substituted by the board"),
+                (4, "PV substituted by the board"), (8, "genset substituted by the board"),
+                (REPLACED, "a value substituted by a correction"))  # fmt: skip
+EXACT = Context(prec=50)
 _SETTLE_SHARE = Decimal("0.02")  # of the capacity: a state of charge this far below the books is lost energy
 
 
 @dataclass(frozen=True, slots=True)
-class Factor:
-    """An emission or conversion factor with everything that a verifier asks about it."""
-
-    id: str
-    value: Decimal
-    unit: str
-    scope: str
-    region: str
-    valid_from: date | None
-    valid_until: date | None
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class Factors:
-    """grid: one factor [g/kWh], or 24 by hour of the UTC day; genset = fuel [kg/litre] times litres [litre/kWh]."""
+    """grid: one factor [g/kWh], or 24 by hour of the UTC day, for hours that `hourly` (by start of the hour) does not
+    hold; genset = fuel [kg/litre] times litres [litre/kWh]."""
 
     grid: tuple[Factor, ...]
     pv: Factor
     fuel: Factor
     litres: Factor
+    hourly: Mapping[int, GridHour] = field(default_factory=dict)
 
-    def grid_g_per_kwh(self, utc_s: int) -> Decimal:
-        return self.grid[utc_s // HOUR_S % 24 if len(self.grid) == 24 else 0].value
+    def grid_factor(self, utc_s: int) -> Factor:
+        """The factor that stands in where no hour of the grid is known."""
+        return self.grid[utc_s // HOUR_S % 24 if len(self.grid) == 24 else 0]
+
+    def grid_at(self, utc_s: int) -> GridHour:
+        """The grid at that time; a yearly factor says nothing of the carbon-free share, so it counts as 0."""
+        found = self.hourly.get(utc_s // HOUR_S * HOUR_S)
+        if found is None:
+            factor = self.grid_factor(utc_s)
+            return GridHour(factor.value, Decimal(0), factor.id)
+        return found
 
     def genset_g_per_kwh(self) -> Decimal:
         return self.fuel.value * self.litres.value * 1000
@@ -71,46 +70,35 @@ class Battery:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The cumulative registers [Wh] at one moment; quality: bits of what the board had to substitute."""
-
-    utc_s: int
-    import_wh: int
-    export_wh: int
-    charge_wh: int
-    discharge_wh: int
-    pv_wh: int
-    genset_wh: int
-    soc_permille: int
-    quality: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A stretch whose energy, or its time, nobody knows."""
-
-    start_utc_s: int
-    end_utc_s: int
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
 class Interval:
     """One line of the ledger. flows_wh by name of FLOWS; grams: load_g and export_g are what the energy carried,
-    emitted_g what the site caused in this time (import and genset); pv_wh_to_load holds PV that was stored too."""
+    emitted_g what the site caused in this time: import_g by its import, genset_g by its genset; pv_load_wh and
+    clean_load_wh (PV and the grid's carbon-free share) hold what was stored in between too; apart_wh: by how much the
+    meters disagree."""
 
     start_utc_s: int
     end_utc_s: int
     flows_wh: dict[str, int]
     load_wh: int
     load_g: Decimal
+    other_load_g: tuple[Decimal, ...]
     export_g: Decimal
     emitted_g: Decimal
+    import_g: Decimal
+    genset_g: Decimal
     pv_load_wh: Decimal
+    clean_load_wh: Decimal
+    apart_wh: int
     stored_wh: Decimal
     stored_g: Decimal
     quality: str
     reasons: tuple[str, ...]
+    records: tuple[int, int]
+
+    @property
+    def middle_utc_s(self) -> int:
+        """Decides to which hour and period the interval belongs."""
+        return (self.start_utc_s + self.end_utc_s) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +114,18 @@ class Sum:
     battery_wh: int
     import_wh: int
     export_wh: int
+    charge_wh: int
+    discharge_wh: int
+    pv_made_wh: int
+    genset_made_wh: int
     load_g: Decimal
     export_g: Decimal
     emitted_g: Decimal
+    import_g: Decimal
+    genset_g: Decimal
+    pv_load_wh: Decimal
+    clean_load_wh: Decimal
+    apart_wh: int
     on_site_share: Decimal | None
     quality: str
     reasons: tuple[str, ...]
@@ -152,45 +149,44 @@ class Ledger:
         """One Sum per UTC hour in which an interval has its middle."""
         hours: dict[int, list[Interval]] = {}
         for interval in self.intervals:
-            hours.setdefault((interval.start_utc_s + interval.end_utc_s) // 2 // HOUR_S, []).append(interval)
-        return tuple(_sum(intervals) for _, intervals in sorted(hours.items()))
+            hours.setdefault(interval.middle_utc_s // HOUR_S, []).append(interval)
+        return tuple(summed(intervals) for _, intervals in sorted(hours.items()))
 
     def total(self) -> Sum | None:
         """Everything; None when there is no interval."""
-        return _sum(self.intervals) if self.intervals else None
+        return summed(self.intervals) if self.intervals else None
 
 
-def ledger(readings: Iterable[Reading], factors: Factors, battery: Battery, interval_s: int = INTERVAL_S) -> Ledger:
+def ledger(
+    readings: Iterable[Reading],
+    factors: Factors,
+    battery: Battery,
+    interval_s: int = INTERVAL_S,
+    methods: Sequence[str] = (AVERAGE,),
+    limits_w: Mapping[str, int] | None = None,
+) -> Ledger:
     """The books from the readings, in order of time. What is in the battery at first counts at the grid's factor.
 
-    A register that runs backward makes a named gap: that stretch is left out, never smoothed. A missing reading
-    leaves the energy known and its time not: one long interval, estimated.
+    A register that runs backward, or faster than its limit (mean power by register name), makes a named gap: that
+    stretch is left out, never smoothed. A missing reading leaves the energy known and its time not: one long interval,
+    estimated. methods: of the inventory (forerun.inventory.METHODS); the first makes the books, the others only say
+    what the load would have carried by them (other_load_g).
     """
-    with localcontext(_EXACT):
-        pieces, gaps = _pieces(list(readings), interval_s)
+    with localcontext(EXACT):
+        pieces, gaps = _pieces(list(readings), interval_s, limits_w or {})
         soc_permille = pieces[0][0].soc_permille if pieces else 0
         first_utc_s = pieces[0][0].utc_s if pieces else 0
         opening_wh = Decimal(battery.capacity_wh) * soc_permille / 1000
-        store = Store(battery.efficiency_charge, battery.efficiency_discharge)
-        store.put_stored(opening_wh, factors.grid_g_per_kwh(first_utc_s), Decimal(0))
+        stores = [Store(battery.efficiency_charge, battery.efficiency_discharge, method) for method in methods]
+        for store in stores:
+            store.put_stored(opening_wh, factors.grid_at(first_utc_s).g_per_kwh, Decimal(0))
+        store = stores[0]
         opening_g = store.carbon_g
         intervals = tuple(
-            _interval(first, last, reasons, factors, battery, store) for first, last, reasons in pieces
+            _interval(first, last, reasons, factors, battery, stores) for first, last, reasons in pieces
         )  # fmt: skip
         return Ledger(intervals, tuple(gaps), opening_wh, opening_g, store.energy_wh, store.carbon_g,
                       store.in_g, store.out_g)  # fmt: skip
-
-
-def readings_of(entries: Iterable) -> list[Reading]:
-    """The interval records among journal entries (forerun.store.Entry), in the order in which they were recorded."""
-    readings = []
-    for entry in entries:
-        if getattr(entry, "kind", None) != RECORD or entry.body[RECORD_KIND] != messages.INTERVAL:
-            continue
-        fields = dict(zip(messages.INTERVAL_FIELDS, entry.body[RECORD_KIND + 1 :], strict=False))
-        registers = {name: fields[name] for name in (*REGISTERS, "soc_permille", "quality")}
-        readings.append(Reading(entry.utc_us // 1_000_000, **registers))
-    return readings
 
 
 def factors_of(site) -> Factors:
@@ -221,68 +217,30 @@ def battery_of(site) -> Battery:
     )
 
 
-@dataclass(slots=True)
-class Store:
-    """What a battery holds: energy, its carbon, and how much of it came from PV; weighted average.
-
-    energy_wh is behind the charger; charge and discharge are AC. in_g = out_g + carbon_g always.
-    """
-
-    efficiency_charge: Decimal
-    efficiency_discharge: Decimal
-    energy_wh: Decimal = Decimal(0)
-    carbon_g: Decimal = Decimal(0)
-    green_wh: Decimal = Decimal(0)
-    in_g: Decimal = field(default=Decimal(0))
-    out_g: Decimal = field(default=Decimal(0))
-
-    def charge(self, wh: int | Decimal, g_per_kwh: Decimal, green: Decimal) -> None:
-        """Take in AC energy of that intensity and green share: the losses stay behind, their carbon comes along."""
-        self.energy_wh += self.efficiency_charge * wh
-        self.green_wh += self.efficiency_charge * wh * green
-        self.carbon_g += wh * g_per_kwh / 1000
-        self.in_g += wh * g_per_kwh / 1000
-
-    def put_stored(self, wh: Decimal, g_per_kwh: Decimal, green: Decimal) -> None:
-        """Energy that is in the battery already, at the intensity of what it would deliver."""
-        carbon_g = wh * self.efficiency_discharge * g_per_kwh / 1000
-        self.energy_wh, self.green_wh = self.energy_wh + wh, self.green_wh + wh * green
-        self.carbon_g, self.in_g = self.carbon_g + carbon_g, self.in_g + carbon_g
-
-    def discharge(self, wh: int | Decimal) -> tuple[Decimal, Decimal, Decimal]:
-        """(grams, green Wh, Wh that the books do not hold) of this AC energy. The books are not overdrawn."""
-        taken = wh / self.efficiency_discharge
-        missing = max(Decimal(0), taken - self.energy_wh)
-        taken -= missing
-        if taken == 0:
-            return Decimal(0), Decimal(0), missing * self.efficiency_discharge
-        share = taken / self.energy_wh
-        grams, green = share * self.carbon_g, share * self.green_wh
-        self.energy_wh -= taken
-        self.green_wh -= green
-        self.carbon_g -= grams
-        self.out_g += grams
-        return grams, green * self.efficiency_discharge, missing * self.efficiency_discharge
-
-    def lose(self, wh: Decimal) -> None:
-        """Standby loss: the energy goes, its carbon stays with what is left."""
-        if self.energy_wh > 0:
-            self.green_wh *= 1 - wh / self.energy_wh
-            self.energy_wh -= wh
+def limits_of(site) -> dict[str, int]:
+    """Mean power [W] by register that this site's meters cannot show: three times its limit, or its nameplate and a
+    half; a register without either has no limit."""
+    limits, equipment = site.limits, site.equipment
+    found = {"import_wh": 3 * limits.import_limit_w, "export_wh": 3 * limits.export_limit_w,
+             "charge_wh": 3 * limits.charge_max_w, "discharge_wh": 3 * limits.discharge_max_w,
+             "pv_wh": equipment.pv_peak_w * 3 // 2, "genset_wh": equipment.genset_power_w * 3 // 2}  # fmt: skip
+    return {name: limit_w for name, limit_w in found.items() if limit_w}
 
 
-def _pieces(readings: list[Reading], interval_s: int) -> tuple[list[tuple[Reading, Reading, set[str]]], list[Gap]]:
+def _pieces(
+    readings: list[Reading], interval_s: int, limits_w: Mapping[str, int]
+) -> tuple[list[tuple[Reading, Reading, set[str]]], list[Gap]]:
     """(first reading, last reading, reasons) of each ledger interval, and the gaps between and in them."""
     pieces: list[tuple[Reading, Reading, set[str]]] = []
     gaps: list[Gap] = []
     place = None
     for before, now in pairwise(readings):
-        sentence = _broken(before, now)
+        sentence = _broken(before, now, limits_w)
         if sentence:
             gaps.append(Gap(min(before.utc_s, now.utc_s), max(before.utc_s, now.utc_s), sentence))
             place = None
             continue
-        reasons = {f"{name} substituted by the board" for bit, name in _SUBSTITUTED if now.quality & bit}
+        reasons = {sentence for bit, sentence in _SUBSTITUTED if now.quality & bit} if now.quality else set()
         if now.utc_s - before.utc_s > interval_s:
             sentence = f"no reading for {now.utc_s - before.utc_s} s: the energy is known, its time is not"
             gaps.append(Gap(before.utc_s, now.utc_s, sentence))
@@ -299,19 +257,26 @@ def _pieces(readings: list[Reading], interval_s: int) -> tuple[list[tuple[Readin
     return pieces, gaps
 
 
-def _broken(before: Reading, now: Reading) -> str:
+def _broken(before: Reading, now: Reading, limits_w: Mapping[str, int]) -> str:
     """What makes the difference of two readings meaningless, or ''."""
-    if now.utc_s <= before.utc_s:
-        return f"a reading of {before.utc_s - now.utc_s} s earlier follows: the board's clock was set back"
+    length_s = now.utc_s - before.utc_s
+    if length_s == 0 and all(getattr(before, name) == getattr(now, name) for name in REGISTERS):
+        return "the same reading came twice: the second one was left out"
+    if length_s <= 0:
+        return f"a reading of {-length_s} s earlier follows: the board's clock was set back"
     for name in REGISTERS:
         then_wh, now_wh = getattr(before, name), getattr(now, name)
         if now_wh < then_wh:
             return f"{name} fell from {then_wh} to {now_wh}: the meter was reset or exchanged"
+        if name in limits_w and (now_wh - then_wh) * HOUR_S > limits_w[name] * length_s:
+            power_w = (now_wh - then_wh) * HOUR_S // length_s
+            limit = f"{power_w} W cannot be, the limit is {limits_w[name]} W"
+            return f"{name} rose by {now_wh - then_wh} in {length_s} s: {limit}"
     return ""
 
 
 def _interval(
-    first: Reading, last: Reading, reasons: set[str], factors: Factors, battery: Battery, store: Store
+    first: Reading, last: Reading, reasons: set[str], factors: Factors, battery: Battery, stores: list[Store]
 ) -> Interval:
     energy = {name: getattr(last, name) - getattr(first, name) for name in REGISTERS}
     flows, load_wh, apart_wh = _flows(**energy)
@@ -320,45 +285,61 @@ def _interval(
         reasons.add(f"the meters disagree by {apart_wh} Wh")
     if energy["genset_wh"]:
         reasons.add("genset fuel from energy, no fuel meter")
-    grid, genset = factors.grid_g_per_kwh((first.utc_s + last.utc_s) // 2), factors.genset_g_per_kwh()
-    pv = factors.pv.value
-    # What is charged in an interval may be what is discharged in it, so charging is booked first.
-    store.charge(flows["pv_to_battery"], pv, Decimal(1))
-    store.charge(flows["grid_to_battery"], grid, Decimal(0))
-    store.charge(flows["genset_to_battery"], genset, Decimal(0))
-    grams, green_wh, missing_wh = store.discharge(energy["discharge_wh"])
-    if missing_wh > 0:
-        # Not in the books: counted at the grid's factor, through the books, so that they stay whole.
-        grams += missing_wh * grid / 1000
-        store.in_g += missing_wh * grid / 1000
-        store.out_g += missing_wh * grid / 1000
-    if missing_wh >= 1:
+    here, genset_g_per_kwh = factors.grid_at((first.utc_s + last.utc_s) // 2), factors.genset_g_per_kwh()
+    rates = {"pv": factors.pv.value, "grid": here.g_per_kwh, "genset": genset_g_per_kwh}
+    drawn, *others = (_through(store, flows, rates, here.clean_share) for store in stores)
+    for store in stores:
+        _settle(store, battery, last.soc_permille)
+    if drawn.missing_wh >= 1:
         reasons.add("the battery gave more than the books held: the rest at the grid's factor")
-    given_wh = Decimal(energy["discharge_wh"] or 1)
-    share = {name: flows[f"battery_to_{name}"] / given_wh for name in ("load", "export", "battery")}
-    back_wh = flows["battery_to_battery"]
-    if back_wh:
-        store.charge(back_wh, share["battery"] * grams * 1000 / back_wh, share["battery"] * green_wh / back_wh)
-    _settle(store, battery, last.soc_permille)
-    sources = (("pv", pv), ("grid", grid), ("genset", genset))
-    carried = {
-        sink: share[sink] * grams + sum(flows[f"{name}_to_{sink}"] * g_per_kwh for name, g_per_kwh in sources) / 1000
-        for sink in ("load", "export")
-    }
+    given_wh = energy["discharge_wh"] or 1
+    to_load, to_export = (Decimal(flows[f"battery_to_{sink}"]) / given_wh for sink in ("load", "export"))
+    direct = {sink: sum(flows[f"{name}_to_{sink}"] * rate for name, rate in rates.items()) / 1000
+              for sink in ("load", "export")}  # fmt: skip
+    import_g, genset_g = energy["import_wh"] * rates["grid"] / 1000, energy["genset_wh"] * genset_g_per_kwh / 1000
     return Interval(
         start_utc_s=first.utc_s,
         end_utc_s=last.utc_s,
         flows_wh=flows,
         load_wh=load_wh,
-        load_g=carried["load"],
-        export_g=carried["export"],
-        emitted_g=(energy["import_wh"] * grid + energy["genset_wh"] * genset + energy["pv_wh"] * pv) / 1000,
-        pv_load_wh=flows["pv_to_load"] + share["load"] * green_wh,
-        stored_wh=store.energy_wh,
-        stored_g=store.carbon_g,
+        load_g=direct["load"] + to_load * drawn.grams,
+        other_load_g=tuple(direct["load"] + to_load * other.grams for other in others),
+        export_g=direct["export"] + to_export * drawn.grams,
+        emitted_g=import_g + genset_g + energy["pv_wh"] * rates["pv"] / 1000,
+        import_g=import_g,
+        genset_g=genset_g,
+        pv_load_wh=flows["pv_to_load"] + to_load * drawn.green_wh,
+        clean_load_wh=flows["pv_to_load"] + flows["grid_to_load"] * here.clean_share + to_load * drawn.clean_wh,
+        apart_wh=apart_wh,
+        stored_wh=stores[0].energy_wh,
+        stored_g=stores[0].carbon_g,
         quality=_quality(reasons),
         reasons=tuple(sorted(reasons)),
+        records=(first.place, last.place),
     )
+
+
+def _through(store: Store, flows: dict[str, int], rates: dict[str, Decimal], clean_share: Decimal) -> Drawn:
+    """Book an interval's charge and discharge: what the discharge carried, with what the books lacked at the grid's
+    rate. What is charged in an interval may be what is discharged in it, so charging is booked first."""
+    store.charge(flows["pv_to_battery"], rates["pv"], Decimal(1))
+    store.charge(flows["grid_to_battery"], rates["grid"], Decimal(0), clean_share)
+    store.charge(flows["genset_to_battery"], rates["genset"], Decimal(0))
+    back_wh = flows["battery_to_battery"]
+    discharge_wh = flows["battery_to_load"] + flows["battery_to_export"] + back_wh
+    if not discharge_wh:
+        return NOTHING
+    drawn = store.discharge(discharge_wh)
+    if drawn.missing_wh > 0:
+        # Through the books, so that they stay whole.
+        extra_g = drawn.missing_wh * rates["grid"] / 1000
+        store.in_g += extra_g
+        store.out_g += extra_g
+        drawn = drawn._replace(grams=drawn.grams + extra_g)
+    if back_wh:
+        each = Decimal(1) / discharge_wh
+        store.charge(back_wh, each * drawn.grams * 1000, each * drawn.green_wh, each * drawn.clean_wh)
+    return drawn
 
 
 def _flows(import_wh: int, export_wh: int, charge_wh: int, discharge_wh: int, pv_wh: int, genset_wh: int):
@@ -370,7 +351,7 @@ def _flows(import_wh: int, export_wh: int, charge_wh: int, discharge_wh: int, pv
         ("battery", charge_wh, (("pv", "grid", "genset"), ("battery",))),
         ("export", export_wh, (("pv", "genset", "battery"), ("grid",))),
     ):
-        for names in sources:
+        for names in sources if wanted_wh else ():
             given = _split(min(wanted_wh, sum(left[name] for name in names)), {name: left[name] for name in names})
             for name, wh in given.items():
                 flows[f"{name}_to_{sink}"] += wh
@@ -408,16 +389,21 @@ def _quality(reasons: Iterable[str]) -> str:
     return ESTIMATED if reasons else MEASURED
 
 
-def _sum(intervals: Iterable[Interval]) -> Sum:
-    with localcontext(_EXACT):
+def summed(intervals: Iterable[Interval]) -> Sum:
+    """Intervals added up, exactly; at least one."""
+    with localcontext(EXACT):
         return _added(list(intervals))
 
 
 def _added(intervals: list[Interval]) -> Sum:
     flows = {name: sum(interval.flows_wh[name] for interval in intervals) for name in FLOWS}
     load_wh = sum(interval.load_wh for interval in intervals)
-    pv_load_wh = sum((interval.pv_load_wh for interval in intervals), Decimal(0))
-    reasons = sorted({reason for interval in intervals for reason in interval.reasons})
+    grams = {name: sum((getattr(interval, name) for interval in intervals), Decimal(0)) for name in
+             ("load_g", "export_g", "emitted_g", "import_g", "genset_g", "pv_load_wh", "clean_load_wh")}  # fmt: skip
+    given = {name: sum(wh for flow, wh in flows.items() if flow.startswith(f"{name}_to_")) for name in
+             ("grid", "battery", "pv", "genset")}  # fmt: skip
+    taken = {name: sum(wh for flow, wh in flows.items() if flow.endswith(f"_to_{name}")) for name in
+             ("battery", "export")}  # fmt: skip
     return Sum(
         start_utc_s=intervals[0].start_utc_s,
         end_utc_s=intervals[-1].end_utc_s,
@@ -426,12 +412,15 @@ def _added(intervals: list[Interval]) -> Sum:
         grid_wh=flows["grid_to_load"],
         genset_wh=flows["genset_to_load"],
         battery_wh=flows["battery_to_load"],
-        import_wh=flows["grid_to_load"] + flows["grid_to_battery"] + flows["grid_to_export"],
-        export_wh=sum(flows[name] for name in FLOWS if name.endswith("_to_export")),
-        load_g=sum((interval.load_g for interval in intervals), Decimal(0)),
-        export_g=sum((interval.export_g for interval in intervals), Decimal(0)),
-        emitted_g=sum((interval.emitted_g for interval in intervals), Decimal(0)),
-        on_site_share=pv_load_wh / load_wh if load_wh else None,
+        import_wh=given["grid"],
+        export_wh=taken["export"],
+        charge_wh=taken["battery"],
+        discharge_wh=given["battery"],
+        pv_made_wh=given["pv"],
+        genset_made_wh=given["genset"],
+        **grams,
+        apart_wh=sum(interval.apart_wh for interval in intervals),
+        on_site_share=grams["pv_load_wh"] / load_wh if load_wh else None,
         quality=max((interval.quality for interval in intervals), key=QUALITIES.index),
-        reasons=tuple(reasons),
+        reasons=tuple(sorted({reason for interval in intervals for reason in interval.reasons})),
     )

@@ -54,17 +54,57 @@ def run(
 @app.command()
 def report(
     site: SitePath = Path("site.toml"),
-    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")] = Path("out/report"),
+    since: Annotated[str, typer.Option("--from", help="First moment, UTC, like 2024-01-31; else the first day.")] = "",
+    until: Annotated[str, typer.Option("--to", help="End, not included; without it, the last reading.")] = "",
+    form: Annotated[str, typer.Option("--format", help="html, pdf, csv, cbam, granular, json or all.")] = "html",
+    out: Annotated[Path, typer.Option(help="Folder for the files; report.json is always among them.")] = Path(
+        "out/report"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Energy and emissions of a site by the hour, from its journal."""
-    from forerun import operate
+    """Energy and emissions of a site in a period, from its journal, signed."""
+    from forerun import operate, publish
 
-    result = operate.write_report(site, out)
+    result = publish.publish(site, out, since, until, form)
     if as_json:
         _print_json(result)
     else:
         operate.show_report(result)
+
+
+@app.command()
+def verify(
+    report: Annotated[Path, typer.Argument(help="The report.json.")],
+    journal: Annotated[Path | None, typer.Option(help="The journal it was made from.")] = None,
+    factors: Annotated[Path | None, typer.Option(help="The factor table; without it, this version's.")] = None,
+    key: Annotated[str, typer.Option(help="The site's public key in hex; without it, the journal's first one.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Recompute a report from the raw records, offline, and check its signatures. Exit status 1: something is wrong."""
+    from forerun import publish
+
+    verdict = publish.verify(report, journal, factors, key)
+    if as_json:
+        _print_json({"findings": verdict.findings, "notes": verdict.notes, "checked": verdict.checked})
+    else:
+        for mark, lines in (("ok", verdict.checked), ("note", verdict.notes), ("WRONG", verdict.findings)):
+            for line in lines:
+                print(f"{mark}: {line}")
+    if verdict.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    figure: Annotated[str, typer.Argument(help="Name of a figure in results, like scope2_location_g.")],
+    report: Annotated[Path, typer.Option(help="The report.json.")] = Path("out/report/report.json"),
+    journal: Annotated[Path, typer.Option(help="The journal it was made from.")] = Path("journal.forerun"),
+    at: Annotated[str, typer.Option(help="A moment, UTC; without it, the interval with the largest part.")] = "",
+) -> None:
+    """Open a figure: its formula and factors, an interval of it, the meter records below."""
+    from forerun import publish
+
+    print("\n".join(publish.explained(figure, at, report, journal)))
 
 
 @app.command()

@@ -176,6 +176,36 @@ class PlanSection:
 
 
 @dataclass(frozen=True, slots=True)
+class EquipmentSection:
+    """Nameplates, and what making each thing emitted, from its product declaration; 0 = not known, and said so."""
+
+    pv_peak_w: int = _key(int, 0, 10_000_000, 0)
+    genset_power_w: int = _key(int, 0, 10_000_000, 0)
+    battery_embodied_kg: Decimal = _key(Decimal, 0, 100_000_000, Decimal(0))
+    pv_embodied_kg: Decimal = _key(Decimal, 0, 100_000_000, Decimal(0))
+    inverter_embodied_kg: Decimal = _key(Decimal, 0, 100_000_000, Decimal(0))
+    genset_embodied_kg: Decimal = _key(Decimal, 0, 100_000_000, Decimal(0))
+    battery_life_years: int = _key(int, 1, 50, 15)
+    pv_life_years: int = _key(int, 1, 50, 30)
+    inverter_life_years: int = _key(int, 1, 50, 15)
+    genset_life_years: int = _key(int, 1, 50, 20)
+    embodied_source: str = _key(str, default="not stated")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportingSection:
+    """Who reports for which installation; what is left out is flagged as missing in the report."""
+
+    operator: str = _key(str, default="not stated")
+    address: str = _key(str, default="not stated")
+    country: str = _key(str, default="not stated")
+    unlocode: str = _key(str, default="not stated")
+    registry_id: str = _key(str, default="not stated")
+    supplier: str = _key(str, default="not stated")
+    timezone: str = _key(str, default="UTC")
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSection:
     path: str = _key(str, default="journal.forerun")
 
@@ -192,6 +222,8 @@ class SiteFile:
     carbon: CarbonSection
     plan: PlanSection
     store: StoreSection
+    equipment: EquipmentSection
+    reporting: ReportingSection
 
 
 def _site(file: str, table: dict) -> SiteFile:

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from forerun import config
 from forerun.errors import Trouble, WrongUsage
+from forerun.keys import signing_key
 from forerun.link import SerialLink, open_port
+from forerun.publish import key_path
 from forerun.service import Service
-from forerun.store import Journal, read
+from forerun.store import Journal
 from forerun_wire import messages
 
 POLL_S = 0.25
@@ -44,7 +46,8 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         say = _speaker(as_json)
         if journal.message:
             say(journal.message)
-        service = Service(site, journal, nonce=secrets.token_bytes(8), say=say)
+        key = signing_key(key_path(Path(site.store.path)))
+        service = Service(site, journal, nonce=secrets.token_bytes(8), key=key, say=say)
         link = SerialLink(service, site.link.port, site.link.baud, say=say)
         try:
             with status(service, as_json):
@@ -270,23 +273,8 @@ def _tell_emulated(told: dict, as_json: bool) -> None:
         print(f"board: its link is {told['board_link']}: put that in site.toml as link.port", flush=True)
 
 
-def write_report(site_path: Path, out: Path) -> dict:
-    """Report of everything in the site's journal, as report.html and report.json below `out`."""
-    from forerun import report
-
-    site = config.load(site_path)
-    if not Path(site.store.path).exists():
-        raise Trouble(f"{site.store.path}: there is no journal yet; `forerun run --site {site_path}` makes one")
-    document = report.site_document(site, list(read(site.store.path)))
-    out.mkdir(parents=True, exist_ok=True)
-    canonical = report.canonical_json(document)
-    (out / "report.json").write_text(canonical)
-    (out / "report.html").write_text(report.html(document))
-    return {"report_html": str(out / "report.html"), "report_json": str(out / "report.json"), **document["totals"]}
-
-
 def show_report(result: dict) -> None:
-    """The totals as a table, and where the report is."""
+    """What was reported as a table, and where the report is."""
     from rich.console import Console
     from rich.table import Table
 

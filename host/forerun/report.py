@@ -131,7 +131,7 @@ def html(document: dict) -> str:
     parts.append(_list("Notes", document["notes"]))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
-        f'content="width=device-width">\n<title>{_text(document["title"])}</title>\n<style>{_STYLE}</style>\n</head>\n'
+        f'content="width=device-width">\n<title>{_text(document["title"])}</title>\n<style>{STYLE}</style>\n</head>\n'
         f"<body>\n{''.join(parts)}\n</body>\n</html>\n"
     )
 
@@ -331,7 +331,7 @@ def _share(share: Decimal | None) -> str:
     return "none" if share is None else f"{100 * float(share):.0f} %"
 
 
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,"Segoe UI","Liberation Sans",Arial,sans-serif;color:#1b1f23;background:#fff;
 max-width:60rem;margin:2rem auto;padding:0 1.2rem}
 h1{font-size:1.6rem;margin:0 0 .4rem}h2{font-size:1.15rem;margin:2rem 0 .3rem}h3{font-size:1rem;margin:1.2rem 0 .2rem}

@@ -16,6 +16,7 @@ from forerun.compute import Announcement, overlay, surges
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Situation, board_points, dispatcher_of
 from forerun.errors import Trouble
+from forerun.evidence import seal
 from forerun.forecast import forecast_load, forecast_pv
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
@@ -67,7 +68,8 @@ class Service:
     """One site's host. Times are microseconds of any monotonic clock; `utc_offset_us` turns them into UTC.
 
     `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `plan` the
-    plan in force; neither is ever reported: reports come from the journal alone.
+    plan in force; neither is ever reported: reports come from the journal alone. With `key` (the site's Ed25519
+    private key) the journal is sealed every hour.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Service:
         nonce: bytes,
         utc_offset_us: int = 0,
         history: History | None = None,
+        key=None,
         say: Callable[[str], None] = lambda sentence: None,
     ):
         self.site, self.journal, self.say = site, journal, say
@@ -91,6 +94,7 @@ class Service:
         self.board: dict | None = None
         self.replies: dict[int, tuple[int, list]] = {}
         self._dispatcher = dispatcher_of(site)
+        self._key, self._sealed_hour = key, -1
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
         self._jobs: dict[str, Announcement] = {}
@@ -120,6 +124,7 @@ class Service:
         if self.session.heartbeat_count != heartbeats:
             self._heartbeat_us = now_us  # the session counts milliseconds; the clock wants better
         self._handle_events(now_us)
+        self._seal(now_us)
         now_s = self._utc_s(now_us)
         if self._clock.known:
             self._prepare_jobs(now_s)
@@ -271,6 +276,19 @@ class Service:
             return self._clock.host_us(uptime_us)[0] + self.utc_offset_us
         start_us = self._boots.get(boot_count)
         return now_us + self.utc_offset_us if start_us is None else start_us + uptime_us
+
+    def _seal(self, now_us: int) -> None:
+        """Sign the root of everything in the journal, once an hour."""
+        hour = self._utc_s(now_us) // 3600
+        if self._key is None or hour == self._sealed_hour:
+            return
+        try:
+            seal(self.journal, self._key, now_us + self.utc_offset_us)
+        except JournalError as problem:
+            self.say(str(problem))
+            return
+        self._sealed_hour = hour
+        self._commit()
 
     # ---- what is known
 

@@ -10,12 +10,13 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cbor2
 
 from forerun.errors import Trouble
+from forerun.evidence import Tree
 
 MAX_ENTRY_BYTES = 1 << 20
 MAX_BUFFER_BYTES = 8 << 20
@@ -53,6 +54,7 @@ class Entry:
     kind: str
     body: object
     offset: int
+    raw: bytes = field(default=b"", compare=False, repr=False)  # the entry as it was written: a leaf of the hash tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Journal:
 
     Opening cuts a torn tail (kept beside the file as `<journal>.torn-<offset>`), tells of it in `torn` and `message`,
     and raises JournalDamaged, JournalBusy or JournalUnwritable. `system` is the os module, or what stands in for it.
+    `tree` is the hash tree over all entries, those in the buffer too.
     """
 
     def __init__(self, path: Path | str, system=os):
@@ -80,6 +83,7 @@ class Journal:
         self._streams: dict[tuple[str, bytes], _Stream] = {}
         self._buffer = bytearray()
         self._next_sequence_no = 0
+        self.tree = Tree()
         self._file = self._open()
         try:
             self._lock()
@@ -101,6 +105,7 @@ class Journal:
                 "free space or make the file writable, then commit again"
             )
         self._buffer += item
+        self.tree.append(entry)
         self._next_sequence_no += 1
         return self._next_sequence_no - 1
 
@@ -183,6 +188,7 @@ class Journal:
                 self._cut_or_refuse(found)
                 continue
             self._next_sequence_no = found.sequence_no + 1
+            self.tree.append(found.raw)
             if found.kind == RECORD:
                 store_id, number = found.body[:2]
                 self._streams.setdefault((found.source, store_id), _Stream()).add(number)
@@ -281,7 +287,7 @@ def _item_at(data, at: int, size: int) -> tuple[Entry | None, int]:
         sequence_no, utc_us, source, kind, body = cbor2.loads(raw)
     except (cbor2.CBORDecodeError, TypeError, ValueError):
         return None, at
-    return Entry(sequence_no, utc_us, source, kind, body, at), end
+    return Entry(sequence_no, utc_us, source, kind, body, at, raw), end
 
 
 def _bstr_head(length: int) -> bytes:

@@ -1,0 +1,271 @@
+"""What is shown of a report: a page for print, tables, a PDF. All of it derives from the canonical document alone."""
+
+import csv
+import html as markup
+import io
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from forerun import cbam, pictures
+from forerun.report import STYLE
+
+FILES = {"json": "report.json", "html": "report.html", "pdf": "report.pdf", "csv": "intervals.csv",
+         "cbam": "cbam-ready-operator-data.html", "granular": "granular-records.csv"}  # fmt: skip
+NAMES = {
+    "scope1_g": "Scope 1: fuel", "scope2_location_g": "Scope 2, location-based",
+    "scope2_market_g": "Scope 2, market-based", "scope3_cat3_g": "Scope 3 category 3: upstream of the fuel",
+    "embodied_battery_g": "Making the battery, this period's part",
+    "embodied_pv_g": "Making the PV, this period's part",
+    "embodied_inverter_g": "Making the inverter, this period's part",
+    "embodied_genset_g": "Making the genset, this period's part",
+    "green_on_site": "Share of the load from own PV", "green_matched": "… with certificates of the same hour",
+    "green_grid": "… with the carbon-free part of the grid", "cfe": "24/7 carbon-free energy score",
+    "pue": "PUE", "ref": "REF", "cue": "CUE", "erf": "ERF", "wue": "WUE", "residual": "Energy-balance residual",
+}  # fmt: skip
+EED_PAGE = (
+    "Indicators of (EU) 2024/1364. Data centres of 500 kW installed IT power and more report them by 15 May; smaller "
+    "sites do not have to."
+)
+GRANULAR = ("id", "start_utc", "end_utc", "wh", "source", "technology", "kind", "latitude", "longitude", "issuer")
+PICTURE_HOURS = 168
+
+
+def html(document: dict) -> bytes:
+    """The page: figures, claims, pictures, gaps, factors; prints on A4 and fetches nothing."""
+    head = document["report"]
+    title = f"{document['installation']['name']}: energy and carbon"
+    about = f"{' to '.join(head['period_utc'])} · {head['id']} · {head['software']} · {head['status']}"
+    hours = _hours(document)
+    caption = "Load of each hour by source, and the emissions that its energy carried."
+    picture = pictures.carbon_svg(hours[-PICTURE_HOURS:]) if hours else ""
+    parts = [
+        f"<h1>{_text(title)}</h1><p class=about>{_text(about)}</p>", _list("", document["claims"]),
+        _table(("figure", "value", "unit", "how"), _figure_rows(document)),
+        f"<p>{_text(document['boundary'])} {_text(document['monitoring_plan']['rule'])}</p>",
+        f"<p>{_text(EED_PAGE)}</p>", f"<figure>{picture}<figcaption>{caption}</figcaption></figure>",
+        _section("Stored energy", _table(("method", "kg CO2e carried by the load"), [
+            (name, f"{Decimal(grams) / 1000:.3f}") for name, grams in document["storage"]["load_g"].items()])),
+        _section("Data gaps and what is not known", _list("", [_gap(gap) for gap in document["data_gaps"]])),
+        _section("Factors", _table(("factor", "value", "scope", "region", "valid", "source"), [
+            (item["id"], f"{item['value']} {item['unit']}", item["scope"], item["region"],
+             f"{item['valid_from'] or ''} to {item['valid_until'] or ''}", f"{item['source']} ({item['licence']})")
+            for item in document["factors"]])),
+        _section("Evidence", _list("", _evidence(document))),
+    ]  # fmt: skip
+    return _page(title, "".join(parts))
+
+
+def cbam_html(document: dict) -> bytes:
+    """The electricity items of Annex IV, and what CBAM does and does not ask of a site."""
+    rows = [(item["item"], item["title"], item["status"], item["value"] or f"because {item['reason']}",
+             item["reason"] if item["value"] else "") for item in document["cbam_annex_iv"]]  # fmt: skip
+    title = f"{document['installation']['name']}: CBAM-ready operator data"
+    parts = [f"<h1>{_text(title)}</h1><p class=about>{_text(' to '.join(document['report']['period_utc']))}</p>"]
+    parts += [f"<p>{_text(sentence)}</p>" for sentence in cbam.PAGE]
+    parts.append(_table(("item", "", "status", "value", "evidence"), rows))
+    return _page(title, "".join(parts))
+
+
+def intervals_csv(document: dict) -> bytes:
+    """The intervals, one a line, as in the document."""
+    return _csv(document["intervals"]["columns"], document["intervals"]["rows"])
+
+
+def granular_csv(document: dict) -> bytes:
+    """EnergyTag-style records by the hour, whole Wh rounded down: PV made, and PV that left the battery for the load.
+
+    They are the site's own statement; a registry issues certificates."""
+    place = document["installation"]
+    sold = {item["start_utc_s"] // 3600 for item in document["instruments"] if item["action"] == "sold"}
+    rows = []
+    for hour in _hours(document):
+        start_s = hour["start_utc_s"] // 3600 * 3600
+        for kind, wh in (("production", hour["pv_made_wh"]), ("storage", hour["pv_stored_wh"])):
+            if int(wh) and start_s // 3600 not in sold:
+                rows.append((f"{document['report']['id']}/{start_s}/{kind}", _moment(start_s), _moment(start_s + 3600),
+                             int(wh), "solar", "PV" if kind == "production" else "battery", kind, place["lat"],
+                             place["lon"], "self-declared, no registry"))  # fmt: skip
+    return _csv(GRANULAR, rows)
+
+
+def pdf(document: dict) -> bytes:
+    """The page as A4, with its pictures' numbers as tables."""
+    import matplotlib
+    from fpdf import FPDF
+    from fpdf.fonts import FontFace
+
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    paper = FPDF(format="A4")
+    paper.set_creation_date(datetime.fromisoformat(document["report"]["period_utc"][1]))
+    paper.set_title(f"{document['installation']['name']}: energy and carbon")
+    paper.add_font("sans", "", str(fonts / "DejaVuSans.ttf"))
+    paper.add_font("sans", "B", str(fonts / "DejaVuSans-Bold.ttf"))
+    paper.set_auto_page_break(True, 18)
+    paper.add_page()
+
+    def heading(words: str, size: int) -> None:
+        paper.set_font("sans", "B", size)
+        paper.multi_cell(0, size * 0.55, words, new_x="LMARGIN", new_y="NEXT")
+
+    def text(words: str) -> None:
+        paper.set_font("sans", "", 8)
+        paper.multi_cell(0, 4.2, words, new_x="LMARGIN", new_y="NEXT")
+
+    def table(head: Iterable, rows: Iterable[Iterable], widths: tuple[int, ...]) -> None:
+        paper.set_font("sans", "", 7)
+        with paper.table(col_widths=widths, line_height=4, headings_style=FontFace(emphasis="BOLD"),
+                         borders_layout="HORIZONTAL_LINES", text_align="LEFT") as made:  # fmt: skip
+            for row in (head, *rows):
+                made.row([str(cell) for cell in row])
+
+    report = document["report"]
+    heading(f"{document['installation']['name']}: energy and carbon", 16)
+    text(f"{' to '.join(report['period_utc'])}; {report['id']}; {report['software']}; {report['status']}")
+    for claim in document["claims"]:
+        text(claim)
+    table(("figure", "value", "unit", "how"), _figure_rows(document), (40, 18, 12, 60))
+    text(f"{document['boundary']} {document['monitoring_plan']['rule']}")
+    _pdf_chart(paper, _hours(document)[-PICTURE_HOURS:])
+    heading("Data gaps and what is not known", 11)
+    for gap in document["data_gaps"]:
+        text(_gap(gap))
+    heading("CBAM-ready operator data", 11)
+    for sentence in cbam.PAGE:
+        text(sentence)
+    table(("item", "", "status", "value or reason"), [
+        (item["item"], item["title"], item["status"], item["value"] or f"because {item['reason']}")
+        for item in document["cbam_annex_iv"]], (12, 40, 20, 58))  # fmt: skip
+    heading("Factors", 11)
+    table(("factor", "value", "valid", "source"), [
+        (item["id"], f"{item['value']} {item['unit']}", f"{item['valid_from']} to {item['valid_until']}",
+         f"{item['source']} ({item['licence']})") for item in document["factors"]], (28, 26, 26, 50))  # fmt: skip
+    heading("Evidence", 11)
+    for sentence in _evidence(document):
+        text(sentence)
+    return bytes(paper.output())
+
+
+RENDER: dict[str, Callable[[dict], bytes]] = {
+    "html": html, "pdf": pdf, "csv": intervals_csv, "cbam": cbam_html, "granular": granular_csv,
+}  # fmt: skip
+
+
+def _hours(document: dict) -> list[dict]:
+    """Sums by hour of what the pictures show."""
+    columns, hours = document["intervals"]["columns"], {}
+    for row in document["intervals"]["rows"]:
+        item = dict(zip(columns, row, strict=True))
+        place = (item["start_utc_s"] + item["end_utc_s"]) // 2 // 3600
+        hour = hours.setdefault(place, {"start_utc_s": place * 3600, "load_g": Decimal(0), **dict.fromkeys(
+            ("load_wh", "pv_wh", "grid_wh", "genset_wh", "battery_wh", "pv_made_wh", "pv_stored_wh"), 0)})  # fmt: skip
+        for name in ("pv", "grid", "genset", "battery"):
+            hour[f"{name}_wh"] += item[f"{name}_to_load"]
+        hour["load_wh"] += item["load_wh"]
+        hour["load_g"] += Decimal(item["load_g"])
+        hour["pv_made_wh"] += item["pv_to_load"] + item["pv_to_battery"] + item["pv_to_export"]
+        hour["pv_stored_wh"] += Decimal(item["pv_load_wh"]) - item["pv_to_load"]
+    return [{**hour, "load_g": str(hour["load_g"])} for _, hour in sorted(hours.items())]
+
+
+def _pdf_chart(paper, hours: list[dict]) -> None:
+    """Load by source as bars, drawn as vectors: nothing is rasterised."""
+    if not hours:
+        return
+    names = (("pv_wh", (240, 180, 40)), ("battery_wh", (70, 130, 180)), ("grid_wh", (150, 150, 150)),
+             ("genset_wh", (170, 70, 60)))  # fmt: skip
+    if paper.get_y() > 220:
+        paper.add_page()
+    left, top, width, height = paper.l_margin, paper.get_y() + 3, paper.epw, 40
+    most, step = max(hour["load_wh"] for hour in hours) or 1, paper.epw / len(hours)
+    for index, hour in enumerate(hours):
+        level = top + height
+        for name, colour in names:
+            part = height * hour[name] / most
+            paper.set_fill_color(*colour)
+            if part:
+                paper.rect(left + index * step, level - part, step * 0.95, part, style="F")
+            level -= part
+    paper.line(left, top + height, left + width, top + height)
+    paper.set_y(top + height + 1)
+    paper.set_font("sans", "", 7)
+    words = f"Load of the last {len(hours)} hours by source, at most {most / 1000:.2f} kWh an hour: PV (yellow), " \
+            "battery (blue), grid (grey), genset (red)."  # fmt: skip
+    paper.multi_cell(0, 4, words, new_x="LMARGIN", new_y="NEXT")
+
+
+def _figure_rows(document: dict) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for name, words in NAMES.items():
+        figure = document["results"][name]
+        value, unit = figure["value"], figure["unit"]
+        if value is None:
+            shown = "not known"
+        elif unit == "g":
+            shown, unit = f"{Decimal(value) / 1000:.2f}", "kg CO2e"
+        elif name in ("green_on_site", "green_matched", "green_grid", "cfe", "residual", "ref", "erf"):
+            shown, unit = f"{100 * Decimal(value):.1f}", "%"
+        else:
+            shown, unit = f"{Decimal(value):.3f}", "" if unit == "1" else unit
+        rows.append((words, shown, unit, f"{figure['formula']}; {figure['basis']}"))
+    avoided = document["results"]["outside_avoided_g"]
+    rows.append(("Outside every inventory: avoided by export", f"{Decimal(avoided['value']) / 1000:.2f}", "kg CO2e",
+                 avoided["basis"]))  # fmt: skip
+    return rows
+
+
+def _evidence(document: dict) -> list[str]:
+    root = document["proofs"]["signed_root"]
+    plan, table = document["monitoring_plan"]["sha256"], document["factor_table"]["sha256"]
+    digests = f"Monitoring plan {plan}; factor table {table}."
+    if root is None:
+        return ["No signed root covers the data of this draft yet.", digests]
+    return [f"Root of the first {root['size']} journal entries: {root['root']}",
+            f"Signed by the site's key {root['key']}", digests,
+            "Check: forerun verify report.json --journal …"]  # fmt: skip
+
+
+def _gap(gap: dict) -> str:
+    if gap["start_utc_s"] is None:
+        return gap["sentence"]
+    return f"{_moment(gap['start_utc_s'])} to {_moment(gap['end_utc_s'])}: {gap['sentence']}"
+
+
+def _moment(utc_s: int) -> str:
+    return datetime.fromtimestamp(utc_s, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _csv(head: Iterable, rows: Iterable[Iterable]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _page(title: str, body: str) -> bytes:
+    return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
+            f'content="width=device-width">\n<title>{_text(title)}</title>\n<style>{STYLE}@page{{size:A4;margin:18mm}}'
+            f"</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n").encode()  # fmt: skip
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    top = "".join(f"<th class=text>{_text(cell)}</th>" for cell in head)
+    lines = "".join("<tr>" + "".join(f"<td class=text>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table class=small><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{_text(title)}</h2>{body}</section>"
+
+
+def _list(title: str, sentences: Iterable[str]) -> str:
+    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    return (f"<h3>{_text(title)}</h3>" if title else "") + (f"<ul>{items}</ul>" if items else "")
+
+
+def _text(value) -> str:
+    return markup.escape(str(value))
+
+

@@ -1,0 +1,145 @@
+"""From a site's journal to an issued report on disk; and back: verify it, explain a figure of it."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from forerun import carbon, config, evidence, explain, factors, intake, pages, statement
+from forerun.errors import Trouble, WrongUsage
+from forerun.keys import signing_key
+from forerun.store import Entry, Journal, JournalBusy, read
+
+DAY_S = 86_400
+FORMATS = ("json", "html", "pdf", "csv", "cbam", "granular")
+MANY_FORMATS = ("all", *FORMATS)
+
+
+def publish(site_path: Path, out: Path, since: str, until: str, form: str) -> dict:
+    """Write the report of [since, until) below `out` and enter it in the log of issued reports, unless it is there.
+
+    A report whose data no signed root covers yet is a draft: written, not issued. Raises Trouble or WrongUsage.
+    """
+    if form not in MANY_FORMATS:
+        raise WrongUsage(f"--format {form}: it must be one of {', '.join(MANY_FORMATS)}")
+    site = config.load(site_path)
+    path = Path(site.store.path)
+    if not path.exists():
+        raise Trouble(f"{path}: there is no journal yet; `forerun run --site {site_path}` makes one")
+    _seal_now(path)
+    entries = list(read(path))
+    start_utc_s, end_utc_s = _period(since, until, entries)
+    document, data, is_new = _document(site, entries, path, start_utc_s, end_utc_s)
+    final = document["report"]["status"] == statement.FINAL
+    if final and is_new:
+        _issue(document, data, path)
+    out.mkdir(parents=True, exist_ok=True)
+    made = {}
+    for name in FORMATS if form == "all" else ("json", form):
+        file = out / pages.FILES[name]
+        file.write_bytes(data if name == "json" else pages.RENDER[name](document))
+        made[name] = str(file)
+    shown = ("scope1_g", "scope2_location_g", "scope2_market_g", "green_on_site", "cfe")
+    return {"id": document["report"]["id"], "status": document["report"]["status"], "issued": final,
+            "files": made, "gaps": len(document["data_gaps"]),
+            **{name: document["results"][name]["value"] for name in shown}}  # fmt: skip
+
+
+def verify(report: Path, journal: Path | None, table: Path | None, key: str):
+    """The verdict (forerun_verify.check.Verdict) on a report; the journal beside it, the table of this package."""
+    from forerun_verify.check import verify as check
+
+    if journal is None:
+        raise WrongUsage("say which journal: forerun verify report.json --journal journal.forerun")
+    for path in (report, journal):
+        if not path.is_file():
+            raise WrongUsage(f"{path}: there is no such file")
+    return check(report, journal, table or factors.TABLE, key)
+
+
+def explained(figure: str, at: str, report: Path, journal: Path) -> list[str]:
+    """Lines that open a figure to formula, factors and code version, then to an interval, then to meter records."""
+    for path in (report, journal):
+        if not path.is_file():
+            raise WrongUsage(f"{path}: there is no such file")
+    entries = [entry for entry in read(journal) if isinstance(entry, Entry)]
+    return explain.lines(figure, _moment(at) if at else None, report.read_bytes(), entries)
+
+
+def issued_path(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".issued")
+
+
+def key_path(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".key")
+
+
+def _document(site, entries: list, path: Path, start_utc_s: int, end_utc_s: int) -> tuple[dict, bytes, bool]:
+    """(document, its bytes, whether it is new): the one that was issued for the period if nothing changed since, else
+    one that supersedes it."""
+    table = factors.load()
+    earlier = [item for item in _issued(issued_path(path))
+               if (item.start_utc_s, item.end_utc_s) == (start_utc_s, end_utc_s)]  # fmt: skip
+    if earlier:
+        last = statement.statement(site, entries, table, start_utc_s, end_utc_s, earlier[:-1])
+        data = evidence.canonical(last)
+        if hashlib.sha256(data).hexdigest() == earlier[-1].sha256:
+            return last, data, False
+    document = statement.statement(site, entries, table, start_utc_s, end_utc_s, earlier)
+    return document, evidence.canonical(document), True
+
+
+def _issued(path: Path) -> list[statement.Issued]:
+    if not path.exists():
+        return []
+    names = ("id", "start_utc_s", "end_utc_s", "sha256")
+    return [statement.Issued(*(entry.body[name] for name in names)) for entry in read(path)
+            if isinstance(entry, Entry) and entry.kind == evidence.REPORT]  # fmt: skip
+
+
+def _issue(document: dict, data: bytes, path: Path) -> None:
+    start_utc_s, end_utc_s = (_moment(text) for text in document["report"]["period_utc"])
+    body = {"id": document["report"]["id"], "supersedes": document["report"]["supersedes"],
+            "start_utc_s": start_utc_s, "end_utc_s": end_utc_s,
+            "sha256": hashlib.sha256(data).hexdigest()}  # fmt: skip
+    if not key_path(path).exists():
+        raise Trouble(f"{key_path(path)}: without the site's key the report cannot be issued; a copy can be verified, "
+                      "or rebuilt where the key or the log of issued reports is")  # fmt: skip
+    with Journal(issued_path(path)) as log:
+        log.append(time.time_ns() // 1000, "host", evidence.REPORT, evidence.signed(body, signing_key(
+            key_path(path))))  # fmt: skip
+
+
+def _seal_now(path: Path) -> None:
+    """A signed root over all that is there, where the key is here and nobody else is writing."""
+    if not key_path(path).exists():
+        return
+    try:
+        journal = Journal(path)
+    except JournalBusy:
+        return
+    with journal:
+        last = next((entry for entry in reversed(list(read(path))) if isinstance(entry, Entry)), None)
+        if last is not None and last.kind != evidence.ROOT:
+            evidence.seal(journal, signing_key(key_path(path)), last.utc_us)
+
+
+def _period(since: str, until: str, entries: Iterable) -> tuple[int, int]:
+    moments = [entry.utc_us // 1_000_000 for entry in entries
+               if isinstance(entry, Entry) and entry.kind == intake.RECORD]  # fmt: skip
+    if not moments and not (since and until):
+        raise Trouble("the journal holds no meter record yet: there is nothing to report")
+    start = _moment(since) if since else min(moments) // DAY_S * DAY_S
+    end = _moment(until) if until else -(-max(moments) // carbon.INTERVAL_S) * carbon.INTERVAL_S
+    if start >= end:
+        raise WrongUsage(f"--from {since or start} must be before --to {until or end}")
+    return start, end
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise WrongUsage(f"{text}: is no date; write 2024-01-31, or 2024-01-31T12:00Z") from error
+    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())

@@ -1,0 +1,232 @@
+"""From a journal to an issued report and back: verified by other code, explained, superseded, tampered with."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import site_journal
+from forerun import evidence, factors, publish
+from forerun.cli import app
+from forerun.errors import Trouble, WrongUsage
+from forerun.store import Journal
+from forerun_verify.check import verify
+
+DAY = 96
+TRIES = int(os.environ.get("FORERUN_TAMPER_TRIES", "400"))
+
+
+@pytest.fixture
+def site(tmp_path) -> Path:
+    path = site_journal.site_file(tmp_path)
+    site_journal.write(tmp_path / "journal.forerun", DAY)
+    return path
+
+
+def made(site: Path, until: str = "2024-01-02", form: str = "json") -> dict:
+    return publish.publish(site, site.parent / "out", "2024-01-01", until, form)
+
+
+def verdict(site: Path):
+    return verify(site.parent / "out/report.json", site.parent / "journal.forerun", factors.TABLE)
+
+
+def document(site: Path) -> dict:
+    return json.loads((site.parent / "out/report.json").read_bytes())
+
+
+def test_other_code_comes_to_the_same_figures(site):
+    result = made(site)
+    found = verdict(site)
+    assert found.findings == [] and len(found.checked) == 7
+    assert result["issued"] and result["status"] == "final"
+    assert Decimal(result["scope1_g"]) > 0 and Decimal(result["scope2_location_g"]) > 0
+
+
+def test_the_verifier_runs_alone_and_imports_nothing_of_the_ledger(site):
+    made(site)
+    arguments = [str(site.parent / "out/report.json"), "--journal", str(site.parent / "journal.forerun"), "--factors",
+                 str(factors.TABLE)]  # fmt: skip
+    code = ("import sys, forerun_verify.__main__ as m; status = m.main(sys.argv[1:]); "
+            "assert not [name for name in sys.modules if name.split('.')[0] in ('forerun', 'forerun_wire', 'socket')]; "
+            "sys.exit(status)")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("ok: ") == 7
+
+
+def test_a_copy_of_the_journal_on_another_machine_makes_the_same_bytes(site, tmp_path):
+    made(site)
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("site.toml", "journal.forerun", "journal.forerun.issued"):
+        shutil.copy(site.parent / name, other / name)
+    code = "import sys; from forerun.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "report", "--site", str(other / "site.toml"), "--from", "2024-01-01", "--to",
+         "2024-01-02", "--format", "json", "--out", str(other / "out")],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (other / "out/report.json").read_bytes() == (site.parent / "out/report.json").read_bytes()
+
+
+def test_the_same_period_again_is_the_same_report_and_what_changed_supersedes_it(site):
+    first = made(site)
+    before = (site.parent / "out/report.json").read_bytes()
+    assert made(site)["id"] == first["id"] and (site.parent / "out/report.json").read_bytes() == before
+    with Journal(site.parent / "journal.forerun") as journal:
+        last = 1_704_067_200 + 40 * 900
+        journal.append(last * 1_000_000, "host", "correction", {
+            "record": 40, "field": "soc_permille", "value": 505, "reason": "BMS recalibrated", "author": "A. Test"})
+    second = made(site)
+    assert second["id"] == first["id"][:-1] + "2"
+    assert document(site)["report"]["supersedes"] == first["id"]
+    assert any("replaced by 505 by A. Test: BMS recalibrated" in gap["sentence"] for gap in document(site)["data_gaps"])
+    assert verdict(site).findings == []
+    (site.parent / "out/report.json").write_bytes(before)
+    old = verdict(site)
+    assert f"superseded by {second['id']}" in old.notes
+    assert any("the report used entries up to" in finding for finding in old.findings)
+
+
+def test_data_that_no_root_covers_make_a_draft_that_is_not_issued(site):
+    (site.parent / "journal.forerun.key").unlink()
+    with Journal(site.parent / "journal.forerun") as journal:
+        record = {"utc_s": site_journal.START + 97 * 900, "number": 97, "uptime_s": 97 * 900, "registers": [9**6] * 6,
+                  "soc": 500, "quality": 0}  # fmt: skip
+        site_journal.put(journal, **record)
+    result = made(site, "2024-01-03")
+    assert result["status"].startswith("draft") and not result["issued"]
+    assert any("draft" in finding for finding in verdict(site).findings)
+    with pytest.raises(Trouble, match="without the site's key"):
+        made(site)
+
+
+def test_a_change_that_forges_every_checksum_is_found_by_the_tree(site):
+    made(site)
+    path = site.parent / "journal.forerun"
+    entries = list(publish.read(path))
+    path.unlink()
+    with Journal(path) as forged:
+        for entry in entries:
+            body = entry.body
+            if entry.kind == "record" and body[1] == 50:
+                body = [*body[:7], body[7] - 500, *body[8:]]
+            forged.append(entry.utc_us, entry.source, entry.kind, body)
+    found = verdict(site).findings
+    assert any("its root is not that of the entries before it" in finding for finding in found)
+    assert any(finding.startswith("results: scope2_location_g") for finding in found)
+
+
+def test_a_report_whose_figure_was_changed_and_digest_signed_again_is_found_by_arithmetic(site):
+    made(site)
+    content = document(site)
+    content["results"]["scope1_g"]["value"] = "1.000000000"
+    data = evidence.canonical(content)
+    (site.parent / "out/report.json").write_bytes(data)
+    publish._issue(content, data, site.parent / "journal.forerun")
+    assert [finding for finding in verdict(site).findings if "scope1_g is 1.0" in finding]
+
+
+def test_every_single_byte_change_is_found(site):
+    """Journal, factor table, report and log of issued reports; FORERUN_TAMPER_TRIES=10000 for the long run."""
+    made(site)
+    files = {name: site.parent / name for name in ("out/report.json", "journal.forerun", "journal.forerun.issued")}
+    table = site.parent / "factors.toml"
+    shutil.copy(factors.TABLE, table)
+    files["factors.toml"] = table
+    whole = {name: path.read_bytes() for name, path in files.items()}
+    rng = random.Random(20240101)
+    for number in range(TRIES):
+        name = rng.choice(sorted(files))
+        data = bytearray(whole[name])
+        place, change = rng.randrange(len(data)), rng.randrange(1, 256)
+        data[place] ^= change
+        files[name].write_bytes(data)
+        found = verify(files["out/report.json"], files["journal.forerun"], table).findings
+        assert found, f"try {number}: byte {place} of {name} xor {change} was not found"
+        files[name].write_bytes(whole[name])
+    assert verify(files["out/report.json"], files["journal.forerun"], table).findings == []
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.999])
+def test_a_journal_that_was_cut_does_not_carry_its_report(site, keep):
+    made(site)
+    path = site.parent / "journal.forerun"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    assert verdict(site).findings
+
+
+def test_all_formats_and_what_they_say(site):
+    result = made(site, form="all")
+    folder = site.parent / "out"
+    assert {Path(path).name for path in result["files"].values()} == {
+        "report.json", "report.html", "report.pdf", "intervals.csv", "cbam-ready-operator-data.html",
+        "granular-records.csv"}  # fmt: skip
+    page = (folder / "report.html").read_text()
+    assert "Scope 2, market-based" in page and "@page{size:A4" in page and "<svg" in page
+    assert not any(link in page for link in ("<script", "<link", "<img"))
+    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert len((folder / "intervals.csv").read_text().splitlines()) == DAY + 1
+    view = (folder / "cbam-ready-operator-data.html").read_text()
+    assert "CBAM-ready operator data" in view and "no CBAM duty" in view and "because" in view
+    assert "CBAM report" not in view.replace("It is no CBAM report", "")
+    records = (folder / "granular-records.csv").read_text().splitlines()
+    assert records[0].startswith("id,start_utc") and len(records) > 10
+
+
+def test_public_words_name_share_method_and_boundary_and_never_green_alone(site):
+    made(site, form="html")
+    claims = document(site)["claims"]
+    assert len(claims) == 3
+    for claim in claims:
+        assert claim[0].isdigit() and "%" in claim and "site" in claim and "UTC" in claim
+    words = (site.parent / "out/report.html").read_text().lower()
+    for word in ("climate neutral", "carbon neutral", "green energy", "eco-friendly", "sustainable", "zero emission"):
+        assert word not in words
+
+
+def test_a_figure_opens_to_meter_records_in_three_steps(site):
+    made(site)
+    lines = publish.explained("scope2_location_g", "", site.parent / "out/report.json", site.parent / "journal.forerun")
+    heads = [line for line in lines if line[0] in "123"]
+    assert [head[0] for head in heads] == ["1", "2", "3"]
+    text = "\n".join(lines)
+    for words in ("factor grid: 30.75 g/kWh", "made by forerun 0", "import_wh", "hashes to the root"):
+        assert words in text
+    at = publish.explained("cfe", "2024-01-01T12:00Z", site.parent / "out/report.json", site.parent / "journal.forerun")
+    assert any(line.startswith("2. interval 1704110400") for line in at)
+    with pytest.raises(WrongUsage, match="it has "):
+        publish.explained("nonsense", "", site.parent / "out/report.json", site.parent / "journal.forerun")
+
+
+def test_the_commands_end_with_the_status_that_their_verdict_asks_for(site):
+    runner, folder = CliRunner(), site.parent
+    done = runner.invoke(app, ["report", "--site", str(site), "--from", "2024-01-01", "--to", "2024-01-02", "--out",
+                               str(folder / "out"), "--json"])  # fmt: skip
+    assert done.exit_code == 0 and json.loads(done.stdout)["issued"]
+    check = ["verify", str(folder / "out/report.json"), "--journal", str(folder / "journal.forerun"), "--json"]
+    assert runner.invoke(app, check).exit_code == 0
+    (folder / "out/report.json").write_bytes((folder / "out/report.json").read_bytes() + b" ")
+    done = runner.invoke(app, check)
+    assert done.exit_code == 1 and "canonical" in json.loads(done.stdout)["findings"][0]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "form", "said"),
+    [("2024-13-01", "", "json", "is no date"), ("2024-01-02", "2024-01-01", "json", "must be before"),
+     ("", "", "xls", "must be one of")],
+)  # fmt: skip
+def test_wrong_usage_is_one_sentence(site, since, until, form, said):
+    with pytest.raises(WrongUsage, match=said):
+        publish.publish(site, site.parent / "out", since, until, form)
