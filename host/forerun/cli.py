@@ -108,6 +108,22 @@ def explain(
 
 
 @app.command()
+def rank(
+    bundles: Annotated[list[Path], typer.Argument(help="Two bundles or more; examples/rank holds three.")],
+    weights: Annotated[str, typer.Option(help="Like coordination=0.4,carbon=0.3,climate=0.1,data=0.2.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Compare site-energy solutions by their bundles, and say how firm each place is."""
+    from forerun import publish
+
+    ranking = publish.ranked(bundles, weights)
+    if as_json:
+        _print_json(ranking)
+    else:
+        publish.show_ranking(ranking)
+
+
+@app.command()
 def emulate(
     port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
     baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,

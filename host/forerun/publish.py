@@ -3,10 +3,11 @@
 import hashlib
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from forerun import carbon, config, evidence, explain, factors, intake, pages, statement
+from forerun import bundle, carbon, config, evidence, explain, factors, intake, pages, rank, statement
 from forerun.errors import Trouble, WrongUsage
 from forerun.store import Entry, Journal, JournalBusy, read
 
@@ -64,6 +65,36 @@ def explained(figure: str, at: str, report: Path, journal: Path) -> list[str]:
             raise WrongUsage(f"{path}: there is no such file")
     entries = [entry for entry in read(journal) if isinstance(entry, Entry)]
     return explain.lines(figure, _moment(at) if at else None, report.read_bytes(), entries)
+
+
+def ranked(paths: list[Path], weights: str) -> dict:
+    """The ranking of bundles as plain data. weights: `name=number,…`, '' for those of forerun.rank."""
+    given = dict(rank.WEIGHTS)
+    if weights:
+        try:
+            given = {name.strip(): float(number) for name, number in (item.split("=") for item in weights.split(","))}
+        except ValueError as error:
+            raise WrongUsage(f"--weights {weights}: write {','.join(f'{name}=0.25' for name in given)}") from error
+    return asdict(rank.rank([bundle.load(path) for path in paths], given))
+
+
+def show_ranking(ranking: dict) -> None:
+    """The places as a table, then what a reader must know."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, columns = Console(), [f"{name} {100 * weight:.0f} %" for name, weight in ranking["weights"].items()]
+    table = Table("", "solution", *columns, "weighted sum", "TOPSIS", "confidence", "holds its place", box=None)
+    for position, place in enumerate(ranking["places"], start=1):
+        scores = ["not known" if score is None else f"{score:.2f}" for score in place["scores"].values()]
+        table.add_row(str(position), f"{place['vendor']}, {place['product']}", *scores, f"{place['weighted_sum']:.3f}",
+                      f"{place['topsis']:.3f}", f"{100 * place['confidence']:.0f} %",
+                      f"in {100 * place['firmness']:.0f} % of tries")  # fmt: skip
+    console.print(table)
+    for one, other in ranking["ties"]:
+        console.print(f"{one} and {other} cannot be told apart")
+    for note in ranking["notes"]:
+        console.print(note)
 
 
 def issued_path(journal: Path) -> Path:

@@ -217,8 +217,8 @@ def test_a_certificate_used_twice_and_one_that_was_sold(tmp_path, plain):
 
 def test_indicators_from_submeters(tmp_path):
     def told(index, record):
-        return [("submeter", [name, each * index]) for name, each in
-                (("it_wh", 1200), ("cooling_wh", 300), ("other_wh", 30), ("water_ml", 500), ("fuel_ml", 15))] + [record]  # fmt: skip
+        rates = {"it_wh": 1200, "cooling_wh": 300, "other_wh": 30, "water_ml": 500, "fuel_ml": 15}
+        return [*(("submeter", [name, each * index]) for name, each in rates.items()), record]
 
     document = report(tmp_path, told)
     assert value(document, "wue") == Decimal("0.416666667")
@@ -234,7 +234,8 @@ def test_a_journal_cut_anywhere_says_what_is_not_there(tmp_path, keep):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     site = config.load(site_journal.site_file(tmp_path))
-    assert "no reading in the last" in sentences(statement.statement(site, list(read(path)), TABLE, START, START + 86_400))
+    document = statement.statement(site, list(read(path)), TABLE, START, START + 86_400)
+    assert "no reading in the last" in sentences(document)
     middle = int(len(data) * keep)
     path.write_bytes(data[:middle] + data[middle + 2000 :])
     document = statement.statement(site, list(read(path)), TABLE, START, START + 86_400)
