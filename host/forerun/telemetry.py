@@ -1,7 +1,7 @@
 """A year of one-second telemetry at rest: whole numbers in columns, a block a day, its hourly sums in the block's head.
 
 Derived data, for looking back at a site; no report is made from it. Block: magic, lengths, hourly sums (int64), then
-each column as the smaller of values or differences, in planes of bytes, deflated.
+each column as the smaller of values or differences, in planes of bytes, each deflated where that saves much.
 """
 
 import os
@@ -15,7 +15,8 @@ import numpy as np
 from forerun.errors import Trouble
 
 MAGIC = b"FRT1"
-HOUR_S, DAY_S = 3600, 86_400
+HOUR_S = 3600
+WORTH = 0.5
 _HEAD = struct.Struct("<4sIqHH")  # magic, bytes of the block, start_utc_s, columns, hours
 _COLUMN = struct.Struct("<qqIBB")  # least value or difference, first value, bytes, bytes a value, whether differences
 
@@ -90,11 +91,27 @@ def _packed(values: np.ndarray) -> tuple[bytes, bytes]:
         else:
             width = 1 if spread < 1 << 8 else 2 if spread < 1 << 16 else 4 if spread < 1 << 32 else 8
             unsigned = (series - least).astype(f"<u{width}")
-            planes = unsigned.view(np.uint8).reshape(-1, width).T
-            data = zlib.compress(np.ascontiguousarray(planes).tobytes(), 4)
+            planes = np.ascontiguousarray(unsigned.view(np.uint8).reshape(-1, width).T)
+            data = b"".join(len(part).to_bytes(4, "little") + part for part in map(_deflated, planes))
         if best is None or len(data) < len(best[1]):
             best = _COLUMN.pack(least, int(values[0]), len(data), width, differences), data
     return best
+
+
+def _deflated(plane: np.ndarray) -> bytes:
+    """The plane, deflated if that saves enough to be worth the time of inflating it."""
+    raw = plane.tobytes()
+    small = zlib.compress(raw, 4)
+    return small if len(small) < WORTH * len(raw) else raw
+
+
+def _inflated(data: bytes, count: int) -> Iterator[np.ndarray]:
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "little")
+        part = data[at + 4 : at + 4 + length]
+        yield np.frombuffer(part if length == count else zlib.decompress(part), dtype=np.uint8)
+        at += 4 + length
 
 
 def _unpacked(head: tuple, data: bytes, count: int) -> np.ndarray:
@@ -102,10 +119,10 @@ def _unpacked(head: tuple, data: bytes, count: int) -> np.ndarray:
     if width == 0:
         series = np.zeros(count, dtype=np.int64)
     else:
-        planes = np.frombuffer(zlib.decompress(data), dtype=np.uint8).reshape(width, count)
-        series = planes[0].astype(np.int32 if width < 4 else np.int64)
-        for plane in range(1, width):
-            series += planes[plane].astype(series.dtype) << (8 * plane)
+        planes = _inflated(data, count)
+        series = next(planes).astype(np.int32 if width < 4 else np.int64)
+        for place, plane in enumerate(planes, start=1):
+            series += plane.astype(series.dtype) << (8 * place)
     if least:
         series += least
     if differences:

@@ -230,3 +230,31 @@ def test_the_commands_end_with_the_status_that_their_verdict_asks_for(site):
 def test_wrong_usage_is_one_sentence(site, since, until, form, said):
     with pytest.raises(WrongUsage, match=said):
         publish.publish(site, site.parent / "out", since, until, form)
+
+
+def test_a_grid_answer_goes_through_the_journal_into_the_report_and_a_wrong_one_does_not(site):
+    hours = [{"zone": "NO", "carbonIntensity": 25, "datetime": f"2024-01-01T{hour:02d}:00:00Z", "isEstimated": False,
+              "emissionFactorType": "lifecycle"} for hour in range(24)]  # fmt: skip
+    answer = site.parent / "answer.json"
+    answer.write_text(json.dumps({"zone": "NO", "history": hours}))
+    arguments = ["grid", str(answer), "--provider", "electricity-maps", "--site", str(site), "--json"]
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0 and json.loads(told.stdout)["hours"] == 24
+    made(site)
+    assert document(site)["grid_sources"] == ["Electricity Maps, NO, lifecycle, average"]
+    assert verdict(site).findings == []
+    size = (site.parent / "journal.forerun").stat().st_size
+    answer.write_text(answer.read_text().replace("25", "2500"))
+    with pytest.raises(Trouble, match="2500 g/kWh where grid-NO-2024 says"):
+        publish.take_grid(site, answer, "electricity-maps", "")
+    assert (site.parent / "journal.forerun").stat().st_size == size
+    with pytest.raises(WrongUsage, match="must be one of"):
+        publish.take_grid(site, answer, "oracle", "")
+
+
+def test_a_sites_bundle_is_made_from_its_report(site):
+    made(site)
+    arguments = ["bundle", "--vendor", "us", "--product", "own", "--report", str(site.parent / "out/report.json"),
+                 "--journal", str(site.parent / "journal.forerun"), "--out", str(site.parent / "b.json"), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and json.loads(done.stdout)["dips_per_month"] == "0.000000"
