@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 REALTIME ?=
 PORT ?=
+BOARD ?= pico
 
 .PHONY: help demo test lint bench flash clean
 
@@ -26,7 +27,7 @@ $(VENV)/.ready-%: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
-# npm's lock file would name registry hosts; the exact version in package.json is the lock.
+# The lock file pins version and hash; registry hosts are left out of it.
 tests/wasm/node_modules/.ready: tests/wasm/package.json tests/wasm/package-lock.json | $(VENV)/.ready-test
 	@PATH="$(abspath $(BIN)):$$PATH" npm --prefix tests/wasm ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved
 	@touch $@
@@ -42,16 +43,16 @@ demo: $(VENV)/.ready-demo ## one site-day, with and without the controller -> ou
 test: $(VENV)/.ready-test $(VENV)/.ready-stubs tests/wasm/node_modules/.ready ## every test: CPython, MicroPython 64-bit and 32-bit, hardware in the loop
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
-lint: $(VENV)/.ready-dev ## style and types of host, wire and firmware
+lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmware against the boards' interfaces
 	@$(BIN)/ruff check host protocol firmware tests
-	@$(BIN)/basedpyright --project host
+	@$(BIN)/python -m pytest -q tests/host/test_guards.py
 
 bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
 	@$(BIN)/python -m tests.bench
 
-flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0
-	@test -n "$(PORT)" || { echo "make flash: say which board, for example: make flash PORT=/dev/ttyACM0"; exit 2; }
-	@$(BIN)/forerun board flash --port "$(PORT)"
+flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0 BOARD=pico
+	@test -n "$(PORT)" || { echo "make flash: say where the board is, for example: make flash PORT=/dev/ttyACM0"; exit 2; }
+	@$(BIN)/forerun board flash --port "$(PORT)" --board "$(BOARD)"
 
 clean: ## remove what was made
 	@rm -rf $(VENV) out build dist tests/wasm/node_modules

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from forerun import config, evidence
-from forerun.publish import key_path
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
 from forerun_wire import messages
 
@@ -15,7 +15,7 @@ STORE = b"12345678"
 
 def write(path: Path, count: int, change=None) -> None:
     """`count` + 1 interval records. change(index, record) -> what to write instead: a list of records, each a dict."""
-    key = evidence.signing_key(key_path(path))
+    key = signing_key(key_path(path))
     registers, soc = [1000] * 6, 500
     with Journal(path) as journal:
         for index in range(count + 1):

@@ -13,6 +13,7 @@ ACTUATE = 3
 REPORT = 4
 
 GC_MS = 1000
+GC_ROUNDS = 4  # in stretched rounds a second is less than one of them
 GC_SLACK_US = 20_000  # what a collection may take on the slowest board
 
 
@@ -42,12 +43,14 @@ class Cycle:
         self._sample = 0
         self._waits_for_bus = False
         self._collected_ms = self._clock.ms
+        self._collected_round = 0
         self._set_period()
         self._start_us = (self._start_us - self._period_us) & MASK  # the first round is due now
 
     def _set_period(self):
         period_ms = self._hal.stretched_ms or self._config.cycle_ms
-        self._image.period_ms = period_ms
+        # Ages still stem from the round before, which may have been a longer one.
+        self._image.period_ms = max(period_ms, self._period_us // 1000)
         self._period_us = 1000 * period_ms
 
     def begin_anew(self, fieldbus):
@@ -58,7 +61,17 @@ class Cycle:
 
     def poll(self):
         """Do what is due now."""
-        self.fieldbus.bus.poll(self._clock.ticks_us)
+        bus = self.fieldbus.bus
+        bus.poll(self._clock.ticks_us)
+        while True:
+            self._move()
+            if not bus.busy:
+                return
+            bus.poll(self._clock.ticks_us)  # what was just started may go out at once
+            if bus.busy:
+                return
+
+    def _move(self):
         moving = True
         while moving:
             if self.phase == WAIT:
@@ -71,7 +84,6 @@ class Cycle:
                 moving = self._actuate()
             else:
                 moving = self._finish()
-        self.fieldbus.bus.poll(self._clock.ticks_us)  # what was just started may go out at once
 
     def wait_us(self):
         """Time until poll() has something to do even if no byte comes, in µs."""
@@ -105,8 +117,10 @@ class Cycle:
         if left_us < GC_SLACK_US:
             return
         self._flush()
-        if (self._clock.ms - self._collected_ms) & MASK >= GC_MS:
+        passed_ms = (self._clock.ms - self._collected_ms) & MASK
+        if passed_ms >= GC_MS and self.rounds - self._collected_round >= GC_ROUNDS:
             self._collected_ms = self._clock.ms
+            self._collected_round = self.rounds
             gc.collect()
             if hasattr(gc, "mem_free"):
                 self.heap_free = gc.mem_free()

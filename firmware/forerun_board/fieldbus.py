@@ -39,12 +39,13 @@ def round_ms(baud):
 class Job:
     """Bus work between rounds: a generator made when due, resumed one transaction at a time while there is slack."""
 
-    def __init__(self, make, interval_ms, wanted, urgent=False, of=None):
+    def __init__(self, make, interval_ms, wanted, urgent=False, of=None, of_round=False):
         self._make = make
         self._of = of  # what `make` is to be called with, if anything
         self.interval_ms = interval_ms
         self.wanted = wanted
         self.urgent = urgent  # runs even when the line has no time for it
+        self.of_round = of_round  # follows the round period when that is the longer one
         self.last_ms = -1  # -1: never
 
     def begin(self, now_ms):
@@ -92,12 +93,12 @@ class FieldBus:
             Job(inverter.wake, WAKE_MS, lambda: _up(inverter) and self._controller.wake, True),
             Job(inverter.attach, REATTACH_MS, lambda: not _up(inverter)),
             Job(self.pcc_meter.attach, REATTACH_MS, lambda: not _up(self.pcc_meter)),
-            Job(self._read_battery, BATTERY_MS, lambda: _up(inverter)),
+            Job(self._read_battery, BATTERY_MS, lambda: _up(inverter), of_round=True),
         ]
         for meter, read in ((self.pv_meter, self._read_pv), (self.genset_meter, self._read_genset)):
             if meter is not None:
                 jobs.append(Job(meter.attach, REATTACH_SUBMETER_MS, lambda meter=meter: not _up(meter)))
-                jobs.append(Job(read, SUBMETER_MS, lambda meter=meter: _up(meter), of=meter))
+                jobs.append(Job(read, SUBMETER_MS, lambda meter=meter: _up(meter), of=meter, of_round=True))
         for device in (self.pcc_meter, inverter, self.pv_meter, self.genset_meter):
             if device is not None:
                 jobs.append(Job(device.read_energy, 0, lambda device=device: self._wants_energy(device)))
@@ -197,6 +198,9 @@ class FieldBus:
         now_ms = self._clock.ms
         for job in self._jobs:
             late_ms = job.lateness_ms(now_ms)
+            if job.of_round and job.last_ms >= 0:
+                # In stretched rounds nothing moves, and what changes slowly is asked for more seldom too.
+                late_ms = min(late_ms, late_ms + job.interval_ms - 2 * self._image.period_ms)
             if late_ms >= 0 and job.wanted():
                 pressing = job.urgent or late_ms >= job.interval_ms > 0
                 if pressing or slack_us >= self._slow_us:

@@ -38,7 +38,7 @@ class Interval:
             self._longest_ms = dt_ms
         if image.inverter_age_ms == 0:
             # W * ms / 3600 = mWh; quotient and rest apart keep the rest from being lost in short rounds.
-            total = abs(image.active_power_w) * min(dt_ms, 1000) + self._rest
+            total = abs(image.active_power_w) * dt_ms + self._rest
             self._rest = total % 3600
             if image.active_power_w > 0:
                 self._discharge_mwh += total // 3600

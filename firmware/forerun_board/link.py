@@ -26,8 +26,13 @@ class Link:
         count = self._stream.read_into(self._buffer, 0, CHUNK)
         while count > 0:
             session.receive(self._buffer, count, clock.ms)
+            self._handle_all()  # at once, so that a full window of long commands is never in memory together
             count = self._stream.read_into(self._buffer, 0, CHUNK)
         session.tick(clock.ms)
+        self._handle_all()
+
+    def _handle_all(self):
+        session = self._session
         event = session.event()
         while event is not None:
             self._handle(event)

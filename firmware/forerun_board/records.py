@@ -59,8 +59,8 @@ class Records:
             self._flushed = segment[1]
 
     def pending(self):
-        """True if flush() has something to do."""
-        return len(self._waiting) > 0
+        """How many records flush() would write."""
+        return len(self._waiting)
 
     def rewind(self, number):
         """The host has everything up to `number`: read() goes on with the first record above it."""
@@ -83,7 +83,8 @@ class Records:
                 self._cursor_offset += _HEAD_SIZE + len(payload)
                 if number >= self._at:
                     self._at = number + 1
-                    return [number] + Reader(payload).value()
+                    reader = Reader(payload)
+                    return [number] + [reader.value() for _ in range(reader.array())]
             elif self._cursor_segment < len(self._segments) - 1:
                 self._cursor_segment += 1
                 self._cursor_offset = 0

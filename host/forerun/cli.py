@@ -194,12 +194,13 @@ def board_info(
 @board_app.command("flash")
 def board_flash(
     port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],
+    kind: Annotated[str, typer.Option("--board", help="Which board: a folder of firmware/boards.")],
     as_json: Json = False,
 ) -> None:
-    """Put the firmware on a board that runs MicroPython. This stops its control loop: no site may depend on it then."""
+    """Put the firmware on a board that runs MicroPython. It stops the control loop: first make the site independent."""
     from forerun import operate
 
-    files = operate.flash(port, quiet=as_json)
+    files = operate.flash(port, kind, quiet=as_json)
     if as_json:
         _print_json({"port": port, "files": files})
 

@@ -15,7 +15,8 @@ class BoardClock:
     """Maps one boot's uptime to the host's time; a new boot needs a new one."""
 
     def __init__(self) -> None:
-        self._exchanges: deque[tuple[int, int, int]] = deque(maxlen=KEPT_EXCHANGES)  # board µs, offset µs, round trip µs
+        # board µs, offset µs, round trip µs of each
+        self._exchanges: deque[tuple[int, int, int]] = deque(maxlen=KEPT_EXCHANGES)
 
     @property
     def known(self) -> bool:

@@ -1,84 +1,43 @@
 """One site-day, played twice: with the controller (MicroPython in the loop the whole time) and without any."""
 
 import contextlib
-import dataclasses
 import hashlib
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 
 from forerun import carbon, config, report
-from forerun.compute import Announcement, google_2019_utilisation, node_power_w
 from forerun.errors import Trouble
 from forerun.plant.board import BoardProcess
 from forerun.plant.devices import slave
 from forerun.plant.lockstep import BoardHung, Lockstep
-from forerun.plant.pv import day_w, typical_year_w
-from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
-from forerun.service import FORECAST_STEP_S, History, Service
+from forerun.plant.site import Site
+from forerun.scene import (
+    DAY_S,
+    DAY_START_UTC_S,
+    FULL_W,
+    HISTORY_DAYS,
+    IDLE_W,
+    JOB,
+    NOTICE_S,
+    PV_PEAK_W,
+    TRACE_FIRST_DAY,
+    WEATHER_DAY,
+    WEATHER_MONTH,
+    Scene,
+    demo_site,
+    new_site,
+    scene,
+)
+from forerun.service import Service
 from forerun.store import Journal, read
 
-DAY_S = 86400
-DAY_START_UTC_S = 1_568_937_600  # 2019-09-20T00:00Z: the day of the weather year that is played
-WEATHER_MONTH, WEATHER_DAY = 9, 20
-HISTORY_DAYS = 7
-TRACE_FIRST_DAY = 10  # of the 28 days of the compute trace: seven of history, then the day that is played
-PV_PEAK_W = 20_000.0
-IDLE_W, FULL_W = 4_000.0, 11_000.0
-JOB = Announcement("training-1", 13_000.0, DAY_START_UTC_S + 19 * 3600, 2700, 0.95)
-NOTICE_S = 300
 QUIET_MS, WATCH_MS = 4000, 500
-SURGE_TRACE_S = (-20, 40)  # recorded at 10 ms around the surge
 PICTURE_STEP_S = 300
 DIESEL_PER_LITRE = 1.60
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The inputs of the day, the same for both plays."""
-
-    load: Series
-    pv: Series
-    history: History
-
-
-def scene() -> Scene:
-    """Real compute trace and real weather as the site sees them. Raises Trouble when the packages are missing."""
-    try:
-        utilisation = google_2019_utilisation()
-        year_w = typical_year_w(PV_PEAK_W)
-    except ImportError as problem:
-        raise Trouble(f"the demo's data are not installed ({problem.name}): pip install 'forerun[demo]'") from problem
-    per_day = DAY_S // FORECAST_STEP_S
-    first = TRACE_FIRST_DAY * per_day
-    watts = node_power_w(utilisation[first : first + (HISTORY_DAYS + 1) * per_day], IDLE_W, FULL_W)
-    past_w, today_w = watts[: HISTORY_DAYS * per_day], watts[HISTORY_DAYS * per_day :]
-    # The hours of the weather file are local standard time; the site's day is played with them as UTC.
-    hours_w = day_w(year_w, WEATHER_MONTH, WEATHER_DAY - HISTORY_DAYS, HISTORY_DAYS + 2)
-    centres = (np.arange(len(hours_w)) + 0.5) * 3600 - HISTORY_DAYS * DAY_S
-    steps = (np.arange(HISTORY_DAYS * per_day) + 0.5) * FORECAST_STEP_S - HISTORY_DAYS * DAY_S
-    history = History(DAY_START_UTC_S - HISTORY_DAYS * DAY_S, list(past_w), list(np.interp(steps, centres, hours_w)))
-    noon_before = HISTORY_DAYS * 24 - 1
-    return Scene(
-        load=Series(0, FORECAST_STEP_S * 1_000_000, today_w),
-        pv=Series(-1_800_000_000, 3_600_000_000, hours_w[noon_before:], linear=True),
-        history=history,
-    )
-
-
-def new_site(played: Scene, seed: int) -> tuple[Site, "object"]:
-    """The emulated site at midnight, its inverter asleep, and the recording around the surge."""
-    site = Site(SiteConfig(start_soc=0.5, starts_asleep=True), loads=[played.load], pv=played.pv, seed=seed)
-    start_us = (JOB.start_utc_s - DAY_START_UTC_S) * 1_000_000
-    site.add_job(start_us, JOB.duration_s * 1_000_000, JOB.power_w)
-    surge = site.record(start_us + SURGE_TRACE_S[0] * 1_000_000, start_us + SURGE_TRACE_S[1] * 1_000_000, 10_000)
-    return site, surge
 
 
 def cycle_ms(now_us: int) -> int:
@@ -93,13 +52,6 @@ def cycle_ms(now_us: int) -> int:
     return QUIET_MS
 
 
-def demo_site(folder: Path) -> config.SiteFile:
-    """The demo's site file, its journal below `folder`."""
-    with as_file(files("forerun") / "demo_site.toml") as path:
-        site = config.load(path)
-    return dataclasses.replace(site, store=dataclasses.replace(site.store, path=str(folder / "journal.forerun")))
-
-
 def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
     """Play the day both ways, write report.html, report.json and the journal below `out`; returns table and paths."""
     started = time.monotonic()
@@ -108,7 +60,7 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
         played, site_file = scene(), demo_site(Path(folder))
         without = new_site(played, seed)
         without[0].advance(DAY_S * 1_000_000)
-        *with_, rounds, spoken = _play_with(played, site_file, Path(folder), seed, tick)
+        *with_, rounds, spoken = play_with(played, site_file, Path(folder), seed, tick)
         entries = list(read(site_file.store.path))
         shutil.copyfile(site_file.store.path, out / "journal.forerun")
     document = _document(seed, site_file, without, with_, entries, spoken, rounds)
@@ -126,6 +78,70 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
     if not quiet:
         _show(document, result)
     return result
+
+
+def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
+    """Play `seconds` around the job's start by the wall clock: emulator, board and host each on their real serial
+    lines. The inverter is awake already, since five minutes of notice do not fit. Returns the table; writes it too."""
+    from forerun import operate
+    from forerun.link import SerialLink
+
+    out.mkdir(parents=True, exist_ok=True)
+    start_us = (JOB.start_utc_s - DAY_START_UTC_S) * 1_000_000 - seconds * 500_000
+    with contextlib.ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-demo-")))
+        played, site_file = scene(), demo_site(folder)
+        plain, _ = new_site(played, seed)
+        site, _ = new_site(played, seed, starts_asleep=False, sleep_after_s=1e6, start_soc=0.6)
+        for play in (plain, site):
+            play.advance(start_us)
+        before = [play.totals() for play in (plain, site)]
+        emulated = cleanup.enter_context(operate.EmulatedSite(site, with_board=True))
+        journal = cleanup.enter_context(Journal(site_file.store.path))
+        begun = time.monotonic()
+        host = Service(
+            site_file, journal, nonce=hashlib.sha256(f"host {seed}".encode()).digest()[:8], history=played.history,
+            say=lambda sentence: None,
+        )  # fmt: skip
+        link = SerialLink(host, emulated.link_path, site_file.link.baud)
+        link.utc_us = lambda: DAY_START_UTC_S * 1_000_000 + start_us + round((time.monotonic() - begun) * 1e6)
+        cleanup.callback(link.close)
+        announced = False
+        with operate.status(host, as_json=quiet):
+            while time.monotonic() - begun < seconds:
+                link.poll(0.1)
+                if host.latest and not announced:
+                    announced = True
+                    host.announce(JOB, time.monotonic_ns() // 1000)
+        link.close()
+    plain.advance(site.now_us)
+    table = {}
+    for name, play, then in zip(("without", "with_controller"), (plain, site), before, strict=True):
+        totals = play.totals()
+        table[name] = {
+            "import_kwh": round((totals.import_wh - then.import_wh) / 1000, 3),
+            "lowest_v": round(totals.min_pcc_v, 1),
+            "peak_import_kw": round(totals.peak_import_w / 1000, 1),
+            "diesel_starts": totals.genset_starts - then.genset_starts,
+            "dips": totals.dip_count - then.dip_count,
+        }
+    result = {"seconds": seconds, "seed": seed, "table": table, "link": host.session.counts()}
+    (out / "realtime.json").write_text(report.canonical_json(result))
+    if not quiet:
+        _show_realtime(result, out / "realtime.json")
+    return result
+
+
+def _show_realtime(result: dict, path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "without", "with Forerun", title=f"{result['seconds']} s around the load step, in real time")
+    for name in result["table"]["without"]:
+        table.add_row(name.replace("_", " "), *(str(result["table"][play][name]) for play in result["table"]))
+    console = Console()
+    console.print(table)
+    console.print(f"written: {path}", soft_wrap=True)
 
 
 def _document(seed: int, site_file: config.SiteFile, without, with_, entries: list, spoken, rounds: int) -> dict:
@@ -274,9 +290,11 @@ def _show(document: dict, result: dict) -> None:
     console.print(f"seed {document['seed']}, sha256 {result['sha256'][:16]}…, {result['seconds']} s")
 
 
-def _play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: int, tick):
-    """The day with board and host: (site, surge recording, rounds of the board, what was said with its time of day)."""
+def play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: int, tick, *, start_s=0, end_s=DAY_S):
+    """From `start_s` to `end_s` of the day with board and host, both new at `start_s`: (site, surge recording, barriers
+    met by the board, what was said with its time of day)."""
     site, surge = new_site(played, seed)
+    site.advance(start_s * 1_000_000)
     board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log")
     spoken: list[tuple[float, str]] = []
     with Journal(site_file.store.path) as journal:
@@ -293,13 +311,13 @@ def _play_with(played: Scene, site_file: config.SiteFile, folder: Path, seed: in
         bench.at(notice_us, lambda: host.announce(JOB, bench.now_us))
         try:
             bench.power_on()
-            for until_s in range(60, DAY_S + 60, 60):
+            for until_s in range(start_s + 60, end_s + 60, 60):
                 bench.run(until_s * 1_000_000)
-                tick(until_s / DAY_S)
+                tick((until_s - start_s) / (end_s - start_s))
         except BoardHung as problem:
             log = (folder / "board.log").read_text(errors="replace").strip().splitlines()
             raise Trouble(f"{problem}{': ' + log[-1] if log else ''}") from problem
         finally:
             board.close()
-        site.advance(DAY_S * 1_000_000)
+        site.advance(end_s * 1_000_000)
     return site, surge, bench.rounds, spoken

@@ -5,15 +5,10 @@ Tree: RFC 9162 §2.1 (SHA-256), a leaf is one entry as written. Signatures: Ed25
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from forerun.errors import Trouble
 
 ROOT, REPORT = "root", "report"
 SAFE_INTEGER = (1 << 53) - 1
@@ -64,27 +59,6 @@ def canonical(value) -> bytes:
     Raises ValueError for a float: figures are decimal text, so that nobody's arithmetic can change them."""
     _refuse_floats(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The site's key; made, readable by its owner alone, when there is none yet."""
-    try:
-        if not path.exists():
-            key = Ed25519PrivateKey.generate()
-            data = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                     serialization.NoEncryption())  # fmt: skip
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(file, "wb") as writer:
-                writer.write(data)
-                writer.flush()
-                os.fsync(writer.fileno())
-            return key
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise Trouble(f"{path}: the site's signing key cannot be read or made: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Trouble(f"{path}: is not an Ed25519 key")
-    return key
 
 
 def seal(journal, key: Ed25519PrivateKey, utc_us: int) -> None:

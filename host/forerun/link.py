@@ -38,10 +38,11 @@ def _explain(port: str, problem: Exception) -> str:
 
 
 class SerialLink:
-    """Runs a service against a board on a real port, by the wall clock, until told to stop."""
+    """Runs a service against a board on a real port, by the wall clock, until told to stop; `utc_us` tells the date."""
 
     def __init__(self, service, port: str, baud: int, *, say: Callable[[str], None] = lambda sentence: None):
         self.service, self.port_name, self.baud, self.say = service, port, baud, say
+        self.utc_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.port: serial.Serial | None = None
         self._retry_at = 0.0
         self._complaint = ""
@@ -49,7 +50,7 @@ class SerialLink:
     def poll(self, limit_s: float) -> None:
         """Wait for bytes or a deadline, at most `limit_s`, and let the service have its turn."""
         now_us = time.monotonic_ns() // 1000
-        self.service.utc_offset_us = time.time_ns() // 1000 - now_us
+        self.service.utc_offset_us = self.utc_us() - now_us
         if self.port is None and not self._reopen():
             time.sleep(min(limit_s, max(0.0, self._retry_at - time.monotonic())))
             self.service.step(time.monotonic_ns() // 1000)

@@ -7,16 +7,17 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from forerun import config
 from forerun.errors import Trouble, WrongUsage
-from forerun.evidence import signing_key
 from forerun.link import SerialLink, open_port
-from forerun.publish import key_path
 from forerun.service import Service
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
 from forerun_wire import messages
 
@@ -48,7 +49,7 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         service = Service(site, journal, nonce=secrets.token_bytes(8), key=key, say=say)
         link = SerialLink(service, site.link.port, site.link.baud, say=say)
         try:
-            with _status(service, as_json):
+            with status(service, as_json):
                 while not stop.asked and not (seconds and time.monotonic() >= ends):
                     link.poll(POLL_S)
         finally:
@@ -143,31 +144,33 @@ def show_board_info(info: dict) -> None:
     Console().print(table)
 
 
-def flash(port: str, *, quiet: bool) -> list[str]:
-    """Copy both board packages and main.py to a board that runs MicroPython, then reset it; returns what was copied.
+def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
+    """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board with MicroPython,
+    and reset it; returns what was copied. mpremote stops whatever runs on the board. Raises WrongUsage for an unknown
+    kind, Trouble with mpremote's own words when it fails."""
+    from forerun.plant.board import ENTRY, PACKAGES, board_kinds, compiled_packages
 
-    mpremote stops whatever runs on the board. Raises Trouble with mpremote's own words when it fails.
-    """
-    import importlib.util
-
+    kinds = board_kinds()
+    if kind not in kinds:
+        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(sorted(kinds))}")
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    steps: list[list[str]] = [["fs", "mkdir", ":lib"]]
+    library = Path(compiled_packages().name)
+    _mpremote(port, ["fs", "mkdir", ":lib"], quiet)  # it may be there already
     copied = []
-    for name in ("forerun_wire", "forerun_board"):
-        package = Path(importlib.util.find_spec(name).origin).parent
-        steps.append(["fs", "cp", "-r", str(package), ":lib/"])
-        copied += [f"lib/{name}/{file.relative_to(package)}" for file in sorted(package.rglob("*.py"))]
-    for step in steps:
-        result = _mpremote(port, step, quiet)
-        if result and step[1] != "mkdir":  # the folder may be there already
-            raise Trouble(f"mpremote could not {' '.join(step[:2])} on {port}: {result}")
-    code = "from forerun_board.start import main\nmain()\n"
-    result = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({code!r}); f.close()"], quiet)
-    if result:
-        raise Trouble(f"mpremote could not write main.py on {port}: {result}")
+    for name in PACKAGES:
+        copied += [f"lib/{file.relative_to(library)}" for file in sorted((library / name).rglob("*.mpy"))]
+        problem = _mpremote(port, ["fs", "cp", "-r", str(library / name), ":lib/"], quiet)
+        if problem:
+            raise Trouble(f"mpremote could not copy {name} to {port}: {problem}")
+    problem = _mpremote(port, ["fs", "cp", str(kinds[kind]), ":pins.py"], quiet)
+    if problem:
+        raise Trouble(f"mpremote could not copy the pins of {kind} to {port}: {problem}")
+    problem = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({ENTRY!r}); f.close()"], quiet)
+    if problem:
+        raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
     _mpremote(port, ["reset"], quiet)
-    return [*copied, "main.py"]
+    return [*copied, "pins.py", "main.py"]
 
 
 def _mpremote(port: str, step: list[str], quiet: bool) -> str:
@@ -181,47 +184,82 @@ def _mpremote(port: str, step: list[str], quiet: bool) -> str:
 
 
 def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: bool) -> None:
-    """The emulated site in real time, on `port` or a new pseudo-terminal, until told to stop."""
-    import tempfile
-
-    from forerun.plant.board import BoardProcess, NullModem, open_line
-    from forerun.plant.realtime import serve
+    """The demo's site at this hour of the day in real time, on `port` or a new pseudo-terminal, until told to stop."""
+    from forerun import scene
 
     if baud not in config.BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
-    stop, began = Stop(), time.monotonic()
-    site, units = _emulated_day()
-    with contextlib.ExitStack() as cleanup:
-        if port:
-            serial_port = cleanup.enter_context(open_port(port, baud))
-            fd, where = serial_port.fileno(), port
-        else:
-            fd, far_fd, where = open_line()
-            cleanup.callback(os.close, far_fd)
-            cleanup.callback(os.close, fd)
-        link_path = None
-        if with_board:
-            store = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-store-"))
-            board = BoardProcess(Path(store), lockstep=False, bus_path=where)
-            cleanup.callback(board.close)
-            host_fd, host_far_fd, link_path = open_line()
-            cleanup.callback(os.close, host_far_fd)
-            cleanup.callback(os.close, host_fd)
-            cleanup.callback(NullModem(board.link_fd, host_fd).close)
-            board.power_on()
-        told = {"modbus": where, "baud": baud, "units": sorted(units), "board_link": link_path}
+    stop, ends = Stop(), time.monotonic() + seconds
+    site, _ = scene.new_site(scene.scene(), seed=1)
+    site.advance(int(time.time() % scene.DAY_S) * 1_000_000)
+    with EmulatedSite(site, port=port, baud=baud, with_board=with_board) as emulated:
+        told = {"modbus": emulated.path, "baud": baud, "units": emulated.units, "board_link": emulated.link_path}
         _tell_emulated(told, as_json)
-        serve(site, units, fd, baud, lambda: stop.asked or 0 < seconds <= time.monotonic() - began, paced=not port)
+        while emulated.running and not stop.asked and not (seconds and time.monotonic() >= ends):
+            time.sleep(0.05)
+    if emulated.problem:
+        raise emulated.problem
 
 
-def _emulated_day():
-    """The demo's site at this hour of the day: (site, Modbus units)."""
-    from forerun import demo
-    from forerun.plant.devices import units
+class EmulatedSite:
+    """A site that answers in real time while the `with` block lasts; `path` is its Modbus line, `link_path` what a host
+    opens to reach the board that was started with it (None without one)."""
 
-    site, _ = demo.new_site(demo.scene(), seed=1)
-    site.advance(int(time.time() % demo.DAY_S) * 1_000_000)
-    return site, units(site)
+    def __init__(self, site, *, port: str = "", baud: int = 115200, with_board: bool = False):
+        self._site, self._port, self._baud, self._with_board = site, port, baud, with_board
+        self.path = port
+        self.link_path: str | None = None
+        self.units: list[int] = []
+        self.problem: Trouble | None = None
+        self._stopped = threading.Event()
+        self._cleanup = contextlib.ExitStack()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def __enter__(self) -> "EmulatedSite":
+        from forerun.plant.board import BoardProcess, NullModem, open_line
+        from forerun.plant.devices import units
+
+        with contextlib.ExitStack() as cleanup:
+
+            def line() -> tuple[int, str]:
+                ours, theirs, path = open_line()
+                cleanup.callback(os.close, theirs)
+                cleanup.callback(os.close, ours)
+                return ours, path
+
+            if self._port:
+                fd = cleanup.enter_context(open_port(self._port, self._baud)).fileno()
+            else:
+                fd, self.path = line()
+            banks = units(self._site)
+            self.units = sorted(banks)
+            self._thread = threading.Thread(target=self._serve, args=(banks, fd), name="emulated site")
+            self._thread.start()
+            cleanup.callback(self._thread.join)
+            cleanup.callback(self._stopped.set)
+            if self._with_board:
+                store = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-store-"))
+                board = BoardProcess(Path(store), lockstep=False, bus_path=self.path)
+                cleanup.callback(board.close)
+                host_fd, self.link_path = line()
+                cleanup.callback(NullModem(board.link_fd, host_fd).close)
+                board.power_on()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._cleanup.close()
+
+    def _serve(self, banks, fd: int) -> None:
+        from forerun.plant.realtime import serve
+
+        try:
+            serve(self._site, banks, fd, self._baud, self._stopped.is_set, paced=not self._port)
+        except Trouble as problem:
+            self.problem = problem
 
 
 def _tell_emulated(told: dict, as_json: bool) -> None:
@@ -254,7 +292,7 @@ def _speaker(as_json: bool) -> Callable[[str], None]:
     return console.log
 
 
-def _status(service: Service, as_json: bool):
+def status(service: Service, as_json: bool):
     """A live line of what the board reports, on a terminal; nothing elsewhere."""
     if as_json or not sys.stdout.isatty():
         return contextlib.nullcontext()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from forerun import bundle, carbon, config, evidence, explain, factors, gridmix, intake, pages, rank, statement
 from forerun.errors import Trouble, WrongUsage
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Entry, Journal, JournalBusy, read
 
 DAY_S = 86_400
@@ -105,7 +106,7 @@ def export(report: Path, journal: Path, vendor: str, product: str, out: Path) ->
         if not path.is_file():
             raise WrongUsage(f"{path}: there is no such file")
     entries = [entry for entry in read(journal) if isinstance(entry, Entry)]
-    key = evidence.signing_key(key_path(journal))
+    key = signing_key(key_path(journal))
     out.write_bytes(bundle.of_report(json.loads(report.read_bytes()), entries, vendor, {"name": product}, key))
     kpis = {name: None if value is None else str(value) for name, value in bundle.load(out).kpis.items()}
     return {"bundle": str(out), **kpis}
@@ -135,10 +136,6 @@ def take_grid(site_path: Path, answer: Path, provider: str, area: str) -> dict:
 
 def issued_path(journal: Path) -> Path:
     return journal.with_name(journal.name + ".issued")
-
-
-def key_path(journal: Path) -> Path:
-    return journal.with_name(journal.name + ".key")
 
 
 def _document(site, entries: list, path: Path, start_utc_s: int, end_utc_s: int) -> tuple[dict, bytes, bool]:
@@ -173,7 +170,7 @@ def _issue(document: dict, data: bytes, path: Path) -> None:
         raise Trouble(f"{key_path(path)}: without the site's key the report cannot be issued; a copy can be verified, "
                       "or rebuilt where the key or the log of issued reports is")  # fmt: skip
     with Journal(issued_path(path)) as log:
-        log.append(time.time_ns() // 1000, "host", evidence.REPORT, evidence.signed(body, evidence.signing_key(
+        log.append(time.time_ns() // 1000, "host", evidence.REPORT, evidence.signed(body, signing_key(
             key_path(path))))  # fmt: skip
 
 
@@ -188,7 +185,7 @@ def _seal_now(path: Path) -> None:
     with journal:
         last = next((entry for entry in reversed(list(read(path))) if isinstance(entry, Entry)), None)
         if last is not None and last.kind != evidence.ROOT:
-            evidence.seal(journal, evidence.signing_key(key_path(path)), last.utc_us)
+            evidence.seal(journal, signing_key(key_path(path)), last.utc_us)
 
 
 def _period(since: str, until: str, entries: Iterable) -> tuple[int, int]:

@@ -4,16 +4,18 @@ reading → journal → forecast → dispatch → plan to the board. The serial 
 lockstep bench all drive this same class.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from forerun import __version__
+from forerun import __version__, alarms
 from forerun.clock import BoardClock
 from forerun.compute import Announcement, overlay, surges
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Situation, board_points, dispatcher_of
+from forerun.errors import Trouble
 from forerun.evidence import seal
 from forerun.forecast import forecast_load, forecast_pv
 from forerun.store import RECORD, Journal, JournalError, read
@@ -25,6 +27,7 @@ PLAN_STEP_S = 900
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
 HISTORY_DAYS = 28
+COMMIT_AGAIN_US = 5_000_000
 CLOCK = "clock"
 JOB = "job"
 PLAN = "plan"
@@ -83,7 +86,7 @@ class Service:
         self.site, self.journal, self.say = site, journal, say
         self.utc_offset_us = utc_offset_us
         self.session = Session(messages.ROLE_HOST, site.site.name, f"forerun {__version__}", nonce)
-        self.history = history
+        self.history = copy.deepcopy(history)  # it grows here
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
         self.plan = None
@@ -102,6 +105,9 @@ class Service:
         self._replan_at_s = 0
         self._settings_asked = -1
         self._heartbeat_us = 0
+        self._owed = False  # records wait for a disk that takes nothing
+        self._commit_again_us = 0
+        self._told: list[str] = []
         self._read_journal()
 
     # ---- what the edge calls
@@ -119,11 +125,10 @@ class Service:
             self._heartbeat_us = now_us  # the session counts milliseconds; the clock wants better
         self._handle_events(now_us)
         self._seal(now_us)
-        if not self._clock.known or not self.latest:
-            return
         now_s = self._utc_s(now_us)
-        self._prepare_jobs(now_s)
-        if now_s >= self._replan_at_s:
+        if self._clock.known:
+            self._prepare_jobs(now_s)
+        if self._plannable() and now_s >= self._replan_at_s:
             self._replan(now_us)
 
     def outgoing(self) -> bytes:
@@ -139,7 +144,7 @@ class Service:
     def next_deadline_us(self, now_us: int) -> int:
         """When `step` has something to do at the latest."""
         due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
-        if self._clock.known and self.latest:
+        if self._plannable():
             due_us = min(due_us, max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us))
         return due_us
 
@@ -161,17 +166,20 @@ class Service:
         self.step(now_us)
 
     def command(self, op: int, *args: int) -> int:
-        """Sequence number of a command; its (code, results) appear in `replies`."""
-        return self.session.command(op, *args)
+        """Sequence number of a command; its (code, results) appear in `replies`. Raises Trouble without a board."""
+        seq = self.session.command(op, *args)
+        if seq is None:
+            raise Trouble("no board is connected, so nothing was sent; `forerun board info` says whether it answers")
+        return seq
 
     # ---- events of the session
 
     def _handle_events(self, now_us: int) -> None:
-        records = 0
+        records, to_say = 0, []
         while (event := self.session.event()) is not None:
             name = event[0]
             if name == "record":
-                records += self._on_record(event, now_us)
+                records += self._on_record(event, now_us, to_say)
             elif name == "telemetry":
                 self.latest = messages.fields_named(messages.TELEMETRY_FIELDS, event[1])
                 self.latest_us = now_us
@@ -188,9 +196,22 @@ class Service:
                 self.say("the board is silent; it carries its plan on and keeps its records; trying to reach it")
             elif name in ("mismatch", "refused"):
                 self.say(str(event[-1]))
-        if records and self._commit():
-            number = self.journal.on_disk(self.board["identity"], self.board["store_id"])
-            self.session.acknowledge(number)
+        self._told += to_say
+        if records or (self._owed and now_us >= self._commit_again_us):
+            self._owed = True
+            self._settle(now_us)
+
+    def _settle(self, now_us: int) -> None:
+        """Put records on disk and only then acknowledge them and say what they say; a full disk is tried again."""
+        self._commit_again_us = now_us + COMMIT_AGAIN_US
+        if not self._commit():
+            return
+        self._owed = False
+        if self.board is not None and self.session.up:
+            self.session.acknowledge(self.journal.on_disk(self.board["identity"], self.board["store_id"]) or 0)
+        for sentence in self._told:
+            self.say(sentence)
+        self._told.clear()
 
     def _on_hello(self, hello: dict, now_us: int) -> None:
         same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
@@ -232,8 +253,8 @@ class Service:
         while len(self.replies) > 256:
             del self.replies[next(iter(self.replies))]
 
-    def _on_record(self, event: tuple, now_us: int) -> int:
-        """1 when something came that has to be acknowledged."""
+    def _on_record(self, event: tuple, now_us: int, to_say: list[str]) -> int:
+        """1 when something came that has to be acknowledged; adds to `to_say` what a person should read of it."""
         _, number, boot_count, uptime_s, uptime_ms, kind, body = event
         utc_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
         fields = [boot_count, uptime_s, uptime_ms, kind, *body]
@@ -245,7 +266,7 @@ class Service:
         if new:
             self._learn(utc_us, kind, body)
             if kind == messages.EVENT:
-                self.say(f"board: {dict(messages.EVENTS).get(body[0], body[0])}, value {body[1]}, limit {body[2]}")
+                to_say.append(f"board: {alarms.sentence(*body[:3])}")
         return 1
 
     def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
@@ -310,6 +331,10 @@ class Service:
         self.history.put(middle_s // FORECAST_STEP_S * FORECAST_STEP_S, max(0.0, load_w), pv * to_w)
 
     # ---- planning
+
+    def _plannable(self) -> bool:
+        """True when the board's clock and the battery's state of charge are known."""
+        return self._clock.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)

@@ -76,7 +76,7 @@ def pack(buffer, at, value):
     if isinstance(value, dict):
         at = pack_head(buffer, at, MAP, len(value))
         # Bytewise order of the encoded keys: unsigned ascending, then negative by falling value.
-        for key in sorted(value, key=_key_order):
+        for _, key in sorted([(_key_order(key), key) for key in value]):
             at = pack_int(buffer, at, key)
             at = pack(buffer, at, value[key])
         return at
@@ -160,8 +160,7 @@ class Reader:
         if depth >= DEPTH_MAX:
             raise CborError("nested too deep")
         if major == ARRAY:
-            self._plausible(argument)
-            return [self.value(depth + 1) for _ in range(argument)]
+            return self._items(argument, depth + 1)
         if major == MAP:
             return self._pairs(argument, depth + 1)
         raise CborError("tags are not used")
@@ -215,6 +214,14 @@ class Reader:
             return data.decode()
         except UnicodeError:
             raise CborError("text is not UTF-8") from None
+
+    def _items(self, count, depth):
+        # No comprehension: on a board its closure would cost two objects for each value that is read.
+        self._plausible(count)
+        items = [None] * count
+        for i in range(count):
+            items[i] = self.value(depth)
+        return items
 
     def _pairs(self, count, depth):
         self._plausible(count)

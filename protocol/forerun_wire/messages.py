@@ -260,6 +260,21 @@ BOUNDS = (
     "meter_stale",
 )
 
+# Bits of the telemetry's `faults`, from 1 on.
+FAULTS = (
+    "emergency_stop",
+    "door",
+    "pcc_meter",
+    "inverter",
+    "battery",
+    "pv_meter",
+    "genset_meter",
+    "host_lost",
+    "import_limit",
+    "watchdog",
+)
+FAULT_BATTERY = 16
+
 # (key, name, unit, lowest, highest, default); keys are never used again for something else.
 SETTINGS = (
     (0, "cycle_ms", "ms", 20, 5000, 50),

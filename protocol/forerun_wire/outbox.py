@@ -20,6 +20,7 @@ class Outbox:
         self.window = window
         self.length_max = length_max
         self.retransmissions = 0
+        self.rounds = 0  # times that all in flight was sent again since anything was last answered
         self._smooth_ms = -1  # round trip time, smoothed as in RFC 6298; -1 = not yet measured
         self._variation_ms = 0
         self._backoff = 0
@@ -41,6 +42,7 @@ class Outbox:
         left = [(entry[_NUMBER], entry[_TAG]) for entry in self._entries if entry[_PAYLOAD] is not None]
         self._entries = []
         self._backoff = 0
+        self.rounds = 0
         return left
 
     def answered(self, number, now_ms):
@@ -49,6 +51,7 @@ class Outbox:
             entry = self._entries[i]
             if entry[_NUMBER] == number and entry[_PAYLOAD] is not None and entry[_TRIES]:
                 self._measure(entry, now_ms)
+                self.rounds = 0
                 entry[_PAYLOAD] = None
                 while self._entries and self._entries[0][_PAYLOAD] is None:
                     self._entries.pop(0)
@@ -59,6 +62,7 @@ class Outbox:
         """Forget all entries in flight whose number is not above `number`."""
         while self._entries and self._entries[0][_NUMBER] <= number:
             self._measure(self._entries.pop(0), now_ms)
+            self.rounds = 0
 
     def rto_ms(self):
         """Time after which an unanswered message is sent again, in ms."""
@@ -93,13 +97,10 @@ class Outbox:
                 again = i
         return None if again is None else self._go_back(now_ms)
 
-    def tries(self):
-        """How often the oldest unanswered message was sent."""
-        return self._entries[0][_TRIES] if self._entries else 0
-
     def _go_back(self, now_ms):
         # What came behind a lost message was dropped by the peer, so all in flight goes again.
         self._backoff = min(self._backoff + 1, 5)
+        self.rounds += 1
         for i in range(min(self.window, len(self._entries))):
             entry = self._entries[i]
             if entry[_PAYLOAD] is not None and entry[_TRIES]:

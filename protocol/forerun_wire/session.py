@@ -16,7 +16,7 @@ HELLO_MS = 500
 HEARTBEAT_MS = 1000
 BOARD_LOST_MS = 5000  # host: nothing came for so long
 HOST_LOST_MS = 10000  # board: likewise, until its settings say otherwise
-TRIES_MAX = 10
+ROUNDS_MAX = 10  # retransmissions without any answer before the board counts as lost
 EVENTS_MAX = 64
 COMMANDS_MAX = 64
 WINDOW_MAX = 16
@@ -102,7 +102,7 @@ class Session:
         """Do what is due: hello, heartbeat, retransmission, and notice that the peer is gone."""
         self._now_ms = now_ms
         if self.up:
-            if elapsed_ms(now_ms, self._heard_ms) >= self.lost_ms or self._commands.tries() > TRIES_MAX:
+            if elapsed_ms(now_ms, self._heard_ms) >= self.lost_ms or self._commands.rounds > ROUNDS_MAX:
                 self._lose(now_ms)
             elif self.role == ROLE_HOST and _remaining(self._heartbeat_ms, HEARTBEAT_MS, now_ms) == 0:
                 self._send_heartbeat(now_ms)
@@ -209,13 +209,16 @@ class Session:
         """How many more records send_record() takes now: 0 until the host said which it has."""
         if not self.up or self._acknowledged is None:
             return 0
-        return self.window - len(self._records)
+        return self._records.window - len(self._records)
 
     def send_record(self, number, boot_count, uptime_s, uptime_ms, record_kind, body):
         """True if the record is on its way until acknowledged; False if the window is full or there is no host.
 
-        Numbers only ever rise; after ("record_ack", n) of a new host go on with the first one above n.
+        After ("record_ack", n) of a new host go on with the first one above n. Numbers only ever rise: one that was
+        taken in this session already is not sent twice.
         """
+        if number <= self._record_sent and self.up:
+            return True
         if self.records_free() <= 0:
             return False
         fields = (number, self._record_sent, boot_count, uptime_s, uptime_ms, record_kind) + tuple(body)

@@ -20,6 +20,7 @@ def test_a_silent_meter_stops_the_battery_and_its_return_starts_it_again(rig):
         assert abs(bench.site.inverter.power_w) < 50, "neither the last value nor the maximum"
         assert bench.host.latest["bound_by"] == m.BOUND_METER_STALE
         assert len(_seen(bench, "meter_stale")) == 1
+        assert any("meter at the PCC does not answer" in sentence for _, sentence in bench.said)
         meter.is_silent = lambda: False
         bench.run(8)
         assert abs(bench.site.inverter.power_w - 5000) < 50

@@ -1,11 +1,13 @@
 """How the emulated site behaves in time: waking, watchdogs, limits, mains failure, faults."""
 
+import math
 import struct
 from itertools import pairwise
 
 import pytest
 
 from forerun.plant.devices import inverter_bank, units
+from forerun.plant.feeder import pcc_voltage_v
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
 
@@ -72,6 +74,19 @@ def test_sleeps_after_ten_idle_minutes_and_needs_80_s_to_help():
     assert bench.power_w == pytest.approx(5_000, abs=1)
     bench.run(3600)
     assert bench.state == RUNNING, "at work it does not sleep"
+
+
+def test_sleeps_ten_minutes_after_the_last_work():
+    bench = Bench()
+    bench.set_w(2_000)
+    bench.run(1_000)
+    bench.set_w(0)
+    bench.run(500)
+    bench.set_w(0)  # asking for nothing again is no work
+    bench.run(99)
+    assert bench.state == RUNNING
+    bench.run(2)
+    assert bench.state == SLEEPING
 
 
 def test_exit_standby_keeps_an_idle_inverter_awake():
@@ -296,6 +311,17 @@ def test_amf_takes_the_site_after_10_s_of_low_voltage_and_gives_it_back():
     assert total.genset_hours == pytest.approx((1931 - 22 + 180 + 10) / 3600, abs=0.01)
     assert (total.dip_count, total.unserved_wh) == (1, 0.0)
     assert total.dip_s == pytest.approx(22.0, abs=0.05)
+
+
+def test_the_panels_delay_starts_when_the_voltage_falls_not_when_somebody_looks():
+    """The last 100 W of a charge ramp take the voltage below 90 %; the clock is only asked a minute later."""
+    bench = Bench(load_w=15_000.0)
+    import_w = 15_000.0
+    while pcc_voltage_v(230.0, 0.75, 0.30, import_w, 15_000.0 * math.tan(math.acos(0.99))) > 207.0:
+        import_w += 10.0
+    bench.set_w(-round(import_w - 15_000 + 100))
+    bench.run(60)
+    assert bench.site.totals().dip_s == pytest.approx(22.0, abs=0.3)
 
 
 def test_amf_minimum_run():

@@ -45,6 +45,7 @@ GRID_BACK_MV = 195_500
 GRID_LOST_MS = 100
 GRID_BACK_MS = 3000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
+_ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
 SUBMETER_INTERVAL_MS = 1000  # how often the round reads the meters that no limit depends on
 
 
@@ -86,6 +87,7 @@ class Controller:
         self._source = FALLBACK
         self._holds_pcc = False
         self._held_pcc_w = 0
+        self._regulated = 0  # what the PCC was held at by the setpoint before: an import or export limit, an order
 
     def step(self, image):
         """Decide for this round."""
@@ -96,7 +98,8 @@ class Controller:
         if running and not self._was_running:
             self.events.push(ev.INVERTER_AWAKE, image.active_power_w, 0)
         self._was_running = running
-        self.prepare.step(dt_ms, running, self.events)
+        lead_ms = 1000 * (self.prepare.power_w // self.config.ramp_w_per_s + 1)
+        self.prepare.step(dt_ms, running, self.load_w, lead_ms, self.events)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
         self._open_window(image, net_w)
@@ -185,9 +188,16 @@ class Controller:
             self._narrow_to_charge(image.soc_permille)
         if self._grid_lost.active:
             window.narrow(0, 0, win.BOUND_GRID_LOST)
-        held_w = max(0, config.import_limit_w - config.import_margin_w)
+        held_w = self._held_import_w()
         window.narrow(net_w - held_w + self._import_trim.trim_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         window.narrow(-win.WIDEST_W, net_w + config.export_limit_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
+
+    def _held_import_w(self):
+        """The import that is held: margin and headroom below the limit; what that takes is never exported against the
+        export limit."""
+        config = self.config
+        held_w = max(0, config.import_limit_w - config.import_margin_w)
+        return max(-config.export_limit_w, held_w - self.prepare.headroom_w)
 
     def _narrow_to_charge(self, soc_permille):
         """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""
@@ -237,19 +247,21 @@ class Controller:
 
     def _trim(self, image, dt_ms, running):
         """Close the small rest between what was asked and what the PCC meter sees."""
-        acts = running and not self.meter.stale
-        held_w = max(0, self.config.import_limit_w - self.config.import_margin_w)
-        self._import_trim.step(
-            image.pcc_import_w - held_w, acts and self.bound_by == win.BOUND_IMPORT_LIMIT, dt_ms
-        )
-        self._export_trim.step(
-            image.pcc_import_w + self.config.export_limit_w, acts and self.bound_by == win.BOUND_EXPORT_LIMIT, dt_ms
-        )
-        self._hold_trim.step(
-            image.pcc_import_w - self._held_pcc_w,
-            acts and self._holds_pcc and self.bound_by == win.BOUND_NONE,
-            dt_ms,
-        )
+        regulated = 0
+        if running and not self.meter.stale:
+            if self.bound_by == win.BOUND_IMPORT_LIMIT:
+                regulated = win.BOUND_IMPORT_LIMIT
+            elif self.bound_by == win.BOUND_EXPORT_LIMIT:
+                regulated = win.BOUND_EXPORT_LIMIT
+            elif self._holds_pcc and self.bound_by == win.BOUND_NONE:
+                regulated = _ORDER
+        # The first round of regulating sees what was before it, which no trim has to answer for.
+        binding = regulated if regulated == self._regulated else 0
+        self._regulated = regulated
+        import_w = image.pcc_import_w
+        self._import_trim.step(import_w - self._held_import_w(), binding == win.BOUND_IMPORT_LIMIT, dt_ms)
+        self._export_trim.step(import_w + self.config.export_limit_w, binding == win.BOUND_EXPORT_LIMIT, dt_ms)
+        self._hold_trim.step(import_w - self._held_pcc_w, binding == _ORDER, dt_ms)
 
     def _watch_limit(self, image, dt_ms):
         """Say when the import stays above its limit though all that is permitted was done, and when that is over."""

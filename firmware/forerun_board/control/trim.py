@@ -15,7 +15,8 @@ class Trim:
 
     def step(self, error_w, binding, dt_ms):
         """Integrate `error_w` (> 0: more discharge is needed) while `binding`; else let the trim fade."""
-        dt_ms = min(dt_ms, INTEGRAL_MS // 2)  # a long round must not correct more than half of what it sees
+        # What a round sees is the answer to the trim of the round before: a quarter of it is critically damped.
+        dt_ms = min(dt_ms, INTEGRAL_MS // 4)
         if binding:
             error_w = max(-ERROR_MAX_W, min(ERROR_MAX_W, error_w))
             moved_mw = self._trim_mw + error_w * dt_ms * 1000 // INTEGRAL_MS

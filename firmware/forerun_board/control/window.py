@@ -55,8 +55,11 @@ class Window:
                 self.high_by = by
 
     def clamp(self, wanted_w):
-        """The permitted power nearest to `wanted_w`, in W; `bound_by` then names what kept it from `wanted_w`."""
-        if wanted_w < self.low_w:
+        """The permitted power nearest to `wanted_w`, in W; `bound_by` then names what kept it there.
+
+        A window without any width is named too, though just that may be wanted: it is what denies a later stage.
+        """
+        if wanted_w < self.low_w or self.low_w == self.high_w:
             self.bound_by = self.low_by
             return self.low_w
         if wanted_w > self.high_w:

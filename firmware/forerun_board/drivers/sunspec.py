@@ -73,11 +73,14 @@ class SunspecDevice:
 
     def get(self, address, count, retries=1):
         """Generator: True if `count` registers at `address` are now in the bus's answer."""
+        yield from self._ask(address, count, retries)
+        return self._settle(address)
+
+    def _ask(self, address, count, retries):
         yield ASK
         self.bus.read(self.unit, address, count, retries)
         while self.bus.busy:
             yield WAIT
-        return self._settle(address)
 
     def put(self, address, *registers):
         """Generator: True if exactly these registers were written (function 16)."""
@@ -103,11 +106,13 @@ class SunspecDevice:
         self.attached = False
         self.models = {}
         for base in BASES:
-            found = yield from self.get(base, 2, 0)
-            if found and self.bus.u16(0) == 0x5375 and self.bus.u16(1) == 0x6E53:
-                return (yield from self._walk(base + 2))
-            if not found and self.bus.outcome != EXCEPTION:
-                return False  # nobody there: no need to ask three times
+            yield from self._ask(base, 2, 0)
+            if self.bus.outcome == OK:
+                if self.bus.u16(0) == 0x5375 and self.bus.u16(1) == 0x6E53:
+                    return (yield from self._walk(base + 2))
+            elif self.bus.outcome != EXCEPTION:
+                break  # nobody there: no need to ask three times
+        self.failed()
         return False
 
     def _walk(self, address):

@@ -5,6 +5,6 @@ from forerun_board.hal.chip import Chip
 WATCHDOG_MS = 15_000
 
 
-def open_board():
-    """This board, as pins.py describes it."""
-    return Chip(WATCHDOG_MS)
+def run(make_board):
+    """Run make_board(hal) for ever; should it ever end, the watchdog starts everything anew."""
+    make_board(Chip(WATCHDOG_MS)).run()

@@ -19,9 +19,16 @@ _RELEASE = "<IIHHIHH"
 _RELEASE_SIZE = 20
 
 
-def open_board():
-    """The board that the environment describes: FORERUN_LOCKSTEP=1 hands the clock to a master on stdin and stdout."""
-    return Lockstep() if os.getenv("FORERUN_LOCKSTEP") == "1" else Realtime()
+def run(make_board):
+    """Run make_board(hal) for ever; FORERUN_LOCKSTEP=1 hands the clock to a master on stdin and stdout.
+
+    A fault goes to stderr, because stdout is the master's, and ends the process with status 1.
+    """
+    try:
+        make_board(Lockstep() if os.getenv("FORERUN_LOCKSTEP") == "1" else Realtime()).run()
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        sys.print_exception(error, sys.stderr)
+        sys.exit(1)
 
 
 def _environment(name):
@@ -134,11 +141,21 @@ class _PolledTty(Tty):
         self._writable = select.poll()
         self._writable.register(self._file, select.POLLOUT)
 
+    def read_into(self, buffer, start, limit):
+        """Number of bytes read to buffer[start:], at most `limit`; 0 too while the far end is gone."""
+        try:
+            return super().read_into(buffer, start, limit)
+        except OSError:
+            return 0
+
     def write(self, data, count):
-        """Number of bytes written, 0 while the other end does not read."""
+        """Number of bytes written, 0 while the far end does not read or is gone."""
         if not self._writable.poll(0):
             return 0
-        return super().write(data, min(count, 64))
+        try:
+            return super().write(data, min(count, 64))
+        except OSError:
+            return 0
 
 
 class Lockstep(_Unix):

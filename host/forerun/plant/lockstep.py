@@ -198,7 +198,9 @@ class Lockstep:
                 chunk = os.read(fd, 65536)
                 if not chunk:
                     code = board.process.wait()
-                    raise BoardHung(f"MicroPython ended with status {code} at t = {self.now_us / 1e6} s; see its log")
+                    words = bytes(held[board.bench_out]).decode(errors="replace").strip().splitlines()
+                    said = f": {words[-1]}" if words else ""
+                    raise BoardHung(f"MicroPython ended with status {code} at t = {self.now_us / 1e6} s{said}")
                 held[fd] += chunk
         data = bytes(held[wanted][:count])
         del held[wanted][:count]

@@ -22,7 +22,6 @@ from forerun.plant.series import NEVER, Series
 
 FINE_US = 10_000  # sub-step while power moves fast: one RMS half-cycle
 FINE_W = 500.0  # inverter further than this from its target counts as moving fast
-SETTLE_US = 200_000  # step over the rest of the way
 COARSE_US = 30_000_000
 BUSY_US = 1_000_000  # step while a set runs, the bus is dead or low, or the inverter enters service
 NEAR_DIP_PU = 0.93
@@ -266,8 +265,6 @@ class Site:
             end = now + COARSE_US
             if apart > FINE_W or apart < -FINE_W or self.amf.ready:
                 end = now + FINE_US
-            elif apart > 1.0 or apart < -1.0:
-                end = now + SETTLE_US
             elif self.bus_pu < NEAR_DIP_PU or self.amf.busy or self._dead or inverter.waits or not self.grid_live:
                 end = now + BUSY_US
             if self._recording is not None:
@@ -337,18 +334,17 @@ class Site:
                 self._pv_back_us = self.now_us + _us(config.enter_service_s)
         self.pv_w = self._pv_available_w if self.now_us >= self._pv_back_us else 0.0
         mains_pu = 0.0
-        source_v = self.source_v if self.grid_live else 0.0
         load_w = self.load_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
         if dead:
             self.pcc_import_w = self.genset_w = 0.0
-            self.pcc_voltage_v, self.bus_pu, self.frequency_hz = source_v, 0.0, 0.0
-            mains_pu = source_v / config.nominal_v
+            self.pcc_voltage_v = self.bus_pu = self.frequency_hz = 0.0
         elif on_set:
             room_w = load_w - inverter.power_w
             self.pv_w = max(0.0, min(self.pv_w, room_w))
             self.genset_w = room_w - self.pv_w
             self.pcc_import_w = 0.0
-            self.pcc_voltage_v, self.bus_pu, self.frequency_hz = source_v, 1.0, self.genset.hz
+            self.pcc_voltage_v = self.source_v if self.grid_live else 0.0
+            self.bus_pu, self.frequency_hz = 1.0, self.genset.hz
             mains_pu = self._mains_pu(self.genset_w)
         else:
             self.genset_w = 0.0
@@ -384,29 +380,20 @@ class Site:
         pv_w = offered_w if now >= self._pv_back_us else 0.0
         self.now_us = end
         self.load_wh += load_w * hours
-        source_v = self.source_v if self.grid_live else 0.0
         import_w = genset_w = 0.0
         if self._dead:
-            pcc_v = worst_v = source_v
-            bus_pu = mains_pu = 0.0
-            pv_w = 0.0
+            pcc_v = worst_v = bus_pu = mains_pu = pv_w = 0.0
             if self._hold_up_until_us != NEVER:
                 self.ups_wh += load_w * hours
                 self._ups_debt_wh += load_w * hours
             else:
                 self.unserved_wh += load_w * hours
-            mains_pu = source_v / config.nominal_v
         else:
-            recharge_w = 0.0
-            if self._ups_debt_wh > 0.0:
-                recharge_w = min(config.ups_recharge_w, self._ups_debt_wh / hours)
-                self._ups_debt_wh = max(0.0, self._ups_debt_wh - recharge_w * hours)
-                self.ups_recharge_wh += recharge_w * hours
-            net_w = load_w + recharge_w - inverter_w
+            net_w = load_w + self._recharge_w(hours) - inverter_w
             if self.amf.on_load:
                 pv_w = max(0.0, min(pv_w, net_w))
                 genset_w = net_w - pv_w  # below 0 only for the moment that the inverter needs to come down
-                pcc_v = worst_v = source_v
+                pcc_v = worst_v = self.source_v if self.grid_live else 0.0
                 bus_pu = 1.0
                 mains_pu = self._mains_pu(genset_w)
             else:
@@ -432,6 +419,16 @@ class Site:
             self.amf.observe(now, end, mains_pu)
         if self._recording is not None and (end - self._recording[0]) % self._recording[2] == 0:
             self._note(self._recording[3], end, pcc_v, worst_v, import_w, inverter_w, load_w, pv_w, genset_w)
+
+    def _recharge_w(self, hours: float) -> float:
+        """Mean power with which the UPS takes back, in this step, what it gave."""
+        debt_wh = self._ups_debt_wh
+        if debt_wh <= 0.0:
+            return 0.0
+        recharge_wh = min(self.config.ups_recharge_w * hours, debt_wh)
+        self._ups_debt_wh = debt_wh - recharge_wh
+        self.ups_recharge_wh += recharge_wh
+        return recharge_wh / hours
 
     # --- logs ---------------------------------------------------------------------------------------------------
 
@@ -489,7 +486,8 @@ class Site:
             battery_losses_wh=inverter.conversion_wh + inverter.standby_wh + self.battery.ohmic_wh,
             peak_import_1min_w=self.peak_import_1min_w, peak_import_w=self.peak_import_w,
             genset_hours=self.genset.run_us / 3.6e9, genset_litres=self.genset.litres,
-            genset_starts=self.genset.starts, min_pcc_v=min(self.quality.min_pcc_pu, 9.0) * self.config.nominal_v,
+            genset_starts=self.genset.starts,
+            min_pcc_v=self.quality.min_pcc_pu * self.config.nominal_v if self.now_us else self.pcc_voltage_v,
             dip_count=self.quality.dip_count, dip_s=self.quality.dip_us / 1e6,
             interruption_count=self.quality.interruption_count, itic_violations=self.quality.itic_violations,
             soc=self.battery.soc,

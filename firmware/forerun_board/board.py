@@ -1,0 +1,138 @@
+"""A running board: the only place that knows all parts."""
+
+import struct
+
+from forerun_board import __version__
+from forerun_board.control.config import Config
+from forerun_board.control.controller import Controller
+from forerun_board.control.image import Image
+from forerun_board.cycle import Cycle
+from forerun_board.fieldbus import FieldBus
+from forerun_board.interval import Interval
+from forerun_board.link import Link
+from forerun_board.records import WAITING_MAX, Records
+from forerun_board.settings import CYCLE_MS, Settings
+from forerun_board.twoslot import TwoSlot, make_directory
+from forerun_wire import messages as m
+from forerun_wire.session import Session
+
+
+class Board:
+    """All parts, put together on a hal, and the loop that drives them."""
+
+    def __init__(self, hal):
+        self.hal = hal
+        self.clock = hal.clock
+        make_directory(hal.store)
+        self.config = Config()
+        self.settings = Settings(TwoSlot(hal.store + "/settings"), self.config)
+        hal.open_lines(self.config.bus_baud)
+        store_id = self._count_boot()
+        self.records = Records(hal.store)
+        self.image = Image()
+        self.controller = Controller(self.config)
+        self.fieldbus = FieldBus(hal.bus, self.config, self.controller, self.image, self.clock)
+        self.cycle = Cycle(
+            hal, self.config, self.controller, self.image, self.fieldbus, self._report, self._flush
+        )
+        self._interval = Interval(self.config, self.image, self.clock)
+        self._telemetry = [0] * len(m.TELEMETRY_FIELDS)
+        self._telemetry_ms = self.clock.ms
+        session = Session(
+            m.ROLE_BOARD,
+            hal.identity,
+            "forerun " + __version__,
+            hal.random(8),
+            store_id=store_id,
+            boot_count=self.boot_count,
+        )
+        session.lost_ms = self.config.host_lost_ms
+        self._session = session
+        self.link = Link(session, hal.link, self)
+        self._dropped = 0
+        self._note(m.BOOT, [hal.reset_cause(), self.records.torn_bytes])
+        if self.settings.lengthened_from:
+            self.controller.events.push(m.SETTINGS_CHANGED, CYCLE_MS, self.config.cycle_ms)
+
+    def run(self):
+        """Drive everything, for ever; nothing in the loop waits but hal.wait()."""
+        while True:
+            self.link.receive()
+            self.cycle.poll()
+            self.link.send()
+            self.hal.wait(min(self.cycle.wait_us(), self.link.wait_us()))
+
+    def note_acted(self, op, mode, value_w, reason):
+        """Keep a record of what the board was told to do."""
+        self._note(m.ACTED, [op, mode, value_w, reason])
+
+    def change_settings(self, pairs):
+        """Take settings that have been checked; the bus begins anew if they concern it."""
+        if self.settings.set(pairs):
+            self.hal.set_bus_baud(self.config.bus_baud)
+            self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
+            self.cycle.begin_anew(self.fieldbus)
+        self._session.lost_ms = self.config.host_lost_ms
+        for i in range(0, len(pairs), 2):
+            self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
+
+    def _count_boot(self):
+        """Identity of the record store, eight bytes; counts this boot in `boot_count`."""
+        slots = TwoSlot(self.hal.store + "/boot")
+        kept = slots.read()
+        if kept is None:
+            kept = self.hal.random(8) + struct.pack("<I", 0)
+        self.boot_count = struct.unpack("<I", kept[8:12])[0] + 1
+        slots.write(kept[:8] + struct.pack("<I", self.boot_count))
+        return kept[:8]
+
+    def _note(self, kind, body):
+        self.records.add(self.boot_count, self.clock.s, self.clock.us // 1000, kind, body)
+
+    def _report(self):
+        """The end of a round: events and intervals become records, and from time to time telemetry goes out."""
+        controller = self.controller
+        events = controller.events
+        while events.pop():
+            self._note(m.EVENT, [events.code, events.value, events.limit])
+        if self.records.dropped != self._dropped:
+            self._note(m.EVENT, [m.RECORDS_DROPPED, self.records.dropped, 0])
+            self._dropped = self.records.dropped
+        self._interval.note(self.image.dt_ms)
+        if self._interval.due(self.fieldbus):
+            self._note(m.INTERVAL, self._interval.body)
+        if m.elapsed_ms(self.clock.ms, self._telemetry_ms) >= self.config.telemetry_ms:
+            self._telemetry_ms = self.clock.ms
+            self._fill_telemetry()
+            self.link.send_telemetry(self._telemetry)
+
+    def _flush(self):
+        pending = self.records.pending()
+        # On some boards nothing else runs while flash is written: not in the middle of a ramp, unless memory fills up.
+        if pending > WAITING_MAX // 2 or (pending > 0 and self.controller.bound_by != m.BOUND_RAMP):
+            self.records.flush()
+
+    def _fill_telemetry(self):
+        values = self._telemetry
+        image = self.image
+        controller = self.controller
+        values[0] = self.clock.s
+        values[1] = self.clock.us // 1000
+        values[2] = controller.state
+        values[3] = controller.bound_by
+        values[4] = controller.faults
+        values[5] = controller.setpoint_w
+        values[6] = image.active_power_w
+        values[7] = image.pcc_import_w
+        values[8] = image.pcc_voltage_mv
+        values[9] = image.frequency_millihz
+        values[10] = image.soc_permille
+        values[11] = image.charge_max_w
+        values[12] = image.discharge_max_w
+        values[13] = controller.load_w
+        values[14] = image.pv_w
+        values[15] = image.genset_w
+        values[16] = controller.plan.step_index
+        values[17] = controller.lease.remaining_ms
+        values[18] = self.cycle.busy_us
+        values[19] = self.cycle.heap_free

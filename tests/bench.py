@@ -1,0 +1,81 @@
+"""Speed, as JSON lines: `make bench`. Nothing here is a test; figures depend on the machine and are printed with it."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+def tell(name: str, **figures) -> None:
+    print(json.dumps({"bench": name, **figures}), flush=True)
+
+
+def board_lanes() -> None:
+    """Decision time and bytes allocated, frame times: the shared script on both interpreters."""
+    script = ROOT / "tests" / "bench_both.py"
+    path = f"{ROOT / 'protocol'}:{ROOT / 'firmware'}"
+    environment = {**os.environ, "MICROPYPATH": path, "PYTHONPATH": path}
+    from forerun.plant.board import find_interpreter
+
+    for interpreter, command in (
+        ("CPython " + platform.python_version(), [sys.executable, str(script)]),
+        ("MicroPython unix", [find_interpreter(), "-X", "heapsize=192k", str(script)]),
+    ):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for line in done.stdout.splitlines():
+            name, value, unit = line.split()
+            tell(name, interpreter=interpreter, value=float(value), unit=unit)
+
+
+def round_trip() -> None:
+    """Command to reply over a pseudo-terminal with the board in real time."""
+    from forerun.link import SerialLink
+    from forerun.operate import EmulatedSite
+    from forerun.plant.site import Site
+    from forerun.service import Service
+    from forerun.store import Journal
+    from forerun_wire import messages as m
+    from hil.rig import site_file
+
+    with tempfile.TemporaryDirectory() as folder, EmulatedSite(Site(), with_board=True) as emulated:
+        site = site_file(Path(folder))
+        with Journal(site.store.path) as journal:
+            host = Service(site, journal, nonce=os.urandom(8))
+            link = SerialLink(host, emulated.link_path, 115200)
+            while not host.plan:
+                link.poll(0.1)
+            times_ms = []
+            for _ in range(300):
+                begun = time.perf_counter()
+                seq = host.command(m.INFO)
+                link._write(host.outgoing())
+                while seq not in host.replies:
+                    link.poll(0.05)
+                times_ms.append(1000 * (time.perf_counter() - begun))
+            link.close()
+    times_ms.sort()
+    tell("command_round_trip", p50_ms=round(statistics.median(times_ms), 2), p99_ms=round(times_ms[296], 2), count=300)
+
+
+def demo() -> None:
+    """The whole demo, as a user calls it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "forerun", "demo", "--json", "--out", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = json.loads(done.stdout)
+    tell("demo", seconds=result["seconds"], sha256=result["sha256"])
+
+
+if __name__ == "__main__":
+    tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
+    board_lanes()
+    round_trip()
+    demo()

@@ -1,0 +1,186 @@
+"""What bounds a setpoint, stage by stage, as tables of ticks."""
+
+from control_scene import Scene
+from forerun_board.control.window import Window
+from forerun_wire import messages as m
+
+
+def test_import_limit_feeds_the_load_forward_and_names_itself():
+    scene = Scene(import_limit_w=15_000, import_margin_w=300)
+    scene.play(
+        "dt pcc_import_w active_power_w -> setpoint_w bound_by",
+        [
+            (50, 5_000, 0, "->", 0, m.BOUND_NONE),
+            (50, 14_700, 0, "->", 0, m.BOUND_NONE),
+            (50, 22_000, 0, "->", 7_300, m.BOUND_IMPORT_LIMIT),  # 22000 - (15000 - 300) in one round
+            (50, 14_700, 7_300, "->", 7_300, m.BOUND_IMPORT_LIMIT),
+            (50, 14_800, 7_300, "->", 7_400, m.BOUND_IMPORT_LIMIT),
+            (50, 14_700, 7_300, "->", 7_302, m.BOUND_IMPORT_LIMIT),  # 100 W too much for 50 ms, with 2 s of integral
+            (50, 10_000, 7_300, "->", 2_602, m.BOUND_IMPORT_LIMIT),
+            (50, 5_000, 2_000, "->", 0, m.BOUND_NONE),
+        ],
+    )
+
+
+def test_trim_closes_what_the_inverter_does_not_deliver_and_stops_at_its_bound():
+    scene = Scene(import_limit_w=15_000, import_margin_w=0)
+    power_w = 0
+    for _ in range(400):  # an inverter that gives 97 % of what it is asked for
+        controller = scene.tick(50, pcc_import_w=25_000 - power_w, active_power_w=power_w)
+        power_w = controller.setpoint_w * 97 // 100
+    assert abs(scene.image.pcc_import_w - 15_000) <= 10, scene.image.pcc_import_w
+    for _ in range(4000):  # one that does nothing at all cannot wind the trim up without end
+        controller = scene.tick(50, pcc_import_w=16_000, active_power_w=0)
+    assert controller.setpoint_w == 1_000 + 5_000
+    for _ in range(500):
+        controller = scene.tick(50, pcc_import_w=10_000, active_power_w=0)
+    assert controller.setpoint_w == 0, "and it fades once the limit no longer binds"
+
+
+def test_long_rounds_settle_without_swinging():
+    for dt_ms in (1000, 5000):
+        scene = Scene(import_limit_w=15_000, import_margin_w=0)
+        power_w, seen = 0, []
+        for _ in range(14):  # an inverter that gives 95 % of what it is asked for
+            power_w = scene.tick(dt_ms, pcc_import_w=21_000 - power_w, active_power_w=power_w).setpoint_w * 95 // 100
+            seen.append(21_000 - power_w)
+        assert abs(seen[-1] - 15_000) < 15, seen
+        assert seen == sorted(seen, reverse=True), "it comes down to the limit and stays"
+
+
+def test_export_limit_charges_when_it_must():
+    scene = Scene(export_limit_w=4_000)
+    scene.play(
+        "dt pcc_import_w active_power_w -> setpoint_w bound_by",
+        [
+            (50, -3_000, 0, "->", 0, m.BOUND_NONE),
+            (50, -9_000, 0, "->", -5_000, m.BOUND_EXPORT_LIMIT),
+            (50, -4_000, -5_000, "->", -5_000, m.BOUND_EXPORT_LIMIT),
+        ],
+    )
+
+
+def test_higher_stages_win_and_keep_their_name():
+    scene = Scene(import_limit_w=10_000, import_margin_w=0)
+    rows = [
+        (50, 30_000, 30_000, 500, 0, "->", 20_000, m.BOUND_IMPORT_LIMIT),
+        (50, 30_000, 12_000, 500, 0, "->", 12_000, m.BOUND_BATTERY),
+        (50, 30_000, 12_000, 100, 0, "->", 0, m.BOUND_SOC),
+        (50, 30_000, 12_000, 105, 0, "->", 0, m.BOUND_SOC),  # hysteresis of 10 permille
+        (50, 30_000, 12_000, 110, 0, "->", 12_000, m.BOUND_BATTERY),
+        (50, 30_000, 12_000, 110, 1, "->", 0, m.BOUND_TRIP),
+        (50, 30_000, 12_000, 110, 2, "->", 0, m.BOUND_TRIP),
+    ]
+    scene.play("dt pcc_import_w discharge_max_w soc_permille inputs -> setpoint_w bound_by", rows)
+
+
+def test_settings_bound_the_battery_as_well_as_its_bms():
+    scene = Scene(charge_max_w=8_000, discharge_max_w=9_000)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 20_000, 60_000)
+    assert scene.tick().setpoint_w == 9_000
+    scene.controller.lease.grant(m.HOLD_BATTERY, -20_000, 60_000)
+    assert scene.tick(50, charge_max_w=7_000).setpoint_w == -7_000
+    assert scene.tick(50, charge_max_w=20_000).setpoint_w == -8_000
+    assert scene.controller.bound_by == m.BOUND_BATTERY
+
+
+def test_a_full_battery_is_not_charged():
+    scene = Scene(soc_max_permille=900)
+    scene.controller.lease.grant(m.HOLD_BATTERY, -5_000, 60_000)
+    rows = [
+        (50, 899, "->", -5_000, m.BOUND_NONE),
+        (50, 900, "->", 0, m.BOUND_SOC),
+        (50, 891, "->", 0, m.BOUND_SOC),
+        (50, 890, "->", -5_000, m.BOUND_NONE),
+    ]
+    scene.play("dt soc_permille -> setpoint_w bound_by", rows)
+
+
+def test_ramp_holds_back_what_is_wanted_but_not_what_a_limit_demands():
+    scene = Scene(ramp_w_per_s=2_000, import_limit_w=15_000, import_margin_w=0)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 1_000, 60_000)
+    rows = [
+        (50, 5_000, 0, "->", 100, m.BOUND_RAMP),
+        (50, 5_000, 100, "->", 200, m.BOUND_RAMP),
+        (250, 5_000, 200, "->", 700, m.BOUND_RAMP),
+        (250, 5_000, 700, "->", 1_000, m.BOUND_NONE),
+        (50, 26_000, 1_000, "->", 12_000, m.BOUND_IMPORT_LIMIT),
+        (50, 5_000, 12_000, "->", 11_900, m.BOUND_RAMP),
+    ]
+    scene.play("dt pcc_import_w active_power_w -> setpoint_w bound_by", rows)
+
+
+def test_a_slow_ramp_in_short_rounds_loses_no_fraction():
+    scene = Scene(ramp_w_per_s=10)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 1_000, 600_000)
+    for _ in range(500):  # 10 s of 20 ms, 0.2 W each
+        controller = scene.tick(20)
+    assert controller.setpoint_w == 100
+
+
+def test_an_inverter_that_does_not_run_starts_its_ramp_at_nothing():
+    scene = Scene(ramp_w_per_s=2_000)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 60_000)
+    for _ in range(5):
+        controller = scene.tick(50, inverter_state=0)
+        assert (controller.setpoint_w, controller.bound_by, controller.wake) == (100, m.BOUND_INVERTER, True)
+    controller = scene.tick(50, inverter_state=2)
+    assert (controller.setpoint_w, controller.bound_by, controller.wake) == (200, m.BOUND_RAMP, False)
+    assert scene.codes() == [m.INVERTER_AWAKE]
+
+
+def test_grid_lost_after_two_samples_and_back_after_three_seconds():
+    scene = Scene()
+    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
+    rows = [
+        (50, 230_000, "->", 5_000, m.BOUND_NONE, m.LEASED),
+        (50, 100_000, "->", 5_000, m.BOUND_NONE, m.LEASED),
+        (100, 0, "->", 0, m.BOUND_GRID_LOST, m.GRID_DOWN),
+        (50, 190_000, "->", 0, m.BOUND_GRID_LOST, m.GRID_DOWN),
+        (1000, 230_000, "->", 0, m.BOUND_GRID_LOST, m.GRID_DOWN),
+        (2950, 230_000, "->", 0, m.BOUND_GRID_LOST, m.GRID_DOWN),
+        (50, 230_000, "->", 5_000, m.BOUND_NONE, m.LEASED),
+    ]
+    scene.play("dt pcc_voltage_mv -> setpoint_w bound_by state", rows)
+    assert scene.codes() == [m.INVERTER_AWAKE, m.GRID_LOST, m.GRID_BACK]
+
+
+def test_a_limit_that_cannot_be_held_is_said_once_and_so_is_its_end():
+    scene = Scene(import_limit_w=15_000, discharge_max_w=1_000)
+    scene.tick()
+    scene.events()
+    for import_w, seconds in ((20_000, 4), (14_000, 4), (20_000, 1), (14_000, 1)):
+        for _ in range(seconds * 20):
+            scene.tick(50, pcc_import_w=import_w)
+    assert scene.events() == [(m.IMPORT_LIMIT_EXCEEDED, 20_000, 15_000), (m.IMPORT_LIMIT_HELD, 14_000, 15_000)]
+    scene.tick(5000, pcc_import_w=20_000)  # a single long round is not yet a second of excess
+    scene.tick(50, pcc_import_w=10_000)
+    assert scene.codes() == []
+
+
+def test_emergency_stop_trips_and_the_door_only_holds():
+    scene = Scene(genset_meter_unit=4)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
+    rows = [
+        (50, 0, "->", 5_000, 0, m.LEASED),
+        (50, 1, "->", 0, 1, m.FAULTED),
+        (50, 2, "->", 0, 0, m.FAULTED),
+        (50, 0, "->", 5_000, 0, m.LEASED),
+    ]
+    scene.play("dt inputs -> setpoint_w outputs state", rows)
+
+
+def test_window_narrows_only_and_collapses_on_the_nearest_edge():
+    window = Window()
+    window.open()
+    window.narrow(-10, 10, 2)
+    window.narrow(-100, 100, 3)
+    assert (window.low_w, window.high_w, window.low_by, window.high_by) == (-10, 10, 2, 2)
+    window.narrow(20, 30, 5)
+    assert (window.low_w, window.high_w) == (10, 10)
+    assert window.clamp(0) == 10 and window.bound_by == 2
+    assert window.clamp(10) == 10 and window.bound_by == 2, "pinned, even where it was wanted"
+    window.narrow(-50, -20, 7)
+    assert (window.low_w, window.high_w) == (10, 10)
+    window.open()
+    assert window.clamp(12_345) == 12_345 and window.bound_by == 0

@@ -1,0 +1,114 @@
+"""Measurements that are missing or too old: each has its own behaviour and its own pair of events."""
+
+from control_scene import Scene
+from forerun_board.control import config, controller, events
+from forerun_wire import messages as m
+
+
+def _stop_and_go(age, lost, back, **expected):
+    """The source `age` falls silent for 4 s at stale_ms = 1000 and comes back."""
+    scene = Scene(stale_ms=1_000)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
+    scene.tick()
+    scene.events()
+    scene.silent = (age,)
+    last_good = 0
+    for tick in range(1, 81):
+        result = scene.tick(50)
+        if result.setpoint_w == 5_000:
+            last_good = tick * 50
+    for name in expected:
+        assert getattr(result, name) == expected[name], (name, getattr(result, name))
+    assert scene.codes() == [lost]
+    scene.silent = ()
+    assert scene.tick().setpoint_w == 5_000
+    assert m.INVERTER_AWAKE not in (lost, back) and back in scene.codes()
+    return last_good
+
+
+def test_a_stale_pcc_meter_stops_the_battery():
+    assert _stop_and_go(
+        "pcc_age_ms", m.METER_STALE, m.METER_BACK, setpoint_w=0, bound_by=m.BOUND_METER_STALE, state=m.FAULTED, faults=4
+    ) == 1_000
+
+
+def test_stale_battery_data_stop_the_battery():
+    # 3 s and not 1: limits are read once a second, and three readings have to be missing.
+    assert _stop_and_go(
+        "battery_age_ms", m.BATTERY_STALE, m.BATTERY_BACK, setpoint_w=0, bound_by=m.BOUND_BATTERY, state=m.FAULTED
+    ) == 3_000
+
+
+def test_a_lost_inverter_gets_no_command():
+    scene = Scene(stale_ms=1_000, ramp_w_per_s=10_000)
+    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
+    for _ in range(20):
+        assert scene.tick().command
+    scene.silent = ("inverter_age_ms",)
+    for _ in range(30):
+        result = scene.tick()
+    assert not result.command and result.state == m.FAULTED and result.setpoint_w == 0
+    scene.silent = ()
+    result = scene.tick()
+    assert result.command and result.setpoint_w == 500, "it has reverted to nothing, so the ramp starts there"
+
+
+def test_a_stretched_round_is_no_fault():
+    scene = Scene(stale_ms=1_000, host_lost_ms=1_000)
+    scene.image.period_ms = 5_000
+    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
+    scene.tick()
+    scene.events()
+    scene.silent = ("pcc_age_ms", "inverter_age_ms", "battery_age_ms", "host_age_ms")
+    assert scene.tick(5_000).setpoint_w == 5_000
+    assert scene.tick(5_000).setpoint_w == 5_000
+    assert scene.tick(5_000).setpoint_w == 5_000
+    assert scene.codes() == []
+    assert scene.tick(5_000).setpoint_w == 0
+    assert scene.codes() == [m.METER_STALE, m.INVERTER_LOST, m.BATTERY_STALE, m.HOST_LOST]
+
+
+def test_a_board_starts_without_alarm_and_says_after_a_while_what_never_came():
+    scene = Scene(stale_ms=500)
+    scene.silent = ("pcc_age_ms", "inverter_age_ms")
+    for _ in range(10):
+        result = scene.tick()
+        assert (result.state, result.setpoint_w, result.command) == (m.STARTING, 0, False)
+    assert scene.codes() == []
+    for _ in range(30):
+        scene.tick()
+    assert scene.codes() == [m.METER_STALE, m.INVERTER_LOST]
+    scene.silent = ()
+    scene.tick()
+    assert scene.codes() == [m.METER_BACK, m.INVERTER_BACK, m.INVERTER_AWAKE]
+
+
+def test_sub_meters_only_count_while_they_are_fresh():
+    scene = Scene(pv_meter_unit=3, genset_meter_unit=4, stale_ms=200)
+    image = scene.image
+    image.pv_w, image.genset_w = 4_000, 1_000
+    image.pv_age_ms = image.genset_age_ms = 0
+    result = scene.tick(50, pcc_import_w=3_000, active_power_w=2_000)
+    assert (result.load_w, result.faults) == (10_000, 0)
+    image.genset_age_ms = 0
+    for _ in range(70):
+        image.genset_age_ms = 0
+        result = scene.tick()
+    assert (result.load_w, result.faults) == (6_000, controller.FAULT_PV_METER)
+
+
+def test_names_and_numbers_are_those_of_the_wire():
+    for code, name in m.EVENTS:
+        assert getattr(events, name.upper()) == code, name
+    settings = config.Config()
+    for _, name, _, _, _, default in m.SETTINGS:
+        assert getattr(settings, name) == default, name
+    ours = ("STARTING", "IDLE", "PLANNED", "LEASED", "FALLBACK", "PREPARING", "FAULTED", "GRID_DOWN")
+    assert [getattr(controller, name) for name in ours] == list(range(len(m.STATES)))
+
+
+def test_fault_bits_are_those_of_the_wire():
+    ours = ("FAULT_TRIP", "FAULT_DOOR", "FAULT_PCC_METER", "FAULT_INVERTER", "FAULT_BATTERY", "FAULT_PV_METER",
+            "FAULT_GENSET_METER", "FAULT_HOST_LOST", "FAULT_IMPORT_LIMIT", "FAULT_WATCHDOG")  # fmt: skip
+    assert [getattr(controller, name) for name in ours] == [1 << bit for bit in range(len(m.FAULTS))]
+    assert controller.FAULT_BATTERY == m.FAULT_BATTERY == 1 << m.FAULTS.index("battery")

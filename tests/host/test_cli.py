@@ -1,0 +1,98 @@
+"""The command line as a person meets it: exit status, one sentence, no traceback, JSON that parses."""
+
+import os
+import pty
+import subprocess
+import sys
+import tty
+from pathlib import Path
+
+import pytest
+
+from forerun import config
+
+
+def forerun(*words, folder=None):
+    command = [sys.executable, "-m", "forerun", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+
+
+def complains(done, status, *parts):
+    """One line on standard error, the expected status, no traceback, nothing on standard output."""
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for part in parts:
+        assert part in lines[0]
+    assert done.stdout == ""
+
+
+def test_help_names_every_command():
+    done = forerun("--help")
+    assert done.returncode == 0
+    for command in ("demo", "run", "report", "emulate", "board"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_a_missing_site_file(command, tmp_path):
+    complains(forerun(command, "--site", tmp_path / "nowhere.toml"), 2, "nowhere.toml", "no such file")
+
+
+def test_a_value_out_of_range_names_file_key_value_and_range(tmp_path):
+    text = config.EXAMPLE.read_text().replace("import_limit_w = 15000", "import_limit_w = -5")
+    (tmp_path / "site.toml").write_text(text)
+    done = forerun("run", "--site", "site.toml", folder=tmp_path)
+    complains(done, 2, "site.toml", "limits.import_limit_w", "-5", "from 0 to 1000000")
+
+
+def test_wrong_usage_is_status_2():
+    done = forerun("demo", "--seed", "many")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert forerun("nonsense").returncode == 2
+    complains(forerun("emulate", "--baud", "1234"), 2, "1234", "115200")
+
+
+def test_a_port_that_is_not_there():
+    complains(forerun("board", "info", "--port", "/dev/tty-not-there"), 1, "/dev/tty-not-there", "plugged in")
+    complains(forerun("emulate", "--port", "/dev/tty-not-there"), 1, "/dev/tty-not-there", "plugged in")
+    flash = ("board", "flash", "--port", "/dev/tty-not-there", "--board")
+    complains(forerun(*flash, "pico"), 1, "/dev/tty-not-there", "plugged in")
+    complains(forerun(*flash, "toaster"), 2, "toaster", "esp32s3, pico, pico2")
+
+
+def test_a_port_that_is_in_use():
+    import serial
+
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    path = os.ttyname(theirs)
+    with serial.Serial(path, exclusive=True):
+        complains(forerun("board", "info", "--port", path), 1, path, "in use")
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_report_without_a_journal_says_how_to_get_one(tmp_path):
+    (tmp_path / "site.toml").write_text(config.EXAMPLE.read_text())
+    complains(forerun("report", "--site", "site.toml", folder=tmp_path), 1, "journal.forerun", "forerun run")
+
+
+def test_an_empty_journal_gives_no_report_but_a_sentence(tmp_path):
+    (tmp_path / "site.toml").write_text(config.EXAMPLE.read_text())
+    (tmp_path / "journal.forerun").touch()
+    complains(forerun("report", "--site", "site.toml", folder=tmp_path), 1, "no meter record yet")
+
+
+def test_a_foreign_file_as_journal_is_left_alone(tmp_path):
+    (tmp_path / "site.toml").write_text(config.EXAMPLE.read_text())
+    notes = tmp_path / "journal.forerun"
+    notes.write_bytes(b"these are my notes")
+    complains(forerun("run", "--site", "site.toml", folder=tmp_path), 1, "journal.forerun", "not a journal")
+    assert notes.read_bytes() == b"these are my notes"
+
+
+def test_the_demo_site_is_a_valid_site_file():
+    site = config.load(Path(config.__file__).with_name("demo_site.toml"))
+    assert site.limits.import_limit_w == 12_000
