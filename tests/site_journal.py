@@ -50,8 +50,9 @@ def step(registers: list[int], soc: int, index: int) -> tuple[list[int], int]:
     return [old + gain for old, gain in zip(registers, gains, strict=True)], soc + round(stored / 80)
 
 
-def site_file(folder: Path, **more: str) -> Path:
-    """The example site with its journal in `folder`; more: sections to add, as text."""
+def site_file(folder: Path, reporting: str = "") -> Path:
+    """The example site with its journal in `folder`; reporting: what stands in its last section instead."""
     path = folder / "site.toml"
-    path.write_text(config.EXAMPLE.read_text() + "".join(f"\n[{name}]\n{text}\n" for name, text in more.items()))
+    text = config.EXAMPLE.read_text()
+    path.write_text(text[: text.index("[reporting]")] + f"[reporting]\n{reporting}\n" if reporting else text)
     return path

@@ -1,6 +1,7 @@
 """The report: the same input gives the same bytes, nothing is fetched, every number on the page is in the document."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def test_the_same_input_gives_the_same_bytes_also_in_another_process(tmp_path):
     assert here == (report.canonical_json(document()), report.html(document()))
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_report as t; print(t.report.html(t.document()))"
     args = [sys.executable, "-c", code, str(Path(__file__).parent)]
-    there = subprocess.run(args, capture_output=True, check=True, env={"PYTHONHASHSEED": "99", "HOME": str(tmp_path)})
+    there = subprocess.run(args, capture_output=True, check=True, env={
+        "PYTHONHASHSEED": "99", "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
     assert there.stdout.decode() == here[1] + "\n"
 
 
