@@ -52,7 +52,7 @@ def year(design: Design, steps: int = YEAR_STEPS) -> tuple[list[Reading], dict[s
     """(meter readings, counts of what happened) of a design through the common year; the same every time."""
     weather, own = random.Random(2024), random.Random(design.vendor)
     registers, stored_wh, readings = [0] * 6, design.battery_wh / 2, []
-    counts = dict.fromkeys(("surges", "missed", "dips", "over", "hot", "hot_output", "damp", "damp_out", "out"), 0.0)
+    counts = dict.fromkeys(("surges", "missed", "dips", "over", "damp", "damp_out", "out"), 0.0)
     for index in range(steps):
         readings.append(Reading(START_UTC_S + STEP_S * index, *registers, round(1000 * stored_wh / design.battery_wh)))
         day, hour = index / 96, index / 4 % 24

@@ -133,5 +133,5 @@ def test_what_the_site_file_allows_is_what_the_board_allows():
 def test_a_time_zone_that_nobody_knows_is_refused(tmp_path):
     path = tmp_path / "site.toml"
     path.write_text(config.EXAMPLE.read_text().replace("Europe/Oslo", "Europe/Olso"))
-    with pytest.raises(config.ConfigError, match='reporting.timezone = "Europe/Olso"'):
+    with pytest.raises(config.ConfigError, match=r'reporting\.timezone = "Europe/Olso"'):
         config.load(path)

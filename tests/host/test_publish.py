@@ -16,6 +16,7 @@ import site_journal
 from forerun import evidence, factors, publish
 from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
 from forerun_verify.check import verify
 
@@ -96,6 +97,20 @@ def test_the_same_period_again_is_the_same_report_and_what_changed_supersedes_it
     old = verdict(site)
     assert f"superseded by {second['id']}" in old.notes
     assert any("the report used entries up to" in finding for finding in old.findings)
+
+
+def test_a_journal_that_goes_on_leaves_its_reports_as_they_are(site):
+    first = made(site)
+    before = (site.parent / "out/report.json").read_bytes()
+    path = site.parent / "journal.forerun"
+    with Journal(path) as journal:
+        for index in range(97, 140):
+            utc_s = site_journal.START + 900 * index
+            site_journal.put(journal, utc_s, index, 900 * index, [9000 + index] * 6, 500, 0)
+            journal.append(utc_s * 1_000_000, "host", "submeter", ["it_wh", index])
+        evidence.seal(journal, signing_key(key_path(path)), utc_s * 1_000_000)
+    assert verdict(site).findings == []
+    assert made(site)["id"] == first["id"] and (site.parent / "out/report.json").read_bytes() == before
 
 
 def test_data_that_no_root_covers_make_a_draft_that_is_not_issued(site):
