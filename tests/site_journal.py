@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from forerun import config, evidence, keys
-from forerun.publish import key_path
+from forerun import config, evidence
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
 from forerun_wire import messages
 
@@ -15,7 +15,7 @@ STORE = b"12345678"
 
 def write(path: Path, count: int, change=None) -> None:
     """`count` + 1 interval records. change(index, record) -> what to write instead: a list of records, each a dict."""
-    key = keys.signing_key(key_path(path))
+    key = signing_key(key_path(path))
     registers, soc = [1000] * 6, 500
     with Journal(path) as journal:
         for index in range(count + 1):
@@ -50,8 +50,9 @@ def step(registers: list[int], soc: int, index: int) -> tuple[list[int], int]:
     return [old + gain for old, gain in zip(registers, gains, strict=True)], soc + round(stored / 80)
 
 
-def site_file(folder: Path, **more: str) -> Path:
-    """The example site with its journal in `folder`; more: sections to add, as text."""
+def site_file(folder: Path, reporting: str = "") -> Path:
+    """The example site with its journal in `folder`; reporting: what stands in its last section instead."""
     path = folder / "site.toml"
-    path.write_text(config.EXAMPLE.read_text() + "".join(f"\n[{name}]\n{text}\n" for name, text in more.items()))
+    text = config.EXAMPLE.read_text()
+    path.write_text(text[: text.index("[reporting]")] + f"[reporting]\n{reporting}\n" if reporting else text)
     return path

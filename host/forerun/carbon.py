@@ -294,17 +294,16 @@ def _interval(
         reasons.add("the battery gave more than the books held: the rest at the grid's factor")
     given_wh = energy["discharge_wh"] or 1
     to_load, to_export = (Decimal(flows[f"battery_to_{sink}"]) / given_wh for sink in ("load", "export"))
-    direct = {sink: sum(flows[f"{name}_to_{sink}"] * rate for name, rate in rates.items()) / 1000
-              for sink in ("load", "export")}  # fmt: skip
+    load_g, export_g = _direct_g(flows, rates, "load"), _direct_g(flows, rates, "export")
     import_g, genset_g = energy["import_wh"] * rates["grid"] / 1000, energy["genset_wh"] * genset_g_per_kwh / 1000
     return Interval(
         start_utc_s=first.utc_s,
         end_utc_s=last.utc_s,
         flows_wh=flows,
         load_wh=load_wh,
-        load_g=direct["load"] + to_load * drawn.grams,
-        other_load_g=tuple(direct["load"] + to_load * other.grams for other in others),
-        export_g=direct["export"] + to_export * drawn.grams,
+        load_g=load_g + to_load * drawn.grams,
+        other_load_g=tuple(load_g + to_load * other.grams for other in others),
+        export_g=export_g + to_export * drawn.grams,
         emitted_g=import_g + genset_g + energy["pv_wh"] * rates["pv"] / 1000,
         import_g=import_g,
         genset_g=genset_g,
@@ -317,6 +316,15 @@ def _interval(
         reasons=tuple(sorted(reasons)),
         records=(first.place, last.place),
     )
+
+
+def _direct_g(flows: dict[str, int], rates: dict[str, Decimal], sink: str) -> Decimal:
+    """Grams of what reached the sink without passing the battery."""
+    grams = Decimal(0)
+    for name, rate in rates.items():
+        if wh := flows[f"{name}_to_{sink}"]:
+            grams += wh * rate
+    return grams / 1000
 
 
 def _through(store: Store, flows: dict[str, int], rates: dict[str, Decimal], clean_share: Decimal) -> Drawn:

@@ -108,6 +108,59 @@ def explain(
 
 
 @app.command()
+def rank(
+    bundles: Annotated[list[Path], typer.Argument(help="Two bundles or more; examples/rank holds three.")],
+    weights: Annotated[str, typer.Option(help="Like coordination=0.4,carbon=0.3,climate=0.1,data=0.2.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Compare site-energy solutions by their bundles, and say how firm each place is."""
+    from forerun import publish
+
+    ranking = publish.ranked(bundles, weights)
+    if as_json:
+        _print_json(ranking)
+    else:
+        publish.show_ranking(ranking)
+
+
+@app.command("bundle")
+def export_bundle(
+    vendor: Annotated[str, typer.Option(help="Who offers the solution.")],
+    product: Annotated[str, typer.Option(help="What it is called.")],
+    report: Annotated[Path, typer.Option(help="The report.json.")] = Path("out/report/report.json"),
+    journal: Annotated[Path, typer.Option(help="The journal it was made from.")] = Path("journal.forerun"),
+    out: Annotated[Path, typer.Option(help="The bundle to write.")] = Path("bundle.json"),
+    as_json: Json = False,
+) -> None:
+    """Export what a site achieved as a signed bundle, for `forerun rank`."""
+    from forerun import operate, publish
+
+    result = publish.export(report, journal, vendor, product, out)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def grid(
+    answer: Annotated[Path, typer.Argument(help="The answer of the service, as it was received.")],
+    provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
+    area: Annotated[str, typer.Option(help="Price area; Energinet alone needs it.")] = "DK1",
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Check an hourly grid answer and put it into the journal of a site that is not running."""
+    from forerun import operate, publish
+
+    result = publish.take_grid(site, answer, provider, area)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
 def emulate(
     port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
     baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
+import zoneinfo
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -321,6 +322,11 @@ def _check_together(file: str, site: SiteFile) -> None:
         raise ConfigError(
             f"{file}: limits.import_margin_w = {limits.import_margin_w}; it must be below limits.import_limit_w = "
             f"{limits.import_limit_w}"
+        )
+    if site.reporting.timezone not in zoneinfo.available_timezones():
+        raise ConfigError(
+            f'{file}: reporting.timezone = "{site.reporting.timezone}"; it must be a name of the IANA time zone '
+            'database, like "Europe/Oslo"'
         )
     if carbon.grid_valid_from > carbon.grid_valid_until:
         raise ConfigError(

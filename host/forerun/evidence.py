@@ -110,7 +110,7 @@ def _refuse_floats(value) -> None:
                 raise ValueError(f"{key!r} cannot be a name in a report")
             _refuse_floats(item)
     elif kind is list or kind is tuple:
-        for item in value:
+        for item in value if set(map(type, value)) != {str} else ():
             _refuse_floats(item)
     elif kind is int:
         if not -SAFE_INTEGER <= value <= SAFE_INTEGER:

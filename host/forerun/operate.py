@@ -15,10 +15,9 @@ from pathlib import Path
 
 from forerun import config
 from forerun.errors import Trouble, WrongUsage
-from forerun.keys import signing_key
 from forerun.link import SerialLink, open_port
-from forerun.publish import key_path
 from forerun.service import Service
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
 from forerun_wire import messages
 

@@ -29,7 +29,7 @@ EED_PAGE = (
     "sites do not have to."
 )
 GRANULAR = ("id", "start_utc", "end_utc", "wh", "source", "technology", "kind", "latitude", "longitude", "issuer")
-PICTURE_HOURS = 168
+PICTURE_HOURS, DAY_S = 168, 86_400
 
 
 def html(document: dict) -> bytes:
@@ -37,20 +37,18 @@ def html(document: dict) -> bytes:
     head = document["report"]
     title = f"{document['installation']['name']}: energy and carbon"
     about = f"{' to '.join(head['period_utc'])} · {head['id']} · {head['software']} · {head['status']}"
-    hours = _hours(document)
-    caption = "Load of each hour by source, and the emissions that its energy carried."
-    picture = pictures.carbon_svg(hours[-PICTURE_HOURS:]) if hours else ""
     parts = [
         f"<h1>{_text(title)}</h1><p class=about>{_text(about)}</p>", _list("", document["claims"]),
         _table(("figure", "value", "unit", "how"), _figure_rows(document)),
         f"<p>{_text(document['boundary'])} {_text(document['monitoring_plan']['rule'])}</p>",
-        f"<p>{_text(EED_PAGE)}</p>", f"<figure>{picture}<figcaption>{caption}</figcaption></figure>",
+        f"<p>{_text(EED_PAGE)}</p>",
+        "".join(f"<figure>{svg}<figcaption>{words}</figcaption></figure>" for svg, words in _pictures(document)),
         _section("Stored energy", _table(("method", "kg CO2e carried by the load"), [
             (name, f"{Decimal(grams) / 1000:.3f}") for name, grams in document["storage"]["load_g"].items()])),
         _section("Data gaps and what is not known", _list("", [_gap(gap) for gap in document["data_gaps"]])),
         _section("Factors", _table(("factor", "value", "scope", "region", "valid", "source"), [
             (item["id"], f"{item['value']} {item['unit']}", item["scope"], item["region"],
-             f"{item['valid_from'] or ''} to {item['valid_until'] or ''}", f"{item['source']} ({item['licence']})")
+             _valid(item), f"{item['source']} ({item['licence']})")
             for item in document["factors"]])),
         _section("Evidence", _list("", _evidence(document))),
     ]  # fmt: skip
@@ -111,7 +109,7 @@ def pdf(document: dict) -> bytes:
 
     def text(words: str) -> None:
         paper.set_font("sans", "", 8)
-        paper.multi_cell(0, 4.2, words, new_x="LMARGIN", new_y="NEXT")
+        paper.multi_cell(0, 4.2, words, align="L", new_x="LMARGIN", new_y="NEXT")
 
     def table(head: Iterable, rows: Iterable[Iterable], widths: tuple[int, ...]) -> None:
         paper.set_font("sans", "", 7)
@@ -139,7 +137,7 @@ def pdf(document: dict) -> bytes:
         for item in document["cbam_annex_iv"]], (12, 40, 20, 58))  # fmt: skip
     heading("Factors", 11)
     table(("factor", "value", "valid", "source"), [
-        (item["id"], f"{item['value']} {item['unit']}", f"{item['valid_from']} to {item['valid_until']}",
+        (item["id"], f"{item['value']} {item['unit']}", _valid(item),
          f"{item['source']} ({item['licence']})") for item in document["factors"]], (28, 26, 26, 50))  # fmt: skip
     heading("Evidence", 11)
     for sentence in _evidence(document):
@@ -169,6 +167,44 @@ def _hours(document: dict) -> list[dict]:
     return [{**hour, "load_g": str(hour["load_g"])} for _, hour in sorted(hours.items())]
 
 
+def _pictures(document: dict) -> list[tuple[str, str]]:
+    """(SVG, caption): the last day by source, the last week by hour; none without an interval."""
+    if not document["intervals"]["rows"]:
+        return []
+    day = {"power": _power(document)}
+    return [
+        (pictures.power_svg(day), "The last day. Above zero: where the power came from. Below zero: where it went "
+         "besides the load (black line)."),
+        (pictures.carbon_svg(_hours(document)[-PICTURE_HOURS:]), "Load of each hour by source, and the emissions that "
+         "its energy carried."),
+    ]  # fmt: skip
+
+
+def _power(document: dict) -> dict:
+    """The last 24 h in mean watts on the intervals' own steps; an interval longer than a step stays unknown."""
+    columns, rows = document["intervals"]["columns"], document["intervals"]["rows"]
+    step_s = document["monitoring_plan"]["inputs"]["interval_s"]
+    start_s = rows[-1][1] - DAY_S
+    power = {"start_utc_s": start_s, "step_s": step_s}
+    names = ("load_w", "pcc_import_w", "pv_w", "genset_w", "battery_w")
+    power |= {name: [None] * (DAY_S // step_s) for name in names}
+    for row in rows[-2 * DAY_S // step_s :]:
+        item = dict(zip(columns, row, strict=True))
+        length_s = item["end_utc_s"] - item["start_utc_s"]
+        place = ((item["start_utc_s"] + item["end_utc_s"]) // 2 - start_s) // step_s
+        if place < 0 or length_s > 1.5 * step_s:
+            continue
+
+        def watts(part: str, item=item, length_s=length_s) -> int:
+            return sum(item[name] for name in columns if part in name) * 3600 // length_s
+
+        values = (watts("_to_load"), watts("grid_to_") - watts("_to_export"), watts("pv_to_"), watts("genset_to_"),
+                  watts("battery_to_") - watts("_to_battery"))  # fmt: skip
+        for name, value in zip(names, values, strict=True):
+            power[name][place] = value
+    return power
+
+
 def _pdf_chart(paper, hours: list[dict]) -> None:
     """Load by source as bars, drawn as vectors: nothing is rasterised."""
     if not hours:
@@ -187,6 +223,7 @@ def _pdf_chart(paper, hours: list[dict]) -> None:
             if part:
                 paper.rect(left + index * step, level - part, step * 0.95, part, style="F")
             level -= part
+    paper.set_fill_color(255, 255, 255)
     paper.line(left, top + height, left + width, top + height)
     paper.set_y(top + height + 1)
     paper.set_font("sans", "", 7)
@@ -201,7 +238,7 @@ def _figure_rows(document: dict) -> list[tuple[str, str, str, str]]:
         figure = document["results"][name]
         value, unit = figure["value"], figure["unit"]
         if value is None:
-            shown = "not known"
+            shown, unit = "not known", ""
         elif unit == "g":
             shown, unit = f"{Decimal(value) / 1000:.2f}", "kg CO2e"
         elif name in ("green_on_site", "green_matched", "green_grid", "cfe", "residual", "ref", "erf"):
@@ -224,6 +261,10 @@ def _evidence(document: dict) -> list[str]:
     return [f"Root of the first {root['size']} journal entries: {root['root']}",
             f"Signed by the site's key {root['key']}", digests,
             "Check: forerun verify report.json --journal …"]  # fmt: skip
+
+
+def _valid(factor: dict) -> str:
+    return f"{factor['valid_from']} to {factor['valid_until']}" if factor["valid_from"] else "no end stated"
 
 
 def _gap(gap: dict) -> str:

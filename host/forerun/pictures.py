@@ -53,9 +53,10 @@ def power_svg(document: dict) -> str:
                 axes.stairs(floor + values, edges, baseline=floor, fill=True, color=_COLOURS[name], label=_NAMES[name])
             floor = floor + values
     axes.stairs(series["load_w"], edges, baseline=None, color=_COLOURS["load"], linewidth=1.4, label="load")
-    limit_kw = document["site"]["import_limit_w"] / 1000
-    axes.axhline(limit_kw, color=_COLOURS["grid"], linewidth=0.8, linestyle=(0, (5, 4)))
-    axes.text(edges[0], limit_kw, " import limit", va="bottom", fontsize=8, color=_COLOURS["grid"])
+    if "site" in document:
+        limit_kw = document["site"]["import_limit_w"] / 1000
+        axes.axhline(limit_kw, color=_COLOURS["grid"], linewidth=0.8, linestyle=(0, (5, 4)))
+        axes.text(edges[0], limit_kw, " import limit", va="bottom", fontsize=8, color=_COLOURS["grid"])
     axes.axhline(0, color="#444", linewidth=0.6)
     axes.set_ylabel("kW")
     axes.margins(y=0.08)
@@ -110,17 +111,6 @@ def surge_svg(surge: dict) -> str:
     minute.set_ylabel("V (RMS, phase)")
     minute.legend(loc="upper left", bbox_to_anchor=(0, 1.17), ncols=2, frameon=False, fontsize=8.5)
     return _svg(figure, minute, None, "surge", "Voltage at the PCC around the load step, both ways")
-
-
-def lowest_svg(voltage: dict) -> str:
-    figure, axes = _axes("voltage", 2.2)
-    utc_s, volts = _array(voltage["utc_s"]), _array(voltage["lowest_v"])
-    low, high = min(BAND[0] - 5, volts.min() - 3), max(NOMINAL_V + 10, volts.max() + 3)
-    axes.axhspan(low, BAND[0], color="#f6dfd8", linewidth=0)
-    axes.plot(utc_s, volts, color=_COLOURS["with"], linewidth=1.4, marker="." if len(volts) < 30 else None)
-    axes.set_ylim(low, high)
-    axes.set_ylabel("V (RMS, phase)")
-    return _svg(figure, axes, np.array([utc_s[0] - 1, utc_s[-1] + 1]), "voltage", "Lowest voltage at the PCC")
 
 
 def carbon_svg(hours: list[dict]) -> str:

@@ -1,14 +1,17 @@
 """From a site's journal to an issued report on disk; and back: verify it, explain a figure of it."""
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
-from forerun import carbon, config, evidence, explain, factors, intake, pages, statement
+from forerun import bundle, carbon, config, evidence, explain, factors, gridmix, intake, pages, rank, statement
 from forerun.errors import Trouble, WrongUsage
-from forerun.keys import signing_key
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Entry, Journal, JournalBusy, read
 
 DAY_S = 86_400
@@ -67,12 +70,72 @@ def explained(figure: str, at: str, report: Path, journal: Path) -> list[str]:
     return explain.lines(figure, _moment(at) if at else None, report.read_bytes(), entries)
 
 
+def ranked(paths: list[Path], weights: str) -> dict:
+    """The ranking of bundles as plain data. weights: `name=number,…`, '' for those of forerun.rank."""
+    given = dict(rank.WEIGHTS)
+    if weights:
+        try:
+            given = {name.strip(): float(number) for name, number in (item.split("=") for item in weights.split(","))}
+        except ValueError as error:
+            raise WrongUsage(f"--weights {weights}: write {','.join(f'{name}=0.25' for name in given)}") from error
+    return asdict(rank.rank([bundle.load(path) for path in paths], given))
+
+
+def show_ranking(ranking: dict) -> None:
+    """The places as a table, then what a reader must know."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, columns = Console(), [f"{name} {100 * weight:.0f} %" for name, weight in ranking["weights"].items()]
+    table = Table("", "solution", *columns, "weighted sum", "TOPSIS", "confidence", "holds its place", box=None)
+    for position, place in enumerate(ranking["places"], start=1):
+        scores = ["not known" if score is None else f"{score:.2f}" for score in place["scores"].values()]
+        table.add_row(str(position), f"{place['vendor']}, {place['product']}", *scores, f"{place['weighted_sum']:.3f}",
+                      f"{place['topsis']:.3f}", f"{100 * place['confidence']:.0f} %",
+                      f"in {100 * place['firmness']:.0f} % of tries")  # fmt: skip
+    console.print(table)
+    for one, other in ranking["ties"]:
+        console.print(f"{one} and {other} cannot be told apart")
+    for note in ranking["notes"]:
+        console.print(note)
+
+
+def export(report: Path, journal: Path, vendor: str, product: str, out: Path) -> dict:
+    """Write the signed bundle of a site from its issued report and its journal; returns where, and its KPIs."""
+    for path in (report, journal, key_path(journal)):
+        if not path.is_file():
+            raise WrongUsage(f"{path}: there is no such file")
+    entries = [entry for entry in read(journal) if isinstance(entry, Entry)]
+    key = signing_key(key_path(journal))
+    out.write_bytes(bundle.of_report(json.loads(report.read_bytes()), entries, vendor, {"name": product}, key))
+    kpis = {name: None if value is None else str(value) for name, value in bundle.load(out).kpis.items()}
+    return {"bundle": str(out), **kpis}
+
+
+def take_grid(site_path: Path, answer: Path, provider: str, area: str) -> dict:
+    """Check a grid answer and put its hours into the site's journal, kept beside it. Raises Trouble when it cannot be
+    true: then nothing is written, and the yearly factor goes on standing in."""
+    site, table, data = config.load(site_path), factors.load(), answer.read_bytes()
+    read_answer = {"entsoe": lambda: gridmix.entsoe(data, table), "energinet": lambda: gridmix.energinet(data, area),
+                   "electricity-maps": lambda: gridmix.electricity_maps(data)}  # fmt: skip
+    if provider not in read_answer:
+        raise WrongUsage(f"--provider {provider}: it must be one of {', '.join(read_answer)}")
+    found = read_answer[provider]()
+    yearly = table.of_scope("scope 2, location-based", site.carbon.grid_region) or carbon.factors_of(site).grid[0]
+    path = Path(site.store.path)
+    usual_path = path.with_name(f"{path.name}.mix-{provider}.json")
+    usual = json.loads(usual_path.read_text()) if usual_path.exists() else {}
+    gridmix.check(found, yearly, site.site.latitude, site.site.longitude,
+                  {fuel: Decimal(mw) for fuel, mw in usual.items()} or None)  # fmt: skip
+    with Journal(path) as journal:
+        journal.append(found.hours[0].start_utc_s * 1_000_000, "host", intake.GRID, found.journal_body())
+    mix = gridmix.total_mix(found)
+    usual_path.write_text(json.dumps({fuel: str(mw + Decimal(usual.get(fuel, 0))) for fuel, mw in mix.items()}))
+    return {"hours": len(found.hours), "source": found.source}
+
+
 def issued_path(journal: Path) -> Path:
     return journal.with_name(journal.name + ".issued")
-
-
-def key_path(journal: Path) -> Path:
-    return journal.with_name(journal.name + ".key")
 
 
 def _document(site, entries: list, path: Path, start_utc_s: int, end_utc_s: int) -> tuple[dict, bytes, bool]:

@@ -6,7 +6,7 @@ Everything is a function of arrays and records: the same input gives the same by
 import html as markup
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,10 +15,8 @@ import numpy as np
 
 from forerun import __version__, carbon, pictures
 from forerun.pictures import clock
-from forerun_wire import messages
 
 SCHEMA_VERSION = 1
-PICTURE_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +83,6 @@ def demo_document(
     return document
 
 
-def site_document(site, entries: Iterable) -> dict:
-    """The document of what a journal holds (forerun.store.Entry and Damage). The pictures show the last 24 h."""
-    entries = list(entries)
-    readings = carbon.readings_of(entries)
-    books = carbon.ledger(readings, carbon.factors_of(site), carbon.battery_of(site))
-    total = books.total()
-    headline = "The journal holds no interval between two meter readings yet." if total is None else (
-        f"{_kwh(total.load_wh)} used, {_share(total.on_site_share)} of it from PV on site, "
-        f"{float(total.load_g) / 1000:.2f} kg CO2e."
-    )  # fmt: skip
-    document = _document(site, books, f"{site.site.name}: energy and carbon", headline)
-    if total is not None:
-        document["power"] = _power(_power_of(books, readings))
-    document["voltage"] = _lowest_voltage(entries, books)
-    document["notes"] = [f"Journal damaged at byte {entry.offset}: {entry.sentence}; {entry.length} bytes skipped"
-                         for entry in entries if hasattr(entry, "tail")]  # fmt: skip
-    return document
-
-
 def canonical_json(document: dict) -> str:
     """The document as one line of JSON: keys sorted, no spaces, a line feed at the end."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
@@ -122,9 +101,6 @@ def html(document: dict) -> str:
         parts.append(_picture("Power by source", "Above zero: where the power came from. Below zero: where it went "
                               "besides the load (black line).", pictures.power_svg(document)))  # fmt: skip
         parts.append(_picture("State of charge", "Shaded: outside the allowed range.", pictures.soc_svg(document)))
-    if document.get("voltage"):
-        parts.append(_picture("Lowest voltage at the PCC in each interval", "Shaded: outside EN 50160, 230 V ± 10 %.",
-                              pictures.lowest_svg(document["voltage"])))  # fmt: skip
     parts.append(_carbon_section(document["carbon"]))
     said = [f"{clock(item['utc_s'])} {item['sentence']}" for item in document["said"]]
     parts.append(_list("What was said", said))
@@ -194,44 +170,6 @@ def _numbers(values, digits: int) -> list:
     """Rounded numbers, None for what is not known; whole numbers as such."""
     rounded = (round(float(value), digits) if math.isfinite(value) else None for value in np.asarray(values, float))
     return [int(value) if digits == 0 and value is not None else value for value in rounded]
-
-
-def _power_of(books: carbon.Ledger, readings: list[carbon.Reading]) -> Power:
-    """The last day of the ledger on its own steps; an interval longer than a step stays unknown."""
-    step_s = carbon.INTERVAL_S
-    end_s = -(-books.intervals[-1].end_utc_s // step_s) * step_s
-    start_s = max(books.intervals[0].start_utc_s // step_s * step_s, end_s - PICTURE_S)
-    count = (end_s - start_s) // step_s
-    names = ("load_w", "pcc_import_w", "pv_w", "genset_w", "battery_w", "soc")
-    series = {name: np.full(count, np.nan) for name in names}
-    for interval in books.intervals:
-        length_s = interval.end_utc_s - interval.start_utc_s
-        place = ((interval.start_utc_s + interval.end_utc_s) // 2 - start_s) // step_s
-        if not 0 <= place < count or length_s > 1.5 * step_s:
-            continue
-        flows, to_w = interval.flows_wh, 3600 / length_s
-        ends = {name: sum(wh for flow, wh in flows.items() if name in flow) for name in
-                ("grid_to", "to_export", "pv_to", "genset_to", "battery_to", "to_battery")}  # fmt: skip
-        series["load_w"][place] = interval.load_wh * to_w
-        series["pcc_import_w"][place] = (ends["grid_to"] - ends["to_export"]) * to_w
-        series["pv_w"][place], series["genset_w"][place] = ends["pv_to"] * to_w, ends["genset_to"] * to_w
-        series["battery_w"][place] = (ends["battery_to"] - ends["to_battery"]) * to_w
-    for reading in readings:
-        if 0 <= (place := (reading.utc_s - 1 - start_s) // step_s) < count:
-            series["soc"][place] = reading.soc_permille / 1000
-    return Power(start_s, step_s, **series)
-
-
-def _lowest_voltage(entries: list, books: carbon.Ledger) -> dict | None:
-    """Lowest voltage [V] of each interval record of the last day, or None."""
-    if not books.intervals:
-        return None
-    since_s, field = books.intervals[-1].end_utc_s - PICTURE_S, messages.INTERVAL_FIELDS.index("pcc_voltage_min_mv")
-    found = [(entry.utc_us // 1_000_000, entry.body[carbon.RECORD_KIND + 1 + field] / 1000) for entry in entries
-             if getattr(entry, "kind", None) == carbon.RECORD
-             and entry.body[carbon.RECORD_KIND] == messages.INTERVAL]  # fmt: skip
-    found = [(utc_s, volts) for utc_s, volts in found if utc_s > since_s]
-    return {"utc_s": [utc_s for utc_s, _ in found], "lowest_v": [round(volts, 1) for _, volts in found]}
 
 
 # ---- the page
@@ -338,7 +276,7 @@ h1{font-size:1.6rem;margin:0 0 .4rem}h2{font-size:1.15rem;margin:2rem 0 .3rem}h3
 .lead{font-size:1.1rem;margin:0}.about{color:#586069;margin:.2rem 0 1.2rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .6rem;border-bottom:1px solid #dfe3e6;text-align:right;vertical-align:top}
-th[scope=row],td.unit,td.text{text-align:left;font-weight:normal}thead th{color:#586069;font-weight:600}
+th[scope=row],th.text,td.unit,td.text{text-align:left;font-weight:normal}thead th{color:#586069;font-weight:600}
 td.with{font-weight:600;color:#0b5c8e}table.small{font-size:.85rem;margin-top:1rem}
 table.small th,table.small td{padding:.15rem .5rem}
 figure{margin:0}figure svg{width:100%;height:auto;display:block}figcaption{color:#586069;font-size:.9rem}

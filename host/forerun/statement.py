@@ -58,7 +58,8 @@ def statement(
         pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table),
     )  # fmt: skip
     figures, missing = results.figures(subject)
-    gaps = _gaps(site, taken, books, intervals, subject, missing, start_utc_s, end_utc_s)
+    stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *(item for item in used.values() if item)])
+    gaps = _gaps(site, taken, books, intervals, subject, missing, stated, start_utc_s, end_utc_s)
     root = evidence.covering_root(entries, taken.latest)
     number = len(earlier) + 1
     inputs = _inputs(site, battery, limits_w, used, subject, factors)
@@ -78,8 +79,7 @@ def statement(
                             "sha256": hashlib.sha256(evidence.canonical(inputs)).hexdigest()},
         "meters": _meters(site, taken),
         "factor_table": {"version": table.version, "sha256": table.sha256},
-        "factors": [_factor(item) for item in _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres,
-                                                         *(item for item in used.values() if item)])],
+        "factors": [_factor(item) for item in stated],
         "grid_sources": sorted({factors.grid_at(item.middle_utc_s).source for item in intervals}),
         "intervals": {"columns": list(COLUMNS), "rows": [_row(item, factors) for item in intervals]},
         "storage": _storage(books, taken, intervals),
@@ -169,7 +169,9 @@ def _storage(books: carbon.Ledger, taken: intake.Intake, intervals: Sequence[car
                 "load_g": {METHODS[0]: _text(load_g), **sensitivity}}  # fmt: skip
 
 
-def _gaps(site, taken, books, intervals, subject, missing, start_utc_s: int, end_utc_s: int) -> list[dict]:
+def _gaps(
+    site, taken, books, intervals, subject, missing, stated: Sequence[Factor], start_utc_s: int, end_utc_s: int
+) -> list[dict]:
     found = [gap for gap in (*taken.gaps, *books.gaps) if gap.end_utc_s >= start_utc_s and gap.start_utc_s <= end_utc_s]
     found += _edges(intervals, start_utc_s, end_utc_s)
     found += _validity(intervals, subject)
@@ -180,6 +182,9 @@ def _gaps(site, taken, books, intervals, subject, missing, start_utc_s: int, end
             found.append(carbon.Gap(item.start_utc_s, item.end_utc_s, sentence))
     if any(subject.factors.grid_at(item.middle_utc_s).clean_share == 0 for item in intervals):
         missing = [*missing, "the carbon-free share of the grid is not known for every hour: there it counts as 0"]
+    if any(item.gas_basis == "CO2e" and item.gwp_set != "AR6" for item in stated):
+        missing = [*missing, "CO2e is weighed by the GWP set of each factor (AR5, as CBAM asks); by AR6, as ESRS asks, it "
+                   "is not known: the factors do not tell their gases"]  # fmt: skip
     gaps = sorted({(gap.start_utc_s, gap.end_utc_s, gap.sentence) for gap in found})
     timed = [{"start_utc_s": start, "end_utc_s": end, "sentence": sentence} for start, end, sentence in gaps]
     return timed + [{"start_utc_s": None, "end_utc_s": None, "sentence": sentence} for sentence in missing]

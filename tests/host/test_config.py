@@ -128,3 +128,10 @@ def test_what_the_site_file_allows_is_what_the_board_allows():
         assert (allowed["low"] * factor, allowed["high"] * factor) == (low, high), name
         if not isinstance(found.default, type(config.dataclasses.MISSING)):
             assert found.default * factor == default, name
+
+
+def test_a_time_zone_that_nobody_knows_is_refused(tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text(config.EXAMPLE.read_text().replace("Europe/Oslo", "Europe/Olso"))
+    with pytest.raises(config.ConfigError, match=r'reporting\.timezone = "Europe/Olso"'):
+        config.load(path)

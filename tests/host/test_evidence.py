@@ -10,8 +10,9 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from forerun import evidence, keys
+from forerun import evidence
 from forerun.errors import Trouble
+from forerun.sitekey import signing_key
 from forerun.store import Journal, read
 
 VECTOR = json.loads(Path(__file__).with_name("carbon_vectors.json").read_text())["rfc6962"]
@@ -84,16 +85,16 @@ def test_what_has_no_single_form_is_refused(bad):
 
 def test_the_key_is_made_once_and_is_the_owners_alone(tmp_path):
     path = tmp_path / "site.key"
-    first, again = keys.signing_key(path), keys.signing_key(path)
+    first, again = signing_key(path), signing_key(path)
     assert first.public_key() == again.public_key()
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("nonsense")
     with pytest.raises(Trouble, match="signing key cannot be read"):
-        keys.signing_key(path)
+        signing_key(path)
 
 
 def test_a_journal_seals_what_it_holds_and_goes_on_after_reopening(tmp_path):
-    key, path = keys.signing_key(tmp_path / "key"), tmp_path / "journal"
+    key, path = signing_key(tmp_path / "key"), tmp_path / "journal"
     with Journal(path) as journal:
         journal.append(1, "host", "plan", [1])
         evidence.seal(journal, key, 3_600_000_000)

@@ -16,6 +16,7 @@ import site_journal
 from forerun import evidence, factors, publish
 from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
+from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
 from forerun_verify.check import verify
 
@@ -96,6 +97,20 @@ def test_the_same_period_again_is_the_same_report_and_what_changed_supersedes_it
     old = verdict(site)
     assert f"superseded by {second['id']}" in old.notes
     assert any("the report used entries up to" in finding for finding in old.findings)
+
+
+def test_a_journal_that_goes_on_leaves_its_reports_as_they_are(site):
+    first = made(site)
+    before = (site.parent / "out/report.json").read_bytes()
+    path = site.parent / "journal.forerun"
+    with Journal(path) as journal:
+        for index in range(97, 140):
+            utc_s = site_journal.START + 900 * index
+            site_journal.put(journal, utc_s, index, 900 * index, [9000 + index] * 6, 500, 0)
+            journal.append(utc_s * 1_000_000, "host", "submeter", ["it_wh", index])
+        evidence.seal(journal, signing_key(key_path(path)), utc_s * 1_000_000)
+    assert verdict(site).findings == []
+    assert made(site)["id"] == first["id"] and (site.parent / "out/report.json").read_bytes() == before
 
 
 def test_data_that_no_root_covers_make_a_draft_that_is_not_issued(site):
@@ -230,3 +245,31 @@ def test_the_commands_end_with_the_status_that_their_verdict_asks_for(site):
 def test_wrong_usage_is_one_sentence(site, since, until, form, said):
     with pytest.raises(WrongUsage, match=said):
         publish.publish(site, site.parent / "out", since, until, form)
+
+
+def test_a_grid_answer_goes_through_the_journal_into_the_report_and_a_wrong_one_does_not(site):
+    hours = [{"zone": "NO", "carbonIntensity": 25, "datetime": f"2024-01-01T{hour:02d}:00:00Z", "isEstimated": False,
+              "emissionFactorType": "lifecycle"} for hour in range(24)]  # fmt: skip
+    answer = site.parent / "answer.json"
+    answer.write_text(json.dumps({"zone": "NO", "history": hours}))
+    arguments = ["grid", str(answer), "--provider", "electricity-maps", "--site", str(site), "--json"]
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0 and json.loads(told.stdout)["hours"] == 24
+    made(site)
+    assert document(site)["grid_sources"] == ["Electricity Maps, NO, lifecycle, average"]
+    assert verdict(site).findings == []
+    size = (site.parent / "journal.forerun").stat().st_size
+    answer.write_text(answer.read_text().replace("25", "2500"))
+    with pytest.raises(Trouble, match="2500 g/kWh where grid-NO-2024 says"):
+        publish.take_grid(site, answer, "electricity-maps", "")
+    assert (site.parent / "journal.forerun").stat().st_size == size
+    with pytest.raises(WrongUsage, match="must be one of"):
+        publish.take_grid(site, answer, "oracle", "")
+
+
+def test_a_sites_bundle_is_made_from_its_report(site):
+    made(site)
+    arguments = ["bundle", "--vendor", "us", "--product", "own", "--report", str(site.parent / "out/report.json"),
+                 "--journal", str(site.parent / "journal.forerun"), "--out", str(site.parent / "b.json"), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and json.loads(done.stdout)["dips_per_month"] == "0.000000"

@@ -1,6 +1,7 @@
 """The report: the same input gives the same bytes, nothing is fetched, every number on the page is in the document."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from forerun import carbon, config, pictures, report
-from forerun.store import Journal, read
 
 START = 1_568_937_600
 SITE = config.load(config.EXAMPLE)
@@ -53,7 +53,8 @@ def test_the_same_input_gives_the_same_bytes_also_in_another_process(tmp_path):
     assert here == (report.canonical_json(document()), report.html(document()))
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_report as t; print(t.report.html(t.document()))"
     args = [sys.executable, "-c", code, str(Path(__file__).parent)]
-    there = subprocess.run(args, capture_output=True, check=True, env={"PYTHONHASHSEED": "99", "HOME": str(tmp_path)})
+    there = subprocess.run(args, capture_output=True, check=True, env={
+        "PYTHONHASHSEED": "99", "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
     assert there.stdout.decode() == here[1] + "\n"
 
 
@@ -121,49 +122,6 @@ def test_what_is_not_known_is_null_in_the_document_and_empty_in_the_picture():
         assert "nan" not in svg.lower()
 
 
-def journal(path, count: int, *, damaged: bool = False) -> list:
-    with Journal(path) as writer:
-        for number in range(count):
-            registers = [100 * number, 0, 10 * number, 5 * number, 40 * number, 0]
-            fields = [1, 300 * number, 0, 1, 300, *registers, 9000, 231_000 - 100 * number, 640, 0, 0]
-            writer.append_record((START + 300 * number) * 1_000_000, "board", b"12345678", number, fields)
-    if damaged:
-        data = bytearray(path.read_bytes())
-        data[30] ^= 1
-        path.write_bytes(data)
-    return list(read(path))
-
-
-def test_the_report_of_a_journal_comes_from_its_records_alone(tmp_path):
-    value = report.site_document(SITE, journal(tmp_path / "journal", 25))
-    assert value["totals"]["load_wh"] == 24 * 135
-    assert value["period_utc"] == ["2019-09-20 00:00", "2019-09-20 02:00"]
-    assert value["headline"].startswith("3.2 kWh used, ")
-    assert value["power"]["load_w"] == [1620] * 8
-    assert value["power"]["pcc_import_w"] == [1200] * 8
-    assert value["voltage"]["lowest_v"][-1] == 228.6
-    page = report.html(value)
-    assert len(svgs(page)) == 4 and "Lowest voltage at the PCC" in page
-    assert "without" not in re.findall(r"<thead>.*?</thead>", page)[0]
-
-
-def test_a_journal_of_many_days_shows_its_last_one_and_counts_all(tmp_path):
-    value = report.site_document(SITE, journal(tmp_path / "journal", 3 * 288 + 1))
-    assert value["totals"]["load_wh"] == 3 * 288 * 135
-    assert len(value["power"]["load_w"]) == 96 and None not in value["power"]["load_w"]
-    assert value["power"]["start_utc_s"] == START + 2 * 86_400
-
-
-def test_an_empty_and_a_damaged_journal_still_give_a_report(tmp_path):
-    for entries in ([], journal(tmp_path / "one", 1)):
-        value = report.site_document(SITE, entries)
-        assert value["totals"] == {} and value["voltage"] is None
-        assert "no interval between two meter readings yet" in report.html(value)
-    value = report.site_document(SITE, journal(tmp_path / "bad", 25, damaged=True))
-    assert "damaged at byte 0" in value["notes"][0]
-    report.html(value)
-
-
 def test_a_site_with_hourly_factors_lists_all_of_them():
     site = replace(SITE, carbon=replace(SITE.carbon, grid_g_per_kwh=tuple(Decimal(hour) for hour in range(24))))
-    assert len(report.site_document(site, [])["carbon"]["factors"]) == 27
+    assert len(report._carbon(books(), carbon.factors_of(site))["factors"]) == 27

@@ -6,7 +6,9 @@ import os
 import pytest
 
 from forerun import config
+from forerun.evidence import Tree
 from forerun.service import Service
+from forerun.sitekey import signing_key
 from forerun.store import Journal, read
 from forerun_wire import messages as m
 from forerun_wire.session import Session
@@ -108,3 +110,20 @@ def test_orders_without_a_board_are_refused_in_a_sentence(tmp_path):
         host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8)
         with pytest.raises(Trouble, match="no board is connected"):
             host.command(m.INFO)
+
+
+def test_the_journal_is_sealed_once_an_hour(tmp_path):
+    bench = Bench(tmp_path)
+    bench.host._key = signing_key(tmp_path / "site.key")
+    for hour in (0, 0, 1, 1, 3):
+        bench.now_ms = hour * 3_600_000 + bench.now_ms % 3_600_000
+        bench.run(100)
+    bench.journal.close()
+    entries = list(read(bench.path))
+    roots = [entry for entry in entries if entry.kind == "root"]
+    assert [entry.utc_us // 3_600_000_000 for entry in roots] == [0, 1, 3]
+    for root in roots:
+        tree = Tree()
+        for entry in entries[: root.body["size"]]:
+            tree.append(entry.raw)
+        assert root.body["size"] == root.sequence_no and root.body["root"] == tree.root()

@@ -20,12 +20,12 @@ START, STEP_S, DAY = site_journal.START, site_journal.STEP_S, 96
 TABLE = factors.load()
 
 
-def report(folder: Path, change=None, days: int = 1, sections: dict | None = None, start: int = START) -> dict:
+def report(folder: Path, change=None, days: int = 1, reporting: str = "") -> dict:
     """The report of a journal that `change` had its hand in; other code must come to the same figures."""
     path = folder / "journal.forerun"
     site_journal.write(path, days * DAY, change)
-    site = config.load(site_journal.site_file(folder, **(sections or {})))
-    document = statement.statement(site, list(read(path)), TABLE, start, start + days * 86_400)
+    site = config.load(site_journal.site_file(folder, reporting))
+    document = statement.statement(site, list(read(path)), TABLE, START, START + days * 86_400)
     jsonschema.validate(document, SCHEMA)
     assert json.loads(evidence.canonical(document)) == document
     assert _figures(document, read_again(path)[0]) == []
@@ -73,7 +73,7 @@ def test_annex_iv_items_are_filled_not_applicable_because_or_missing(plain):
 
 def test_a_site_that_says_who_it_is_has_nothing_missing_in_its_identity(tmp_path):
     told = 'operator = "A"\naddress = "B"\ncountry = "NO"\nunlocode = "NOTRD"\nregistry_id = "C"'
-    document = report(tmp_path, sections={"reporting": told})
+    document = report(tmp_path, reporting=told)
     identity = [item for item in document["cbam_annex_iv"] if item["item"] == "identity"]
     assert len(identity) == 5 and all(item["status"] == "filled" for item in identity)
 
@@ -217,9 +217,8 @@ def test_a_certificate_used_twice_and_one_that_was_sold(tmp_path, plain):
 
 def test_indicators_from_submeters(tmp_path):
     def told(index, record):
-        return [("submeter", [name, each * index]) for name, each in
-                (("it_wh", 1200), ("cooling_wh", 300), ("other_wh", 30), ("water_ml", 500), ("fuel_ml", 15))
-                ] + [record]  # fmt: skip
+        rates = {"it_wh": 1200, "cooling_wh": 300, "other_wh": 30, "water_ml": 500, "fuel_ml": 15}
+        return [*(("submeter", [name, each * index]) for name, each in rates.items()), record]
 
     document = report(tmp_path, told)
     assert value(document, "wue") == Decimal("0.416666667")

@@ -1,4 +1,4 @@
-"""The keys of a site, in files that only their owner can read."""
+"""The site's signing key: a file beside its journal, made once, at commissioning."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from forerun.errors import Trouble
+
+
+def key_path(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".key")
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
