@@ -14,6 +14,8 @@ app = typer.Typer(
 )
 board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
 app.add_typer(board_app, name="board")
+forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
+app.add_typer(forecast_app, name="forecast")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
@@ -109,6 +111,21 @@ def board_flash(
     files = operate.flash(port, quiet=as_json)
     if as_json:
         _print_json({"port": port, "files": files})
+
+
+@forecast_app.command("backtest")
+def forecast_backtest(
+    files: Annotated[list[Path], typer.Argument(help="CSV files: 5-minute means, oldest first, in the last column.")],
+    as_json: Json = False,
+) -> None:
+    """Score the load forecast over the last week of each file, against persistence and the same time yesterday."""
+    from forerun import backtest
+
+    result = backtest.backtest(files)
+    if as_json:
+        _print_json(result)
+    else:
+        backtest.show(result)
 
 
 def _print_json(result: dict) -> None:

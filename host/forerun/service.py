@@ -14,8 +14,9 @@ from forerun.clock import BoardClock
 from forerun.compute import Announcement, overlay, surges
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Situation, board_points, dispatcher_of
-from forerun.forecast import forecast_load, forecast_pv
+from forerun.forecast import LoadModel, can_fit, forecast_load
 from forerun.store import RECORD, Journal, JournalError, read
+from forerun.sun import forecast_pv
 from forerun_wire import messages
 from forerun_wire.session import Session
 
@@ -24,6 +25,7 @@ PLAN_STEP_S = 900
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
 HISTORY_DAYS = 28
+REFIT_S = 6 * 3600  # the load model is fitted anew so often
 CLOCK = "clock"
 JOB = "job"
 PLAN = "plan"
@@ -96,6 +98,8 @@ class Service:
         self._peak_import_w = 0
         self._plan_id = 0
         self._replan_at_s = 0
+        self._load_model: LoadModel | None = None
+        self._refit_at_s = 0
         self._settings_asked = -1
         self._heartbeat_us = 0
         self._read_journal()
@@ -310,8 +314,14 @@ class Service:
         start_s = now_s // FORECAST_STEP_S * FORECAST_STEP_S
         count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
         load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
-        base = forecast_load(load_history, FORECAST_STEP_S, count, default_w=max(0, self.latest["load_w"]))
-        pv = forecast_pv(pv_history, FORECAST_STEP_S, count)
+        if start_s >= self._refit_at_s and can_fit(load_history, FORECAST_STEP_S):
+            self._load_model = LoadModel(load_history, FORECAST_STEP_S, count)
+            self._refit_at_s = start_s + REFIT_S
+        base = forecast_load(
+            load_history, FORECAST_STEP_S, count, default_w=max(0, self.latest["load_w"]), model=self._load_model
+        )
+        place = (self.site.site.latitude, self.site.site.longitude)
+        pv = forecast_pv(pv_history, FORECAST_STEP_S, count, start_s, place)
         jobs = [job for job in self._jobs.values() if job.start_utc_s + job.duration_s > start_s]
         load = overlay(base, jobs, start_s)
         fold = PLAN_STEP_S // FORECAST_STEP_S
