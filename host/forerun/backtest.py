@@ -19,7 +19,7 @@ REFIT = 3  # origins that one fit serves: a little more than a day
 
 
 def backtest(files: list[Path]) -> dict:
-    """Scores of every file and their summary by model: {horizon: {mase, pinball, coverage}}, with fit and predict times.
+    """Scores of every file and their summary by model: {horizon: {mase, pinball, coverage}}, and times.
 
     The last seven days of each file are forecast (of less than three weeks the last four), 24 h at a time, from what
     lies before; MASE is over the error of "same time yesterday" before that window. A file is CSV whose last column
@@ -92,7 +92,10 @@ def _summary(rows: list[dict]) -> dict:
     """Geometric mean of MASE and pinball, mean of coverage, by horizon."""
     return {
         horizon: {
-            **{key: math.exp(np.mean([math.log(max(row[horizon][key], 1e-9)) for row in rows])) for key in ("mase", "pinball")},
+            **{
+                key: math.exp(np.mean([math.log(max(row[horizon][key], 1e-9)) for row in rows]))
+                for key in ("mase", "pinball")
+            },
             "coverage": float(np.mean([row[horizon]["coverage"] for row in rows])),
         }
         for horizon in HORIZONS
