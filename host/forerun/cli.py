@@ -14,6 +14,8 @@ app = typer.Typer(
 )
 board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
 app.add_typer(board_app, name="board")
+plan_app = typer.Typer(help="What the battery and the set are to do over the next hours.", invoke_without_command=True)
+app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
 
@@ -111,6 +113,37 @@ def board_flash(
     files = operate.flash(port, quiet=as_json)
     if as_json:
         _print_json({"port": port, "files": files})
+
+
+@plan_app.callback()
+def plan(context: typer.Context, site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Make the plan of now from the site file and its journal, without a board."""
+    from forerun import operate
+
+    if context.invoked_subcommand:
+        return
+    document, _ = operate.make_plan(site)
+    if as_json:
+        _print_json(document)
+    else:
+        operate.show_plan(document)
+
+
+@plan_app.command("explain")
+def plan_explain(
+    site: SitePath = Path("site.toml"),
+    out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("out/plan.svg"),
+    as_json: Json = False,
+) -> None:
+    """Say in words what the plan does and why, and draw it."""
+    from forerun import operate
+
+    document, sentences = operate.make_plan(site, out)
+    if as_json:
+        _print_json({"plan": document, "sentences": sentences, "picture": str(out)})
+    else:
+        print("\n".join(sentences))
+        print(f"picture: {out}")
 
 
 @forecast_app.command("backtest")

@@ -257,6 +257,52 @@ def show_report(result: dict) -> None:
     Console().print(table)
 
 
+def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
+    """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
+    from forerun import pictures, planning
+    from forerun.dispatch import dispatcher_of
+
+    site = config.load(site_path)
+    if not Path(site.store.path).exists():
+        raise Trouble(f"{site.store.path}: there is no journal yet; `forerun run --site {site_path}` makes one")
+    service = Service(site, _JournalReader(site.store.path), nonce=b"no board")
+    if service.last_soc is None:
+        raise Trouble(f"{site.store.path}: no interval of the board is in it yet, so the state of charge is unknown")
+    load_w = service.history.load_w if service.history else []
+    made = service.outlook(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0)
+    plan = dispatcher_of(site).plan(made.situation)
+    document = planning.document(site, made, plan)
+    if picture:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(pictures.plan_svg(document, site.limits.import_limit_w))
+    return document, planning.explained(site, made, plan)
+
+
+def show_plan(document: dict) -> None:
+    """The plan by the hour as a table, and what was relaxed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from forerun.pictures import clock
+
+    console, names = Console(), ("load_w", "pv_w", "battery_w", "genset_w", "pcc_import_w")
+    table = Table("UTC", *(f"{name.removesuffix('_w').replace('_', ' ')} kW" for name in names), "SoC %")
+    for index, start in enumerate(document["step_start_utc_s"]):
+        if start % 3600 == 0 or index == 0:
+            values = [f"{document[name][index] / 1000:.1f}" for name in names]
+            table.add_row(clock(start), *values, f"{document['soc_permille'][index] / 10:.0f}")
+    console.print(table)
+    for sentence in (*document["relaxed"], document["basis"]):
+        console.print(sentence)
+
+
+class _JournalReader:
+    """What a Service needs of a journal that another process writes: its path."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+
 def _speaker(as_json: bool) -> Callable[[str], None]:
     if as_json:
         return lambda sentence: print(json.dumps({"said": sentence}), flush=True)
