@@ -193,6 +193,14 @@ class PlanSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeSection:
+    """Where schedulers announce jobs (docs/announcements.md): a port of this host, 0 = none."""
+
+    announce_host: str = _key(str, default="127.0.0.1")
+    announce_port: int = _key(int, 0, 65_535, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSection:
     path: str = _key(str, default="journal.forerun")
 
@@ -209,6 +217,7 @@ class SiteFile:
     tariff: TariffSection
     carbon: CarbonSection
     plan: PlanSection
+    compute: ComputeSection
     store: StoreSection
 
 

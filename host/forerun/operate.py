@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import secrets
 import signal
 import subprocess
@@ -45,9 +46,14 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         service = Service(site, journal, nonce=secrets.token_bytes(8), say=say)
         link = SerialLink(service, site.link.port, site.link.baud, say=say)
         try:
-            with _status(service, as_json):
+            with _announcements(site, say) as heard, _status(service, as_json):
                 while not stop.asked and not (seconds and time.monotonic() >= ends):
                     link.poll(POLL_S)
+                    while not heard.empty():
+                        job, what = heard.get_nowait()
+                        now_us = time.monotonic_ns() // 1000
+                        (service.announce if what == "announced" else service.cancel)(job, now_us)
+                        say(f"job {job.job}: {what}")
         finally:
             link.close()
         summary = {
@@ -59,6 +65,31 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         }
     if as_json:
         print(json.dumps(summary, sort_keys=True), flush=True)
+
+
+@contextlib.contextmanager
+def _announcements(site: config.SiteFile, say: Callable[[str], None]):
+    """A queue of (job, what happened to it) that the API fills from its own threads; empty for ever without a port."""
+    heard: queue.Queue = queue.Queue()
+    if not site.compute.announce_port:
+        yield heard
+        return
+    from forerun.announcements import Board, serve
+
+    # No job draws more than what grid, battery and set could give together.
+    most_w = site.limits.import_limit_w + site.limits.discharge_max_w + site.genset.rated_w
+    board = Board(float(most_w), lambda job, what: heard.put((job, what)))
+    try:
+        server = serve(board, time.time, site.compute.announce_host, site.compute.announce_port)
+    except OSError as problem:
+        where = f"compute.announce_port {site.compute.announce_port}"
+        raise Trouble(f"{where} cannot be opened ({problem.strerror})") from problem
+    say(f"jobs are announced to http://{site.compute.announce_host}:{site.compute.announce_port}/v1/jobs")
+    try:
+        yield heard
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def board_info(port: str, baud: int, site_path: Path) -> dict:

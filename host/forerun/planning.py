@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -111,7 +112,7 @@ def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
     kind = np.where(plan.genset_w > 0, 3, np.where(plan.battery_w > _WORTH_SAYING_W, 1,
                                                    np.where(plan.battery_w < -_WORTH_SAYING_W, 2, 0)))  # fmt: skip
     edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(kind)]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         if kind[first] == 0:
             continue
         part, hours = slice(first, last), plan.step_s[first:last] / 3600

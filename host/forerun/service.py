@@ -157,6 +157,15 @@ class Service:
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
         self._jobs[job.job] = job
+        self._prepared.discard(job.job)
+        self._replan_at_s = 0
+        self.step(now_us)
+
+    def cancel(self, job: Announcement, now_us: int) -> None:
+        """The job will not come, or ends now: remembered, and planned without it from now on."""
+        self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
+        self._commit()
+        self._jobs.pop(job.job, None)
         self._replan_at_s = 0
         self.step(now_us)
 
