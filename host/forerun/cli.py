@@ -72,6 +72,45 @@ def report(
 
 
 @app.command()
+def simulate(
+    site: SitePath = Path("site.toml"),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same year.")] = 1,
+    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years of outages.")] = 400,
+    as_json: Json = False,
+) -> None:
+    """Play a year of a site four ways: two without a battery, the board alone, and board with planner."""
+    from forerun import config, year
+
+    sized = config.load(site)
+    result = year.simulate(sized, float(sized.pv.peak_w), seed, years)
+    if as_json:
+        _print_json(result)
+    else:
+        year.show(result)
+
+
+@app.command()
+def surge(
+    count: Annotated[int, typer.Option(min=50, max=100_000, help="So many announced load steps.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same steps.")] = 1,
+    out: Annotated[Path, typer.Option(help="File for the picture of one of them, at 1 ms.")] = Path("out/surge.svg"),
+    as_json: Json = False,
+) -> None:
+    """Play announced load steps on a weak feeder, with and without the announcement: readiness, volts, set starts."""
+    from forerun import pictures
+    from forerun import surge as player
+
+    result = player.experiment(count, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(pictures.surge_svg(player.exhibit(seed)))
+    if as_json:
+        _print_json({**result, "picture": str(out)})
+    else:
+        print(json.dumps(result, indent=2))
+        print(f"picture: {out}")
+
+
+@app.command()
 def emulate(
     port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
     baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,

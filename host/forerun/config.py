@@ -144,6 +144,13 @@ class BatterySection:
 
 
 @dataclass(frozen=True, slots=True)
+class PvSection:
+    """The PV array's rating; 0: none. Only simulations need it: a running site learns its array from the meter."""
+
+    peak_w: int = _key(int, 0, 10_000_000, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class TariffSection:
     """Prices in `currency`. energy_price_per_kwh: one number, or 24 of them, one per hour of the UTC day."""
 
@@ -213,6 +220,7 @@ class SiteFile:
     limits: LimitsSection
     safety: SafetySection
     battery: BatterySection
+    pv: PvSection
     genset: GensetSection
     tariff: TariffSection
     carbon: CarbonSection

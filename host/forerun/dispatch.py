@@ -11,11 +11,12 @@ from forerun.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
 
 __all__ = ["HOLD_BATTERY", "HOLD_PCC", "LEAD_S", "MAX_POINTS", "DispatchInputError", "Dispatcher", "Genset", "Plan",
-           "Situation", "Storage", "Surge", "board_points", "dispatcher_of", "plan_steps",
-           "storage_of"]  # fmt: skip
+           "Situation", "Storage", "Surge", "board_points", "dispatcher_of", "leans_of",
+           "plan_steps", "storage_of"]  # fmt: skip
 
 HOLD_BATTERY, HOLD_PCC = 0, 1
 MAX_POINTS = 96
+LEAN_S = 30
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
 
@@ -134,17 +135,28 @@ def plan_steps(horizon_h: int) -> np.ndarray:
     return fine[: np.searchsorted(np.cumsum(fine), horizon_h * 3600) + 1]
 
 
-def board_points(plan: Plan) -> list[tuple[int, int, int]]:
+def board_points(plan: Plan, leans: tuple[tuple[float, float, float], ...] = ()) -> list[tuple[int, int, int]]:
     """(duration_s, mode, value_w) for the board, at most MAX_POINTS: hold the planned import while the battery works,
-    so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle."""
-    points: list[tuple[int, int, int]] = []
+    so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle.
+    leans: stretches (from_s, to_s, active_power_w) that go before the plan (see `leans_of`), in order of time."""
+    stretches, start_s = [], 0.0
     for duration_s, battery_w, pcc_import_w in zip(plan.step_s, plan.battery_w, plan.pcc_import_w, strict=True):
         works = abs(battery_w) >= _IDLE_W
         mode, value_w = (HOLD_PCC, round(pcc_import_w)) if works else (HOLD_BATTERY, 0)
+        stretches.append((start_s, start_s + duration_s, mode, value_w))
+        start_s += duration_s
+    for from_s, to_s, power_w in leans:
+        kept = [piece for first, last, mode, value_w in stretches
+                for piece in ((first, min(last, from_s), mode, value_w), (max(first, to_s), last, mode, value_w))
+                if piece[0] < piece[1]]  # fmt: skip
+        stretches = sorted([*kept, (from_s, to_s, HOLD_BATTERY, round(power_w))])
+    points: list[tuple[int, int, int]] = []
+    for first, last, mode, value_w in stretches:
+        duration_s = round(last) - round(first)
         if points and points[-1][1:] == (mode, value_w):
-            points[-1] = (points[-1][0] + round(duration_s), mode, value_w)
-        else:
-            points.append((round(duration_s), mode, value_w))
+            points[-1] = (points[-1][0] + duration_s, mode, value_w)
+        elif duration_s > 0:
+            points.append((duration_s, mode, value_w))
     while len(points) > MAX_POINTS:
         # The far end is the least certain, and is planned again long before it comes.
         (first_s, first, first_w), (second_s, second, second_w) = points[-2:]
@@ -152,6 +164,19 @@ def board_points(plan: Plan) -> list[tuple[int, int, int]]:
         mode, value_w = (HOLD_PCC, mean_w) if first == second == HOLD_PCC else (HOLD_BATTERY, 0)
         points[-2:] = [(first_s + second_s, mode, value_w)]
     return points
+
+
+def leans_of(storage: Storage, announced: tuple[Surge, ...]) -> tuple[tuple[float, float, float], ...]:
+    """Stretches (from_s, to_s, active_power_w) around the start of each surge in which the inverter already gives what
+    the surge will be above the import limit: a load steps in milliseconds, an inverter follows its meter in tenths of
+    a second, and the voltage shows the difference."""
+    leans, free_s = [], 0.0
+    for surge in sorted(announced, key=lambda surge: surge.start_s):
+        excess_w = min(surge.load_w - storage.import_limit_w, storage.discharge_max_w)
+        if excess_w > 0 and surge.start_s >= free_s and surge.start_s > 0:
+            leans.append((max(free_s, surge.start_s - LEAN_S), surge.start_s + LEAN_S, excess_w))
+            free_s = surge.start_s + LEAN_S
+    return tuple(leans)
 
 
 def _result(storage: Storage, inputs: Inputs, flows: dict, on: np.ndarray, targets_wh, notes: list[str],

@@ -13,7 +13,7 @@ from forerun import __version__
 from forerun.clock import BoardClock
 from forerun.compute import Announcement
 from forerun.config import SiteFile, board_settings
-from forerun.dispatch import Dispatcher, board_points, storage_of
+from forerun.dispatch import Dispatcher, board_points, leans_of, storage_of
 from forerun.forecast import LoadModel, can_fit
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
@@ -318,7 +318,8 @@ class Service:
         self._plan_id = (self._plan_id + 1) % 65536
         self._journal(now_us, PLAN, [self._plan_id, start_s, made.basis, list(plan.relaxed)])
         self._commit()
-        self._send_plan(board_points(plan), start_s)
+        leans = leans_of(self._dispatcher.storage, made.situation.surges)
+        self._send_plan(board_points(plan, leans), start_s)
 
     def outlook(self, now_s: int, soc: float, load_now_w: float) -> Outlook:
         """What is known now, on plan steps from the running one on."""

@@ -5,7 +5,8 @@ import numpy as np
 from forerun.forecast import DAY_S, LEVELS, Forecast, checked_history
 
 FADE_S = 3 * 3600  # today's clearness fades to the usual one with this time constant
-_PAST_DAYS = 28
+_PAST_DAYS = 14
+_FIT_ROWS = 1000
 _CLEAREST = 1.4  # bright cloud edges give more than a clear sky
 _LEAST_SUN = 0.04  # share of the best power below which a ratio to the clear sky says nothing
 
@@ -32,7 +33,7 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     recent = _running(ratio, max(1, 3600 // step_s))
     usual = float(np.nanmedian(ratio))
     leads = np.arange(1, count + 1)
-    marks = np.unique(np.geomspace(1, count, min(count, 16)).astype(int))
+    marks = np.unique(np.geomspace(1, count, min(count, 8)).astype(int))
     levels = [_ratios_at(ratio, recent, usual, int(lead), step_s) for lead in marks]
     low, middle, high = (np.interp(leads, marks, column) for column in np.array(levels).T)
     fade, now = np.exp(-leads * step_s / FADE_S), recent[-1] - usual
@@ -67,7 +68,8 @@ def clear_sky_w(pv_w: np.ndarray, irradiance: np.ndarray) -> np.ndarray:
     """
     best = np.nanmax(pv_w)
     usable = np.isfinite(pv_w) & (irradiance[: len(pv_w), 3] > 0)
-    rows, seen = irradiance[: len(pv_w)][usable], pv_w[usable]
+    every = max(1, np.count_nonzero(usable) // _FIT_ROWS)
+    rows, seen = irradiance[: len(pv_w)][usable][::every], pv_w[usable][::every]
     if len(rows) < 8 or best <= 0:
         return np.zeros(len(irradiance))
     weights = np.ones(len(rows))

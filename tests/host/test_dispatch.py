@@ -403,7 +403,8 @@ def weak_grid_case(seed: int, genset: Genset = DIESEL) -> tuple[Storage, Situati
     for _ in range(rng.integers(1, 4)):
         start, length = rng.uniform(0, 40), rng.uniform(0.5, 8)
         load_w += rng.uniform(5000, 18_000) * ((hour > start) & (hour < start + length))
-    storage = Storage(60_000, 0.95, 0.95, 30_000, 30_000, 0.1, 0.95, 0.2, float(rng.choice([4700.0, 9700.0])), 0.0, 0.05,
+    limit_w = float(rng.choice([4700.0, 9700.0]))
+    storage = Storage(60_000, 0.95, 0.95, 30_000, 30_000, 0.1, 0.95, 0.2, limit_w, 0.0, 0.05,
                       float(rng.choice([0.0, 5.0])), genset)  # fmt: skip
     price = 1.0 + 0.5 * np.sin(hour / 12 * 2 * np.pi)
     return storage, Situation(
