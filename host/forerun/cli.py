@@ -14,6 +14,10 @@ app = typer.Typer(
 )
 board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
 app.add_typer(board_app, name="board")
+plan_app = typer.Typer(help="What the battery and the set are to do over the next hours.", invoke_without_command=True)
+app.add_typer(plan_app, name="plan")
+forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
+app.add_typer(forecast_app, name="forecast")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
@@ -161,6 +165,45 @@ def grid(
 
 
 @app.command()
+def simulate(
+    site: SitePath = Path("site.toml"),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same year.")] = 1,
+    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years of outages.")] = 400,
+    as_json: Json = False,
+) -> None:
+    """Play a year of a site four ways: two without a battery, the board alone, and board with planner."""
+    from forerun import config, year
+
+    sized = config.load(site)
+    result = year.simulate(sized, float(sized.pv.peak_w), seed, years)
+    if as_json:
+        _print_json(result)
+    else:
+        year.show(result)
+
+
+@app.command()
+def surge(
+    count: Annotated[int, typer.Option(min=50, max=100_000, help="So many announced load steps.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same steps.")] = 1,
+    out: Annotated[Path, typer.Option(help="File for the picture of one of them, at 1 ms.")] = Path("out/surge.svg"),
+    as_json: Json = False,
+) -> None:
+    """Play announced load steps on a weak feeder, with and without the announcement: readiness, volts, set starts."""
+    from forerun import pictures
+    from forerun import surge as player
+
+    result = player.experiment(count, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(pictures.surge_svg(player.exhibit(seed)))
+    if as_json:
+        _print_json({**result, "picture": str(out)})
+    else:
+        print(json.dumps(result, indent=2))
+        print(f"picture: {out}")
+
+
+@app.command()
 def emulate(
     port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
     baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,
@@ -203,6 +246,52 @@ def board_flash(
     files = operate.flash(port, kind, quiet=as_json)
     if as_json:
         _print_json({"port": port, "files": files})
+
+
+@plan_app.callback()
+def plan(context: typer.Context, site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Make the plan of now from the site file and its journal, without a board."""
+    from forerun import operate
+
+    if context.invoked_subcommand:
+        return
+    document, _ = operate.make_plan(site)
+    if as_json:
+        _print_json(document)
+    else:
+        operate.show_plan(document)
+
+
+@plan_app.command("explain")
+def plan_explain(
+    site: SitePath = Path("site.toml"),
+    out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("out/plan.svg"),
+    as_json: Json = False,
+) -> None:
+    """Say in words what the plan does and why, and draw it."""
+    from forerun import operate
+
+    document, sentences = operate.make_plan(site, out)
+    if as_json:
+        _print_json({"plan": document, "sentences": sentences, "picture": str(out)})
+    else:
+        print("\n".join(sentences))
+        print(f"picture: {out}")
+
+
+@forecast_app.command("backtest")
+def forecast_backtest(
+    files: Annotated[list[Path], typer.Argument(help="CSV files: 5-minute means, oldest first, in the last column.")],
+    as_json: Json = False,
+) -> None:
+    """Score the load forecast over the last week of each file, against persistence and the same time yesterday."""
+    from forerun import backtest
+
+    result = backtest.backtest(files)
+    if as_json:
+        _print_json(result)
+    else:
+        backtest.show(result)
 
 
 def _print_json(result: dict) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +100,27 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
     if len(times) < 2:
         raise TraceError(f"{name}: {len(times)} rows of data; a trace needs at least two")
     return LoadTrace(times[0], _even_step_s(name, np.array(times)), np.array(power))
+
+
+def trace_of_parquet(path: Path) -> LoadTrace:
+    """The trace in a Parquet file with the columns utc_s and power_w, as `trace_of_csv` reads it from text.
+
+    Raises TraceError as there, and when pyarrow, which reads such files, is not installed.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as problem:
+        raise TraceError(f"{path}: Parquet needs pyarrow: pip install 'forerun[parquet]', or write CSV") from problem
+    try:
+        columns = parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as problem:
+        raise TraceError(f"{path}: cannot be read as Parquet ({str(problem).splitlines()[0]})") from problem
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise TraceError(f"{path}: there is no column {missing[0]}; it must have {' and '.join(COLUMNS)}")
+    rows = zip(*(columns[name] for name in COLUMNS), strict=True)
+    lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
+    return trace_of_csv(str(path), [",".join(COLUMNS), *lines])
 
 
 def overlay(forecast: "Forecast", jobs: Iterable[Announcement], start_utc_s: float) -> "Forecast":

@@ -133,13 +133,22 @@ class SafetySection:
 
 @dataclass(frozen=True, slots=True)
 class BatterySection:
-    """Efficiencies from the AC side; wear per kWh discharged; soc_reserve is what the plan likes to keep."""
+    """Efficiencies from the AC side; wear per kWh discharged; soc_reserve is what the plan likes to keep;
+    autonomy_h: for so long it likes to bridge an outage that could begin at any time."""
 
     capacity_wh: int = _key(int, 1, 10_000_000)
     efficiency_charge: float = _key(float, 0.5, 1, 0.95)
     efficiency_discharge: float = _key(float, 0.5, 1, 0.95)
     wear_cost_per_kwh: Decimal = _key(Decimal, 0, 1_000, Decimal(0))
     soc_reserve: float = _key(float, 0, 1, 0.2)
+    autonomy_h: float = _key(float, 0, 48, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PvSection:
+    """The PV array's rating; 0: none. Only simulations need it: a running site learns its array from the meter."""
+
+    peak_w: int = _key(int, 0, 10_000_000, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,21 @@ class TariffSection:
     energy_price_per_kwh: Decimal | tuple[Decimal, ...] = _key(Decimal, -100_000, 100_000, hourly=True)
     export_price_per_kwh: Decimal = _key(Decimal, -100_000, 100_000, Decimal(0))
     demand_charge_per_kw_month: Decimal = _key(Decimal, 0, 1_000_000, Decimal(0))
+    carbon_price_per_tonne: Decimal = _key(Decimal, 0, 1_000_000, Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class GensetSection:
+    """A diesel set that the plan may call for; rated_w = 0: none. min_load as a share of it. Fuel: the line through
+    idle_litre_per_h, while it turns, and litre_per_kwh on top; the defaults are those of a typical 20 kW set."""
+
+    rated_w: int = _key(int, 0, 1_000_000, 0)
+    min_load: float = _key(float, 0, 1, 0.3)
+    min_run_s: int = _key(int, 0, 86_400, 1800)
+    start_cost: Decimal = _key(Decimal, 0, 1_000, Decimal(2))
+    fuel_price_per_litre: Decimal = _key(Decimal, 0, 1_000, Decimal("1.60"))
+    idle_litre_per_h: Decimal = _key(Decimal, 0, 1_000, Decimal("1.2"))
+    litre_per_kwh: Decimal = _key(Decimal, 0, 10, Decimal("0.25"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +231,14 @@ class ReportingSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeSection:
+    """Where schedulers announce jobs (docs/announcements.md): a port of this host, 0 = none."""
+
+    announce_host: str = _key(str, default="127.0.0.1")
+    announce_port: int = _key(int, 0, 65_535, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSection:
     path: str = _key(str, default="journal.forerun")
 
@@ -219,9 +251,12 @@ class SiteFile:
     limits: LimitsSection
     safety: SafetySection
     battery: BatterySection
+    pv: PvSection
+    genset: GensetSection
     tariff: TariffSection
     carbon: CarbonSection
     plan: PlanSection
+    compute: ComputeSection
     store: StoreSection
     equipment: EquipmentSection
     reporting: ReportingSection

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import secrets
 import signal
 import subprocess
@@ -49,9 +50,14 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         service = Service(site, journal, nonce=secrets.token_bytes(8), key=key, say=say)
         link = SerialLink(service, site.link.port, site.link.baud, say=say)
         try:
-            with status(service, as_json):
+            with _announcements(site, say) as heard, status(service, as_json):
                 while not stop.asked and not (seconds and time.monotonic() >= ends):
                     link.poll(POLL_S)
+                    while not heard.empty():
+                        job, what = heard.get_nowait()
+                        now_us = time.monotonic_ns() // 1000
+                        (service.announce if what == "announced" else service.cancel)(job, now_us)
+                        say(f"job {job.job}: {what}")
         finally:
             link.close()
         summary = {
@@ -63,6 +69,31 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         }
     if as_json:
         print(json.dumps(summary, sort_keys=True), flush=True)
+
+
+@contextlib.contextmanager
+def _announcements(site: config.SiteFile, say: Callable[[str], None]):
+    """A queue of (job, what happened to it) that the API fills from its own threads; empty for ever without a port."""
+    heard: queue.Queue = queue.Queue()
+    if not site.compute.announce_port:
+        yield heard
+        return
+    from forerun.announcements import Board, serve
+
+    # No job draws more than what grid, battery and set could give together.
+    most_w = site.limits.import_limit_w + site.limits.discharge_max_w + site.genset.rated_w
+    board = Board(float(most_w), lambda job, what: heard.put((job, what)))
+    try:
+        server = serve(board, time.time, site.compute.announce_host, site.compute.announce_port)
+    except OSError as problem:
+        where = f"compute.announce_port {site.compute.announce_port}"
+        raise Trouble(f"{where} cannot be opened ({problem.strerror})") from problem
+    say(f"jobs are announced to http://{site.compute.announce_host}:{site.compute.announce_port}/v1/jobs")
+    try:
+        yield heard
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def board_info(port: str, baud: int, site_path: Path) -> dict:
@@ -281,6 +312,52 @@ def show_report(result: dict) -> None:
     for name, value in result.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)
+
+
+def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
+    """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
+    from forerun import pictures, planning
+    from forerun.dispatch import dispatcher_of
+
+    site = config.load(site_path)
+    if not Path(site.store.path).exists():
+        raise Trouble(f"{site.store.path}: there is no journal yet; `forerun run --site {site_path}` makes one")
+    service = Service(site, _JournalReader(site.store.path), nonce=b"no board")
+    if service.last_soc is None:
+        raise Trouble(f"{site.store.path}: no interval of the board is in it yet, so the state of charge is unknown")
+    load_w = service.history.load_w if service.history else []
+    made = service.outlook(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0)
+    plan = dispatcher_of(site).plan(made.situation)
+    document = planning.document(site, made, plan)
+    if picture:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(pictures.plan_svg(document, site.limits.import_limit_w))
+    return document, planning.explained(site, made, plan)
+
+
+def show_plan(document: dict) -> None:
+    """The plan by the hour as a table, and what was relaxed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from forerun.pictures import clock
+
+    console, names = Console(), ("load_w", "pv_w", "battery_w", "genset_w", "pcc_import_w")
+    table = Table("UTC", *(f"{name.removesuffix('_w').replace('_', ' ')} kW" for name in names), "SoC %")
+    for index, start in enumerate(document["step_start_utc_s"]):
+        if start % 3600 == 0 or index == 0:
+            values = [f"{document[name][index] / 1000:.1f}" for name in names]
+            table.add_row(clock(start), *values, f"{document['soc_permille'][index] / 10:.0f}")
+    console.print(table)
+    for sentence in (*document["relaxed"], document["basis"]):
+        console.print(sentence)
+
+
+class _JournalReader:
+    """What a Service needs of a journal that another process writes: its path."""
+
+    def __init__(self, path: str):
+        self.path = path
 
 
 def _speaker(as_json: bool) -> Callable[[str], None]:

@@ -79,6 +79,27 @@ def soc_svg(document: dict) -> str:
     return _svg(figure, axes, edges, "soc", "State of charge over the day")
 
 
+def plan_svg(plan: dict, import_limit_w: float) -> str:
+    """A plan (forerun.planning.document): power by source above, state of charge below."""
+    edges = np.array([*plan["step_start_utc_s"], plan["step_start_utc_s"][-1] + plan["step_s"][-1]], dtype=float)
+    figure, (above, below) = _axes("plan", 4.6, rows=2)
+    kw = {name: _array(plan[f"{name}_w"]) / 1000 for name in
+          ("load", "pv", "battery", "genset", "pcc_import", "curtail")}  # fmt: skip
+    floor = np.zeros(len(edges) - 1)
+    for name, values in (("pv", kw["pv"] - kw["curtail"]), ("battery", np.clip(kw["battery"], 0, None)),
+                         ("genset", kw["genset"]), ("grid", np.clip(kw["pcc_import"], 0, None))):  # fmt: skip
+        if values.max() > 0.02:
+            above.stairs(floor + values, edges, baseline=floor, fill=True, color=_COLOURS[name], label=_NAMES[name])
+        floor = floor + values
+    above.stairs(kw["load"], edges, baseline=None, color=_COLOURS["load"], linewidth=1.4, label="load")
+    above.axhline(import_limit_w / 1000, color=_COLOURS["grid"], linewidth=0.8, linestyle=(0, (5, 4)))
+    above.set_ylabel("kW")
+    above.legend(loc="upper left", bbox_to_anchor=(0, 1.25), ncols=6, frameon=False, fontsize=8, handlelength=1.2)
+    below.plot(edges[1:], _array(plan["soc_permille"]) / 10, color=_COLOURS["battery"], linewidth=1.8)
+    below.set(ylim=(0, 100), ylabel="SoC, %")
+    return _svg(figure, below, edges, "plan", "The plan: power by source, and state of charge")
+
+
 def _mark_surge(axes, document: dict) -> None:
     if "surge" in document:
         surge = document["surge"]

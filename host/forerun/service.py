@@ -6,28 +6,29 @@ lockstep bench all drive this same class.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from forerun import __version__, alarms
 from forerun.clock import BoardClock
-from forerun.compute import Announcement, overlay, surges
+from forerun.compute import Announcement
 from forerun.config import SiteFile, board_settings
-from forerun.dispatch import Situation, board_points, dispatcher_of
+from forerun.dispatch import Dispatcher, board_points, storage_of
 from forerun.errors import Trouble
 from forerun.evidence import seal
-from forerun.forecast import forecast_load, forecast_pv
+from forerun.forecast import LoadModel, can_fit
+from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
 from forerun_wire.session import Session
 
 FORECAST_STEP_S = 300
-PLAN_STEP_S = 900
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
 HISTORY_DAYS = 28
 COMMIT_AGAIN_US = 5_000_000
+REFIT_S = 6 * 3600  # the load model is fitted anew so often
 CLOCK = "clock"
 JOB = "job"
 PLAN = "plan"
@@ -89,11 +90,13 @@ class Service:
         self.history = copy.deepcopy(history)  # it grows here
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
+        self.last_soc: float | None = None  # of the last interval in the journal
         self.plan = None
         self.plan_start_s = 0
         self.board: dict | None = None
         self.replies: dict[int, tuple[int, list]] = {}
-        self._dispatcher = dispatcher_of(site)
+        # The board has no order to start the set: a plan that counted on it would be short of its power.
+        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
         self._key, self._sealed_hour = key, -1
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
@@ -103,6 +106,8 @@ class Service:
         self._peak_import_w = 0
         self._plan_id = 0
         self._replan_at_s = 0
+        self._load_model: LoadModel | None = None
+        self._refit_at_s = 0
         self._settings_asked = -1
         self._heartbeat_us = 0
         self._owed = False  # records wait for a disk that takes nothing
@@ -162,6 +167,15 @@ class Service:
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
         self._jobs[job.job] = job
+        self._prepared.discard(job.job)
+        self._replan_at_s = 0
+        self.step(now_us)
+
+    def cancel(self, job: Announcement, now_us: int) -> None:
+        """The job will not come, or ends now: remembered, and planned without it from now on."""
+        self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
+        self._commit()
+        self._jobs.pop(job.job, None)
         self._replan_at_s = 0
         self.step(now_us)
 
@@ -311,6 +325,7 @@ class Service:
         if kind != messages.INTERVAL:
             return
         interval = messages.fields_named(messages.INTERVAL_FIELDS, body)
+        self.last_soc = interval["soc_permille"] / 1000
         names = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
         registers = [interval[name] for name in names]
         end_s, length_s = utc_us // 1_000_000, interval["interval_s"]
@@ -340,41 +355,24 @@ class Service:
         now_s = self._utc_s(now_us)
         period_s = self.site.plan.period_s
         self._replan_at_s = (now_s // period_s + 1) * period_s
-        situation, start_s, basis = self._situation(now_s)
-        plan = self._dispatcher.plan(situation)
+        made = self.outlook(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"])
+        plan, start_s = self._dispatcher.plan(made.situation), made.start_s
         self.plan, self.plan_start_s = plan, start_s
         self._plan_id = (self._plan_id + 1) % 65536
-        self._journal(now_us, PLAN, [self._plan_id, start_s, basis, list(plan.relaxed)])
+        self._journal(now_us, PLAN, [self._plan_id, start_s, made.basis, list(plan.relaxed)])
         self._commit()
         self._send_plan(board_points(plan), start_s)
 
-    def _situation(self, now_s: int) -> tuple[Situation, int, str]:
-        """What is known now, on plan steps from the running one on, and what the forecast stands on."""
+    def outlook(self, now_s: int, soc: float, load_now_w: float) -> Outlook:
+        """What is known now, on plan steps from the running one on."""
         start_s = now_s // FORECAST_STEP_S * FORECAST_STEP_S
-        count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
         load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
-        base = forecast_load(load_history, FORECAST_STEP_S, count, default_w=max(0, self.latest["load_w"]))
-        pv = forecast_pv(pv_history, FORECAST_STEP_S, count)
-        jobs = [job for job in self._jobs.values() if job.start_utc_s + job.duration_s > start_s]
-        load = overlay(base, jobs, start_s)
-        fold = PLAN_STEP_S // FORECAST_STEP_S
-        price = self.site.tariff.energy_price_per_kwh
-        hours = (start_s + PLAN_STEP_S * np.arange(count // fold)) // 3600 % 24
-        prices = np.array([float(item) for item in price])[hours] if isinstance(price, tuple) else float(price)
-        return (
-            Situation(
-                step_s=np.full(count // fold, float(PLAN_STEP_S)),
-                load_w=load.q50.reshape(-1, fold).mean(axis=1),
-                pv_w=pv.q50.reshape(-1, fold).mean(axis=1),
-                energy_price_per_kwh=prices,
-                export_price_per_kwh=float(self.site.tariff.export_price_per_kwh),
-                soc=min(1.0, max(0.0, self.latest["soc_permille"] / 1000)),
-                peak_so_far_w=float(self._peak_import_w),
-                surges=surges(jobs, base.q50, start_s, FORECAST_STEP_S),
-            ),
-            start_s,
-            f"load: {load.basis}; PV: {pv.basis}",
-        )
+        if start_s >= self._refit_at_s and can_fit(load_history, FORECAST_STEP_S):
+            count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
+            self._load_model = LoadModel(load_history, FORECAST_STEP_S, count)
+            self._refit_at_s = start_s + REFIT_S
+        known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
+        return outlook(self.site, known, self._jobs.values(), self._load_model)
 
     def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000

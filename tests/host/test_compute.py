@@ -12,6 +12,7 @@ from forerun.compute import (
     overlay,
     surges,
     trace_of_csv,
+    trace_of_parquet,
 )
 from forerun.dispatch import Surge
 from forerun.forecast import Forecast
@@ -42,6 +43,25 @@ def test_a_csv_trace_is_read():
     trace = trace_of_csv("rack.csv", ["utc_s, power_w", "1000,50", "1060,60.5", "1120,0", ""])
     assert (trace.start_utc_s, trace.step_s) == (1000, 60)
     assert list(trace.power_w) == [50, 60.5, 0]
+
+
+def test_a_parquet_trace_is_read_or_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "rack.parquet"
+    parquet.write_table(pyarrow.table({"utc_s": [0, 60, 120], "power_w": [5.0, 6.0, 7.0]}), path)
+    trace = trace_of_parquet(path)
+    assert (trace.start_utc_s, trace.step_s, list(trace.power_w)) == (0, 60, [5, 6, 7])
+    parquet.write_table(pyarrow.table({"utc_s": [0, 60], "power_w": [5.0, None]}), path)
+    with pytest.raises(TraceError, match="row 3 is '60,'"):
+        trace_of_parquet(path)
+    parquet.write_table(pyarrow.table({"utc_s": [0, 60], "kw": [5.0, 6.0]}), path)
+    with pytest.raises(TraceError, match="no column power_w"):
+        trace_of_parquet(path)
+    path.write_text("utc_s,power_w")
+    with pytest.raises(TraceError, match="cannot be read as Parquet"):
+        trace_of_parquet(path)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,16 @@ from forerun.dispatch import (
     MAX_POINTS,
     Dispatcher,
     DispatchInputError,
+    Genset,
     Plan,
     Situation,
     Storage,
     Surge,
     board_points,
     dispatcher_of,
+    plan_steps,
 )
+from forerun.reserve import outage_reserve_wh
 
 PLAIN = Storage(
     capacity_wh=10_000,
@@ -64,9 +67,7 @@ def test_stays_idle_when_wear_and_loss_eat_the_spread():
 
 def test_losses_are_counted_once_each_way():
     lossy = replace(PLAIN, efficiency_charge=0.9, efficiency_discharge=0.8)
-    plan = Dispatcher(lossy).plan(
-        situation([0, 5000], price=np.array([0.1, 1.0]), soc=0.0, stored_value_per_kwh=0.0)
-    )
+    plan = Dispatcher(lossy).plan(situation([0, 5000], price=np.array([0.1, 1.0]), soc=0.0, stored_value_per_kwh=0.0))
     assert plan.battery_w[0] == pytest.approx(-5000)
     assert plan.soc[0] == pytest.approx(0.45)
     assert plan.battery_w[1] == pytest.approx(3600)
@@ -357,7 +358,7 @@ def test_the_same_questions_get_the_same_answers():
 
 def test_a_solver_that_gives_up_leaves_an_idle_plan_that_says_so():
     dispatcher = Dispatcher(PLAIN)
-    dispatcher._highs.setOptionValue("simplex_iteration_limit", 0)
+    dispatcher._programme._highs.setOptionValue("simplex_iteration_limit", 0)
     plan = dispatcher.plan(situation([3000, 3000], price=np.array([0.1, 1.0])))
     np.testing.assert_array_equal(plan.battery_w, [0, 0])
     np.testing.assert_array_equal(plan.pcc_import_w, [3000, 3000])
@@ -366,7 +367,7 @@ def test_a_solver_that_gives_up_leaves_an_idle_plan_that_says_so():
 
 def plan_of(step_s, battery_w, pcc_import_w) -> Plan:
     n = len(step_s)
-    return Plan(np.array(step_s), np.array(battery_w), np.array(pcc_import_w), np.zeros(n), np.zeros(n), 0.0, (), 0.0)
+    return Plan(np.array(step_s), np.array(battery_w), np.array(pcc_import_w), *np.zeros((3, n)), 0.0, ())
 
 
 def test_board_points_hold_the_import_while_the_battery_works_and_merge_neighbours():
@@ -388,3 +389,71 @@ def test_the_site_file_becomes_a_dispatcher_with_the_margin_taken_off():
     storage = dispatcher_of(site).storage
     assert storage.import_limit_w == site.limits.import_limit_w - site.limits.import_margin_w
     assert storage.wear_cost_per_kwh == pytest.approx(float(site.battery.wear_cost_per_kwh))
+
+
+DIESEL = Genset(rated_w=20_000, min_load=0.3, min_run_s=1800, start_cost=5.0, idle_cost_per_h=2.0, cost_per_kwh=0.5)
+
+
+def weak_grid_case(seed: int, genset: Genset = DIESEL) -> tuple[Storage, Situation]:
+    """48 h of a grid that is too weak for some stretches of the load, on the steps that the service plans with."""
+    rng = np.random.default_rng(seed)
+    steps = plan_steps(48)
+    hour = np.cumsum(steps) / 3600
+    load_w = 5000 + 2000 * np.sin(hour / 24 * 2 * np.pi) + rng.normal(size=len(steps)) * 400
+    for _ in range(rng.integers(1, 4)):
+        start, length = rng.uniform(0, 40), rng.uniform(0.5, 8)
+        load_w += rng.uniform(5000, 18_000) * ((hour > start) & (hour < start + length))
+    limit_w = float(rng.choice([4700.0, 9700.0]))
+    storage = Storage(60_000, 0.95, 0.95, 30_000, 30_000, 0.1, 0.95, 0.2, limit_w, 0.0, 0.05,
+                      float(rng.choice([0.0, 5.0])), genset)  # fmt: skip
+    price = 1.0 + 0.5 * np.sin(hour / 12 * 2 * np.pi)
+    return storage, Situation(
+        steps, np.clip(load_w, 500, None), np.zeros(len(steps)), price, float(rng.uniform(0.15, 0.9))
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_genset_runs_within_its_limits_and_only_when_it_is_worth_it(seed):
+    storage, asked = weak_grid_case(seed)
+    plan = Dispatcher(storage).plan(asked)
+    on = plan.genset_w > 0
+    assert np.all(plan.genset_w[on] >= DIESEL.least_w - 1e-3) and plan.genset_w.max() <= DIESEL.rated_w + 1e-3
+    ends, edges = np.cumsum(asked.step_s), np.flatnonzero(np.diff(np.concatenate([[False], on, [False]])))
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        ran_s = ends[last - 1] - ends[first] + asked.step_s[first]
+        assert ran_s >= DIESEL.min_run_s or last == len(on), f"seed {seed}: ran {ran_s} s"
+    np.testing.assert_allclose(plan.pcc_import_w + plan.battery_w + plan.genset_w + asked.pv_w - plan.curtail_w,
+                               asked.load_w, atol=1e-6)  # fmt: skip
+    without = Dispatcher(replace(storage, genset=None)).plan(asked)
+    over = [np.clip(item.pcc_import_w - storage.import_limit_w, 0, None) @ asked.step_s for item in (plan, without)]
+    assert over[0] <= over[1] + 1
+    if not on.any():
+        assert over[1] < 3.6e6  # nothing to speak of was left for it to do
+
+
+def test_a_set_that_has_just_started_runs_on_and_a_dear_one_stays_off():
+    flat = situation([2000] * 6, soc=0.9)
+    fine = replace(flat, step_s=np.full(6, 600.0))
+    storage = replace(PLAIN, genset=DIESEL)
+    assert not Dispatcher(storage).plan(fine).genset_w.any()
+    started = Dispatcher(storage).plan(replace(fine, genset_run_s=600.0))
+    assert list(started.genset_w > 0) == [True, True, False, False, False, False]
+    dear_grid = replace(fine, energy_price_per_kwh=30.0, stored_value_per_kwh=0.0, load_w=np.full(6, 9000.0), soc=0.0)
+    running = Dispatcher(storage).plan(dear_grid)
+    np.testing.assert_allclose(running.genset_w, 9000, atol=1)
+    assert running.cost == pytest.approx(5 + 1 * (2.0 + 9 * 0.5), abs=0.01)
+
+
+def test_cold_cells_take_no_charge_and_a_reserve_for_an_outage_is_bought_ahead():
+    cold = Dispatcher(PLAIN).plan(situation([0, 0], [4000, 4000], soc=0.2, battery_temperature_c=-5.0))
+    assert np.all(cold.battery_w >= -1e-6)
+    reserve = outage_reserve_wh(np.full(4, 3000.0), np.array([0.0, 0, 5000, 0]), 3600, 2.0, 1.0)
+    np.testing.assert_allclose(reserve, [3000, 3000, 6000, 6000])
+    kept = Dispatcher(PLAIN).plan(situation([1000] * 4, price=1.0, soc=0.1, reserve_wh=reserve))
+    assert np.all(kept.soc[1:] * PLAIN.capacity_wh >= reserve[1:] - 1e-3)
+
+
+def test_steps_of_a_plan_are_fine_where_it_is_near():
+    steps = plan_steps(48)
+    assert steps.sum() == 48 * 3600 and len(steps) == 100
+    assert plan_steps(24).sum() == 24 * 3600 and plan_steps(1).sum() == 3600

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from forerun.compute import google_2019_utilisation, node_power_w
-from forerun.forecast import Forecast, ForecastError, forecast_load, forecast_pv
+from forerun.forecast import Forecast, ForecastError, LoadModel, forecast_load
 
 DAY = 288
-SUN_W = np.clip(5000 * np.sin((np.arange(DAY) - 72) / 144 * np.pi), 0, None)
 
 
 def ordered(forecast: Forecast, count: int) -> bool:
@@ -73,30 +72,6 @@ def test_on_the_real_trace_it_beats_yesterday_and_the_last_value():
     assert np.mean(width_w, axis=0)[0] < 0.6 * np.mean(width_w, axis=0)[-1]
 
 
-def test_pv_is_the_usual_sun_scaled_by_how_clear_it_is():
-    noon = 4 * DAY + 144
-    got = forecast_pv(np.tile(SUN_W, 5)[:noon], 300, DAY)
-    np.testing.assert_allclose(got.q50, np.roll(SUN_W, -144), atol=1)
-    cloudy = np.tile(SUN_W, 5)[:noon]
-    cloudy[4 * DAY :] *= 0.4
-    dim = forecast_pv(cloudy, 300, DAY)
-    assert dim.q50[0] == pytest.approx(0.4 * SUN_W[144], rel=0.1)
-    tomorrow_at_10 = DAY - 24
-    assert dim.q50[tomorrow_at_10] == pytest.approx((4 + 0.4) / 5 * SUN_W[120], rel=0.01)  # today's clouds are past
-    assert "times 0.4" in dim.basis and ordered(dim, DAY)
-
-
-def test_pv_is_never_negative_above_the_best_seen_or_scaled_at_night():
-    rng = np.random.default_rng(1)
-    history_w = np.concatenate([SUN_W * clear for clear in rng.uniform(0.1, 1, 8)])
-    for now in range(7 * DAY, 8 * DAY, 12):
-        got = forecast_pv(history_w[:now], 300, 2 * DAY)
-        assert ordered(got, 2 * DAY)
-        assert got.q50.min() >= 0 and got.q50.max() <= history_w[:now].max() + 1e-9, now
-    assert "times 1.00" in forecast_pv(np.tile(SUN_W, 3)[: 2 * DAY + 10], 300, DAY).basis
-    assert list(forecast_pv(SUN_W[:100], 300, 2).q90) == [0, 0]
-
-
 @pytest.mark.parametrize(
     ("history", "step_s", "count", "said"),
     [
@@ -109,3 +84,59 @@ def test_pv_is_never_negative_above_the_best_seen_or_scaled_at_night():
 def test_wrong_input_is_refused_in_one_sentence(history, step_s, count, said):
     with pytest.raises(ForecastError, match=said):
         forecast_load(history, step_s, count)
+
+
+def noisy_days(days: int, seed: int) -> np.ndarray:
+    """A load with a daily shape, slow drift and noise that follows itself."""
+    rng = np.random.default_rng(seed)
+    n = days * DAY
+    drift = np.convolve(rng.normal(size=n + 99), np.exp(-np.arange(100) / 20), mode="valid")
+    return 5000 + 900 * np.sin(np.arange(n) / DAY * 2 * np.pi) + 120 * drift
+
+
+def test_the_model_beats_both_naive_rules_and_its_band_holds_what_it_says():
+    load_w = noisy_days(30, seed=4)
+    model = LoadModel(load_w[: 22 * DAY], 300, DAY)
+    ours, last, yesterday, inside = [], [], [], []
+    for now in range(22 * DAY, 29 * DAY, 61):
+        got, real = forecast_load(load_w[:now], 300, DAY, model=model), load_w[now : now + DAY]
+        assert ordered(got, DAY) and "regression by lead" in got.basis
+        ours.append(np.abs(real - got.q50).mean())
+        last.append(np.abs(real - load_w[now - 1]).mean())
+        yesterday.append(np.abs(real - load_w[now - DAY : now]).mean())
+        inside.append(np.mean((real >= got.q10) & (real <= got.q90)))
+    assert np.mean(ours) < 0.75 * np.mean(yesterday) and np.mean(ours) < 0.6 * np.mean(last)
+    assert 0.74 < np.mean(inside) < 0.9, np.mean(inside)
+
+
+def test_nothing_after_the_origin_reaches_a_forecast():
+    load_w = noisy_days(12, seed=5)
+    model = LoadModel(load_w[: 9 * DAY], 300, 2 * DAY)
+    now = 10 * DAY + 17
+    spoilt = load_w.copy()
+    spoilt[now:] = 1e6
+    same = model.forecast(load_w[:now], 2 * DAY), model.forecast(spoilt[:now], 2 * DAY)
+    np.testing.assert_array_equal(same[0].q50, same[1].q50)
+    assert np.all(np.isfinite(same[0].q90)) and len(same[0].q50) == 2 * DAY
+
+
+def test_a_model_that_loses_to_the_last_value_gives_way_to_it():
+    rng = np.random.default_rng(6)
+    walk = 50_000 + np.cumsum(rng.choice([-400.0, 400.0], 14 * DAY))  # a random walk: nothing beats the last value
+    got = forecast_load(np.abs(walk), 300, DAY)
+    assert "last value" in got.basis
+    assert np.abs(got.q50 - walk[-1]).max() < 0.25 * walk.std()
+
+
+def test_a_history_with_holes_still_makes_a_model_and_a_broken_one_does_not():
+    load_w = noisy_days(12, seed=7)
+    holed = load_w.copy()
+    holed[3 * DAY : 3 * DAY + 40] = np.nan
+    holed[::17] = np.nan
+    got = forecast_load(holed, 300, DAY)
+    assert "regression" in got.basis
+    whole = forecast_load(load_w, 300, DAY)
+    assert np.abs(got.q50 - whole.q50).mean() < 0.05 * load_w.mean()
+    broken = load_w.copy()
+    broken[-5 * DAY :][np.random.default_rng(8).random(5 * DAY) < 0.6] = np.nan
+    assert forecast_load(broken, 300, DAY).basis.startswith("same time of")

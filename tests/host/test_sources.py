@@ -1,0 +1,216 @@
+"""Sources of the compute load: a real Prometheus, an emulated BMC, and everything that may be wrong with either."""
+
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+
+from forerun.sources import NodePower, Prometheus, Reading, Redfish, SourceError, Watched
+
+PACKAGES = ("prometheus", "prometheus-node-exporter")
+
+
+def installed(name: str) -> str:
+    """Path of a Debian package's program, installed first when this may be done; skips naming what is missing."""
+    found = shutil.which(name)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        if subprocess.run(command, env=environment, check=False, **quiet).returncode:
+            subprocess.run(["apt-get", "update", "-q"], check=False, **quiet)
+            subprocess.run(command, env=environment, check=False, **quiet)
+        found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt-get install {' '.join(PACKAGES)}")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory):
+    """Address of a real Prometheus that has scraped a real node exporter."""
+    server, exporter = installed("prometheus"), installed("prometheus-node-exporter")
+    folder = tmp_path_factory.mktemp("prometheus")
+    node, port = free_port(), free_port()
+    (folder / "rack.prom").write_text('rack_power_watts{rack="a"} 4200\nrack_power_watts{rack="b"} 1800.5\n')
+    (folder / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n"
+        f"- job_name: node\n  static_configs: [{{targets: ['127.0.0.1:{node}']}}]\n"
+    )
+    commands = (
+        [exporter, f"--web.listen-address=127.0.0.1:{node}", f"--collector.textfile.directory={folder}"],
+        [server, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+         f"--web.listen-address=127.0.0.1:{port}"],
+    )  # fmt: skip
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        source, ends = Prometheus(url, "sum(rack_power_watts)"), time.monotonic() + 30
+        while True:
+            try:
+                source.read()
+                break
+            except SourceError:
+                assert time.monotonic() < ends, "Prometheus did not scrape within 30 s"
+                time.sleep(0.2)
+        yield url
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(10)
+
+
+def test_a_real_prometheus_says_what_a_real_exporter_measures(prometheus):
+    got = Prometheus(prometheus, "rack_power_watts").read()
+    assert got.power_w == pytest.approx(6000.5)
+    assert abs(got.utc_s - time.time()) < 30
+    busy = Prometheus(prometheus, 'sum(rate(node_cpu_seconds_total{mode!="idle"}[5s])) or vector(0)').read()
+    assert busy.power_w >= 0
+    with pytest.raises(SourceError, match="knows nothing that matches"):
+        Prometheus(prometheus, "no_such_metric").read()
+    with pytest.raises(SourceError, match=r"refused the query: .*parse error"):
+        Prometheus(prometheus, "sum(").read()
+
+
+@pytest.fixture
+def served():
+    """(address, answers): a server whose answer to each path is (status, bytes)."""
+    answers: dict[str, tuple[int, bytes]] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body = answers.get(self.path.split("?")[0], (404, b"nothing here"))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", answers
+    server.shutdown()
+    server.server_close()
+
+
+POWER = {
+    "@odata.type": "#Power.v1_7_1.Power", "@odata.id": "/redfish/v1/Chassis/1/Power", "Id": "Power", "Name": "Power",
+    "PowerControl": [{"@odata.id": "/redfish/v1/Chassis/1/Power#/PowerControl/0", "MemberId": "0",
+                      "PowerConsumedWatts": 344, "PowerCapacityWatts": 1600,
+                      "PowerMetrics": {"IntervalInMin": 1, "AverageConsumedWatts": 319}}],
+}  # fmt: skip
+METRICS = {
+    "@odata.type": "#EnvironmentMetrics.v1_3_0.EnvironmentMetrics", "Id": "EnvironmentMetrics",
+    "Name": "Environment", "PowerWatts": {"DataSourceUri": "/redfish/v1/Chassis/1/Sensors/Power", "Reading": 412.5},
+}  # fmt: skip
+
+
+def test_a_bmc_says_its_power_in_either_resource(served):
+    url, answers = served
+    for path, document, watts in (("/power", POWER, 344), ("/metrics", METRICS, 412.5)):
+        answers[path] = 200, json.dumps(document).encode()
+        assert Redfish(url + path, clock=lambda: 1000.0).read() == Reading(1000.0, watts)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((401, b""), "answered with status 401"),
+        ((200, b"<html>"), "not JSON"),
+        ((200, b"[]"), "answered with a list"),
+        ((200, b'{"PowerControl": [{"PowerConsumedWatts": null}]}'), "reports no power"),
+        ((200, b'{"PowerControl": [{"PowerConsumedWatts": "NaN"}]}'), "no reading"),
+        ((200, b" " * (1 << 21)), "more than"),
+    ],
+)
+def test_a_bmc_that_answers_nonsense_is_named_in_one_sentence(served, answer, said):
+    url, answers = served
+    answers["/power"] = answer
+    with pytest.raises(SourceError, match=said):
+        Redfish(url + "/power", clock=time.time).read()
+
+
+def test_a_source_that_is_not_there_or_no_address_is_an_error_of_the_source():
+    with pytest.raises(SourceError, match="does not answer"):
+        Prometheus(f"http://127.0.0.1:{free_port()}", "up").read()
+    with pytest.raises(SourceError, match="must begin with http"):
+        Redfish("file:///etc/passwd", clock=time.time).read()
+
+
+class Played:
+    """A source that says what it was given, one after the other."""
+
+    name = "played"
+
+    def __init__(self, *readings):
+        self.readings = list(readings)
+
+    def read(self) -> Reading:
+        reading = self.readings.pop(0)
+        if reading is None:
+            raise SourceError("played: silence")
+        return reading
+
+
+@pytest.mark.parametrize(
+    ("bad", "name"),
+    [
+        (None, "stopped"),
+        (Reading(700.0, 5000.0), "stopped"),
+        (Reading(1001.0, -5.0), "negative"),
+        (Reading(1001.0, 90_000.0), "jumped"),
+        (Reading(1001.0, 5.0), "unit"),
+        (Reading(1001.0, 5e6), "unit"),
+    ],
+)
+def test_each_way_of_being_wrong_has_a_name_begins_once_and_ends(bad, name):
+    said = []
+    source = Played(Reading(1000.0, 5000.0), bad, bad, Reading(1003.0, 5100.0))
+    watched = Watched(source, most_w=30_000, say=lambda trouble, words: said.append((trouble, words)))
+    taken = [watched.take(1000.0 + index, metered_w=5000.0) for index in range(4)]
+    assert [item is None for item in taken] == [False, True, True, False]
+    assert [trouble for trouble, _ in said] == [name, "back"] and said[0][1].startswith("played")
+
+
+def test_a_source_that_repeats_itself_for_an_hour_is_doubted():
+    said = []
+    watched = Watched(
+        Played(*(Reading(60.0 * i, 5000.0) for i in range(70))), 30_000, lambda *words: said.append(words)
+    )
+    taken = [watched.take(60.0 * index, 5000.0) for index in range(70)]
+    assert taken[55] is not None and taken[69] is None and said[0][0] == "repeats"
+
+
+def test_the_power_of_the_nodes_is_learnt_from_the_meter():
+    rng = np.random.default_rng(3)
+    model = NodePower(idle_w=3000, full_w=9000)
+    for use in rng.uniform(0.1, 0.9, 400):
+        model.learn(use, 4000 + 8000 * use + rng.normal() * 60)
+    assert model.idle_w == pytest.approx(4000, rel=0.03) and model.full_w == pytest.approx(12_000, rel=0.03)
+    for _ in range(20_000):  # a load that does not move teaches nothing about the slope, and does no harm
+        model.learn(0.5, 8000 + rng.normal() * 60)
+    model.learn(float("nan"), 1.0)
+    model.learn(0.5, float("inf"))
+    assert model.power_w(0.5) == pytest.approx(8000, rel=0.02) and model.full_w == pytest.approx(12_000, rel=0.1)
+
+
+def test_the_metrics_api_itself_is_reachable(prometheus):
+    with urllib.request.urlopen(f"{prometheus}/-/ready", timeout=5) as answer:
+        assert answer.status == 200
