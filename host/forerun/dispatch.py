@@ -133,8 +133,8 @@ def plan_steps(horizon_h: int) -> np.ndarray:
 
 def board_points(plan: Plan) -> list[tuple[int, int, int]]:
     """(duration_s, mode, value_w) for the board, at most MAX_POINTS: hold the planned import while the battery works,
-    so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle. Headroom
-    just before an announced step is the board's own part (its prepare state), so that no re-plan can lose it."""
+    so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle. Making
+    headroom just before an announced step is the part of the board (its prepare state): no re-plan can lose it."""
     points: list[tuple[int, int, int]] = []
     for duration_s, battery_w, pcc_import_w in zip(plan.step_s, plan.battery_w, plan.pcc_import_w, strict=True):
         works = abs(battery_w) >= _IDLE_W
