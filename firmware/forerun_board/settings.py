@@ -62,7 +62,9 @@ class Settings:
         for i in range(0, len(pairs), 2):
             if pairs[i] in BUS_KEYS and self.get(pairs[i]) != pairs[i + 1]:
                 rebuild = True
-            setattr(self._config, _row(pairs[i])[1], pairs[i + 1])
+            row = _row(pairs[i])
+            if row is not None:
+                setattr(self._config, row[1], pairs[i + 1])
         self._slots.write(self._packed())
         return rebuild
 

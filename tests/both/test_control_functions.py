@@ -283,6 +283,19 @@ def test_a_meter_that_stands_still_while_the_inverter_moves_is_not_believed():
     assert scene.codes() == [m.INVERTER_AWAKE, m.METER_FROZEN, m.METER_MOVING]
 
 
+def test_a_lost_inverter_that_comes_back_elsewhere_proves_no_frozen_meter():
+    scene = Scene(stale_ms=500)
+    scene.tick(50, active_power_w=4_000, pcc_import_w=2_000)
+    scene.silent = ("inverter_age_ms",)
+    scene.tick(50, pcc_import_w=6_000)
+    for _ in range(40):
+        scene.tick(50)
+    scene.silent = ()
+    for _ in range(100):
+        scene.tick(50, active_power_w=0)
+    assert m.METER_FROZEN not in scene.codes()
+
+
 def test_a_meter_may_also_be_commissioned_never_to_rest_for_long():
     scene = Scene(meter_freeze_s=60)
     scene.tick()

@@ -361,8 +361,11 @@ def test_a_commissioned_set_is_started_by_its_table():
     scene = Scene(functions=c.FUNCTION_GENSET, genset_meter_unit=4, genset_warm_up_s=1)
     scene.controller.commission(Functions(scene.config))
     scene.image.genset_age_ms = 0
-    scene.tick(1000)
-    assert scene.controller.outputs & 2 == 0
+    scene.silent = ("battery_age_ms",)
+    scene.tick(1000, soc_permille=0)
+    assert scene.controller.outputs & 2 == 0, "a charge that is not known is no empty battery"
+    scene.silent = ()
+    scene.tick(1000, soc_permille=500)
     for _ in range(3):
         scene.tick(1000, pcc_voltage_mv=0)
     assert scene.controller.outputs & 2 and scene.controller.functions.genset.state == "cranking"

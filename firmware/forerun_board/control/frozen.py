@@ -14,11 +14,14 @@ class Frozen:
         self._frequency_millihz = 0
         self._inverter_w = 0
         self._still_ms = 0
+        self._unheard = True  # the inverter was not measured: how far it went meanwhile proves nothing
         self.moved_w = 0
         self.active = False
 
     def step(self, image, dt_ms, longest_ms):
         """True when `active` has just changed; to be called with fresh readings only."""
+        if image.inverter_age_ms > 0:
+            self._unheard = True
         if (
             image.pcc_import_w != self._power_w
             or image.pcc_voltage_mv != self._voltage_mv
@@ -33,6 +36,9 @@ class Frozen:
             changed = self.active
             self.active = False
             return changed
+        if self._unheard and image.inverter_age_ms == 0:
+            self._unheard = False
+            self._inverter_w = image.active_power_w
         self.moved_w = max(self.moved_w, abs(image.active_power_w - self._inverter_w))
         if self.moved_w <= MOVED_W and longest_ms == 0:
             return False

@@ -128,7 +128,7 @@ class Functions:
     def _genset_step(self, genset, controller, image, dt_ms):
         genset.power_w = image.genset_w
         genset.turning = image.inputs & im.INPUT_GENSET_RUNNING != 0
-        genset.soc_permille = image.soc_permille
+        genset.soc_permille = 1000 if controller.battery.stale else image.soc_permille  # unknown is not empty
         genset.load_w = controller.load_w
         genset.grid_good = not controller.grid_down
         genset.grid_weak = not controller.meter.stale and image.pcc_voltage_mv < NOMINAL_MV * 9 // 10
