@@ -119,11 +119,15 @@ def readable(value):
 
 
 def main():
-    have = {json.loads(line)["name"] for line in FILE.read_text().splitlines()} if FILE.exists() else set()
+    cases = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
+    have = {case["name"] for case in cases}
     schema = SCHEMA_HASH.hex()
+    # A frame of another schema has another CRC: the same message is then another case, named after the schema.
+    first = not cases or cases[0]["schema"] == schema
     new = []
     for name, value in messages():
         line = line_of(cbor2.dumps(value), value[0], SCHEMA_HASH)
+        name = name if first else f"{name}, schema {schema[:8]}"
         new.append({"name": name, "schema": schema, "value": readable(value), "hex": line.hex()})
     for name, payload, counter, spoil in dropped():
         line = spoil(line_of(payload, payload[1], SCHEMA_HASH))

@@ -11,7 +11,7 @@ from forerun_board.fieldbus import FieldBus
 from forerun_board.interval import Interval
 from forerun_board.link import Link
 from forerun_board.records import WAITING_MAX, Records
-from forerun_board.settings import CYCLE_MS, Settings
+from forerun_board.settings import CYCLE_MS, FIRST_FUNCTION, Settings
 from forerun_board.twoslot import TwoSlot, make_directory
 from forerun_wire import messages as m
 from forerun_wire.session import Session
@@ -31,12 +31,13 @@ class Board:
         self.records = Records(hal.store)
         self.image = Image()
         self.controller = Controller(self.config)
+        self._commission()
         self.fieldbus = FieldBus(hal.bus, self.config, self.controller, self.image, self.clock)
         self.cycle = Cycle(
             hal, self.config, self.controller, self.image, self.fieldbus, self._report, self._flush
         )
         self._interval = Interval(self.config, self.image, self.clock)
-        self._telemetry = [0] * len(m.TELEMETRY_FIELDS)
+        self._telemetry = [0] * 20
         self._telemetry_ms = self.clock.ms
         session = Session(
             m.ROLE_BOARD,
@@ -75,6 +76,16 @@ class Board:
         self._session.lost_ms = self.config.host_lost_ms
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
+        if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
+            self._commission()
+
+    def _commission(self):
+        """Begin the functions that the settings want; where they want none, their code never comes into memory."""
+        self.controller.commission(None)
+        if self.config.functions or self.config.pv_limit_permille < 1000:
+            from forerun_board.control.functions import Functions
+
+            self.controller.commission(Functions(self.config))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""

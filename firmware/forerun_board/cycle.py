@@ -133,6 +133,7 @@ class Cycle:
             self._start_us = (self._start_us + self._period_us) & MASK
         self._set_period()
         self._image.inputs = self._hal.inputs()
+        self._image.now_s = self._clock.s
         self._image.begin((self._clock.ms - self._began_ms) & MASK)
         self._began_ms = self._clock.ms
         self._sample = 0

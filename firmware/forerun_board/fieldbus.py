@@ -246,6 +246,8 @@ class FieldBus:
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w
+            self._image.bus_mv = meter.voltage_mv
+            self._image.bus_millihz = meter.frequency_millihz
             self._image.genset_age_ms = 0
 
 

@@ -7,7 +7,16 @@ from forerun_board.fieldbus import round_ms
 from forerun_wire.messages import SETTINGS
 
 CYCLE_MS = 0
+FIRST_FUNCTION = 20  # settings with this key or a higher one concern functions that are commissioned apart
+ORDERED = (
+    ("soc_min_permille", "soc_max_permille"),
+    ("volt_watt_start_mv", "volt_watt_end_mv"),
+    ("genset_start_soc_permille", "genset_stop_soc_permille"),
+    ("genset_min_run_s", "genset_max_run_s"),
+)
 BUS_KEYS = (1, 2, 3, 4, 5, 16)  # a change of these means beginning anew on the bus
+_PAIR = "<Hi"  # key, value
+_SIZE = 6
 
 
 class Settings:
@@ -21,16 +30,18 @@ class Settings:
 
     def get(self, key):
         """Value of setting `key`, or None if there is no such key."""
-        return getattr(self._config, SETTINGS[key][1]) if 0 <= key < len(SETTINGS) else None
+        row = _row(key)
+        return None if row is None else getattr(self._config, row[1])
 
     def objection(self, pairs):
         """A sentence why the settings [key, value, ...] cannot be taken, or None."""
         changed = {}
         for i in range(0, len(pairs), 2):
             key, value = pairs[i], pairs[i + 1]
-            if self.get(key) is None:
+            row = _row(key)
+            if row is None:
                 return "there is no setting with key %d" % key
-            _, name, unit, low, high, _ = SETTINGS[key]
+            _, name, unit, low, high, _ = row
             if not low <= value <= high:
                 return "%s = %d %s is outside %d to %d" % (name, value, unit, low, high)
             changed[name] = value
@@ -38,10 +49,11 @@ class Settings:
         cycle_ms = changed.get("cycle_ms", self._config.cycle_ms)
         if cycle_ms < least_ms:
             return "cycle_ms = %d is shorter than the %d ms that a round takes at this bus_baud" % (cycle_ms, least_ms)
-        low = changed.get("soc_min_permille", self._config.soc_min_permille)
-        high = changed.get("soc_max_permille", self._config.soc_max_permille)
-        if low >= high:
-            return "soc_min_permille = %d is not below soc_max_permille = %d" % (low, high)
+        for below, above in ORDERED:
+            low = changed.get(below, getattr(self._config, below))
+            high = changed.get(above, getattr(self._config, above))
+            if low >= high:
+                return "%s = %d is not below %s = %d" % (below, low, above, high)
         return None
 
     def set(self, pairs):
@@ -50,7 +62,9 @@ class Settings:
         for i in range(0, len(pairs), 2):
             if pairs[i] in BUS_KEYS and self.get(pairs[i]) != pairs[i + 1]:
                 rebuild = True
-            setattr(self._config, SETTINGS[pairs[i]][1], pairs[i + 1])
+            row = _row(pairs[i])
+            if row is not None:
+                setattr(self._config, row[1], pairs[i + 1])
         self._slots.write(self._packed())
         return rebuild
 
@@ -59,17 +73,29 @@ class Settings:
         return binascii.crc32(self._packed())
 
     def _packed(self):
-        return struct.pack("<%di" % len(SETTINGS), *[self.get(key) for key in range(len(SETTINGS))])
+        packed = bytearray(_SIZE * len(SETTINGS))
+        for i in range(len(SETTINGS)):
+            struct.pack_into(_PAIR, packed, _SIZE * i, SETTINGS[i][0], getattr(self._config, SETTINGS[i][1]))
+        return packed
 
     def _load(self):
         kept = self._slots.read()
         if kept is not None:
             # Settings that an older firmware did not know keep their default; so do values that no longer fit.
-            for key in range(min(len(kept) // 4, len(SETTINGS))):
-                value = struct.unpack("<i", kept[4 * key : 4 * key + 4])[0]
-                if SETTINGS[key][3] <= value <= SETTINGS[key][4]:
-                    setattr(self._config, SETTINGS[key][1], value)
+            for at in range(0, len(kept) - _SIZE + 1, _SIZE):
+                key, value = struct.unpack_from(_PAIR, kept, at)
+                row = _row(key)
+                if row is not None and row[3] <= value <= row[4]:
+                    setattr(self._config, row[1], value)
         least_ms = round_ms(self._config.bus_baud)
         if self._config.cycle_ms < least_ms:
             self.lengthened_from = self._config.cycle_ms
             self._config.cycle_ms = least_ms
+
+
+def _row(key):
+    """The row of the wire's table for setting `key`, or None."""
+    for row in SETTINGS:
+        if row[0] == key:
+            return row
+    return None

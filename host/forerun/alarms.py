@@ -29,6 +29,34 @@ _SENTENCES = {
     m.MODBUS_REFUSED: "unit {limit} refused or garbled register {value}: is the right model commissioned for it?",
     m.WATCHDOG_UNCONFIRMED: "the inverter (unit {limit}) did not confirm its watchdog of {value} s: it might go on "
     "alone after a fault of the board; do not leave the site before this is mended",
+    m.METER_FROZEN: "the meter at the PCC shows the same {limit} W although the inverter moved by {value} W: its "
+    "values count as stale; check the meter and where its CTs sit",
+    m.METER_MOVING: "the meter at the PCC moves again",
+    m.PREPARE_LATE: "the battery was not ready for the announced step of {value} W with {limit} s left: expect the "
+    "voltage to fall or the set to start; announce earlier, or keep more reserve",
+    m.GENSET_STARTED: "the diesel set runs (reason {value}, try {limit})",
+    m.GENSET_START_FAILED: "the diesel set did not start (try {value} of {limit}): check fuel, starter battery and its "
+    "control switch",
+    m.GENSET_LOCKED_OUT: "the diesel set is locked out after {value} failed starts: mend the cause, then acknowledge "
+    "it on site",
+    m.GENSET_STOPPED: "the diesel set stopped after {value} s",
+    m.ISLAND_FORMED: "the site runs as an island at {value} mV and {limit} mHz",
+    m.ISLAND_LEFT: "the site is back on the grid at {value} mV and {limit} mHz",
+    m.ISLAND_DARK: "the island is without voltage ({value} mV of {limit} mV): it is started again from the battery",
+    m.LOAD_SHED: "loads of priority {value} and below were cut off, {limit} s of stored energy were left",
+    m.LOAD_RESTORED: "loads of priority {value} are back, {limit} s of stored energy are left",
+    m.TRIP_CLEARED: "a trip (cause {value}) is over after {limit} s",
+    m.SUPPORT_BEGAN: "the grid is supported: {value} mHz, {limit} mV",
+    m.SUPPORT_ENDED: "the grid needs no support any more: {value} mHz, {limit} mV",
+    m.TRIPPED_EMERGENCY_STOP: "the emergency stop was pressed: release it and acknowledge the trip on site",
+    m.TRIPPED_DOOR: "the cabinet's door is open: close it",
+    m.TRIPPED_INSULATION: "the insulation monitor tripped: find the earth fault before it is acknowledged on site",
+    m.TRIPPED_OVER_VOLTAGE: "tripped at {value} mV, the limit is {limit} mV: the board returns by itself",
+    m.TRIPPED_UNDER_VOLTAGE: "tripped at {value} mV, the limit is {limit} mV: the board returns by itself",
+    m.TRIPPED_OVER_FREQUENCY: "tripped at {value} mHz, the limit is {limit} mHz: the board returns by itself",
+    m.TRIPPED_UNDER_FREQUENCY: "tripped at {value} mHz, the limit is {limit} mHz: the board returns by itself",
+    m.TRIPPED_OVER_CURRENT: "tripped at {value}, the limit for the current is {limit}: look for the load that draws it",
+    m.TRIPPED_OVER_TEMPERATURE: "tripped by temperature {value}, the limit is {limit}: check fan, filter and cabinet",
 }
 _SETTINGS = {key: (name, unit) for key, name, unit, *_ in m.SETTINGS}
 

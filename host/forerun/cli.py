@@ -234,6 +234,17 @@ def board_info(
         operate.show_board_info(info)
 
 
+@board_app.command("diagrams")
+def board_diagrams(as_json: Json = False) -> None:
+    """Print the board's state machines as Mermaid diagrams, from the tables that it runs."""
+    from forerun import diagrams
+
+    if as_json:
+        _print_json(diagrams.mermaid_by_name())
+    else:
+        print(diagrams.page(), end="")
+
+
 @board_app.command("flash")
 def board_flash(
     port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],

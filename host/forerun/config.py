@@ -70,6 +70,7 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
         "fallback": FALLBACKS.index(safety.fallback),
         "inverter_watchdog_s": safety.inverter_watchdog_s,
         "import_margin_w": limits.import_margin_w,
+        **dataclasses.asdict(site.functions),
     }
     return {key: values.get(name, default) for key, name, _, _, _, default in SETTINGS}
 
@@ -129,6 +130,43 @@ class SafetySection:
     stale_s: float = _key(float, 0.2, 60, 3.0)
     inverter_watchdog_s: int = _key(int, 2, 3600, 30)
     cycle_ms: int = _key(int, 20, 5000, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionsSection:
+    """What the board does for the grid, battery and genset beyond its limits, under the names of its own settings.
+
+    `functions` adds up what is commissioned: 1 over- and 2 underfrequency, 4 volt-watt, 8 volt-var, 16 enter service,
+    32 peak shaving, 64 battery temperature and taper, 128 genset, 256 islanding, 512 trips.
+    """
+
+    functions: int = _key(int, 0, 1023, 0)
+    rated_w: int = _key(int, 1000, 1000000, 30000)
+    over_start_millihz: int = _key(int, 50000, 52000, 50200)
+    over_droop_permille: int = _key(int, 20, 120, 50)
+    under_start_millihz: int = _key(int, 46000, 50000, 49800)
+    under_droop_permille: int = _key(int, 20, 120, 50)
+    volt_watt_start_mv: int = _key(int, 230000, 270000, 243800)
+    volt_watt_end_mv: int = _key(int, 231000, 290000, 253000)
+    volt_var_permille: int = _key(int, 0, 600, 440)
+    enter_delay_s: int = _key(int, 0, 1800, 60)
+    enter_ramp_permille_per_min: int = _key(int, 10, 60000, 100)
+    peak_limit_w: int = _key(int, 0, 1000000, 15000)
+    peak_window_s: int = _key(int, 300, 3600, 3600)
+    export_margin_w: int = _key(int, 0, 10000, 0)
+    surge_reserve_permille: int = _key(int, 0, 1000, 0)
+    meter_freeze_s: int = _key(int, 0, 3600, 0)
+    genset_min_load_w: int = _key(int, 0, 1000000, 6000)
+    genset_warm_up_s: int = _key(int, 0, 600, 30)
+    genset_min_run_s: int = _key(int, 0, 14400, 1800)
+    genset_max_run_s: int = _key(int, 600, 604800, 86400)
+    genset_cool_down_s: int = _key(int, 0, 1800, 180)
+    genset_tries: int = _key(int, 1, 10, 3)
+    genset_start_soc_permille: int = _key(int, 0, 1000, 150)
+    genset_stop_soc_permille: int = _key(int, 0, 1000, 800)
+    genset_start_load_w: int = _key(int, 0, 1000000, 0)
+    genset_exercise_h: int = _key(int, 0, 2000, 0)
+    pv_limit_permille: int = _key(int, 0, 1000, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +288,7 @@ class SiteFile:
     bus: BusSection
     limits: LimitsSection
     safety: SafetySection
+    functions: FunctionsSection
     battery: BatterySection
     pv: PvSection
     genset: GensetSection

@@ -5,7 +5,7 @@ import binascii
 from forerun_wire.cbor import ARRAY, CborError, Reader, pack, pack_head, pack_int
 
 VERSION = 1
-SCHEMA_HASH = b"\x5b\xa4\xe4\x94\xa4\xa1\x89\x69"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+SCHEMA_HASH = b"\x87\x75\x8e\xc0\x72\xde\xac\x9c"  # of forerun.cddl; tests/host/test_wire_schema.py says how
 
 # Kinds of message: element 0 of each array.
 HELLO = 0
@@ -19,20 +19,8 @@ RECORD_ACK = 7
 NOT_UNDERSTOOD = 8
 REFUSED = 9
 
-KINDS = (
-    "hello",
-    "heartbeat",
-    "clock",
-    "command",
-    "reply",
-    "telemetry",
-    "record",
-    "record_ack",
-    "not_understood",
-    "refused",
-)
-
 # Fields behind the kind, in order. New ones go to the end; a receiver skips those that it does not know.
+# Of the other kinds they are in names.py.
 HELLO_FIELDS = (
     "version",
     "schema",
@@ -46,49 +34,6 @@ HELLO_FIELDS = (
     "boot_count",
     "heard",
     "first_seq",
-)
-HEARTBEAT_FIELDS = ("count",)
-CLOCK_FIELDS = ("count", "rx_s", "rx_us", "tx_s", "tx_us")
-COMMAND_FIELDS = ("seq", "op")
-REPLY_FIELDS = ("seq", "code")
-TELEMETRY_FIELDS = (
-    "uptime_s",
-    "uptime_ms",
-    "state",
-    "bound_by",
-    "faults",
-    "setpoint_w",
-    "active_power_w",
-    "pcc_import_w",
-    "pcc_voltage_mv",
-    "frequency_millihz",
-    "soc_permille",
-    "charge_max_w",
-    "discharge_max_w",
-    "load_w",
-    "pv_w",
-    "genset_w",
-    "plan_step",
-    "lease_ms",
-    "cycle_us",
-    "heap_free",
-)
-RECORD_FIELDS = ("number", "previous", "boot_count", "uptime_s", "uptime_ms", "record_kind")
-RECORD_ACK_FIELDS = ("number",)
-NOT_UNDERSTOOD_FIELDS = ("unknown_kind",)
-REFUSED_FIELDS = ("code", "sentence")
-
-FIELDS = (
-    HELLO_FIELDS,
-    HEARTBEAT_FIELDS,
-    CLOCK_FIELDS,
-    COMMAND_FIELDS,
-    REPLY_FIELDS,
-    TELEMETRY_FIELDS,
-    RECORD_FIELDS,
-    RECORD_ACK_FIELDS,
-    NOT_UNDERSTOOD_FIELDS,
-    REFUSED_FIELDS,
 )
 
 # Type of each field: u unsigned, i signed, b eight bytes, t text. What follows them is only checked to be CBOR.
@@ -107,7 +52,6 @@ _SHAPES = (
 
 ROLE_BOARD = 0
 ROLE_HOST = 1
-ROLES = ("board", "host")
 
 # Operations of a command, with its arguments -> results.
 INFO = 1  # [] -> [board, interpreter, heap_free, uptime_s, cycle_ms, boot_count, settings_crc]
@@ -119,21 +63,8 @@ PREPARE = 6  # [power_w, start_in_s, duration_s]
 SETTINGS_GET = 7  # [key...] -> [value...]
 SETTINGS_SET = 8  # [key, value, ...], all or nothing
 
-OPS = (
-    (INFO, "info"),
-    (SETPOINT, "setpoint"),
-    (PLAN_POINTS, "plan_points"),
-    (PLAN_COMMIT, "plan_commit"),
-    (PLAN_CLEAR, "plan_clear"),
-    (PREPARE, "prepare"),
-    (SETTINGS_GET, "settings_get"),
-    (SETTINGS_SET, "settings_set"),
-)
-INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc")
-
 HOLD_BATTERY = 0  # value_w is the active_power_w of the inverter, > 0 discharges
 HOLD_PCC = 1  # value_w is the pcc_import_w to hold, > 0 imports
-MODES = ("hold_battery", "hold_pcc")
 
 # Codes of a reply; any but DONE is followed by one sentence.
 DONE = 0
@@ -142,37 +73,16 @@ WRONG_STATE = 2
 UNKNOWN_OP = 3
 MALFORMED = 4
 BUSY = 5
-CODES = ("done", "out_of_range", "wrong_state", "unknown_op", "malformed", "busy")
 
 # Codes of a refusal of the whole session.
 REFUSED_SCHEMA = 1
 REFUSED_VERSION = 2
-REFUSALS = ((REFUSED_SCHEMA, "schema"), (REFUSED_VERSION, "version"))
 
-# Kinds of record, and the fields of each body.
+# Kinds of record.
 INTERVAL = 1
 EVENT = 2
 ACTED = 3
 BOOT = 4
-RECORD_KINDS = ((INTERVAL, "interval"), (EVENT, "event"), (ACTED, "acted"), (BOOT, "boot"))
-INTERVAL_FIELDS = (
-    "interval_s",
-    "import_wh",
-    "export_wh",
-    "charge_wh",
-    "discharge_wh",
-    "pv_wh",
-    "genset_wh",
-    "import_max_w",
-    "pcc_voltage_min_mv",
-    "soc_permille",
-    "quality",
-    "stretched_ms",
-)
-EVENT_FIELDS = ("code", "value", "limit")
-ACTED_FIELDS = ("op", "mode", "value_w", "reason")
-BOOT_FIELDS = ("reset_cause", "torn_bytes")
-RECORD_BODIES = {INTERVAL: INTERVAL_FIELDS, EVENT: EVENT_FIELDS, ACTED: ACTED_FIELDS, BOOT: BOOT_FIELDS}
 
 # Bits of an interval's quality: what was substituted, not measured. 0 = all measured.
 QUALITY_PCC = 1
@@ -202,30 +112,6 @@ BATTERY_STALE = 19
 BATTERY_BACK = 20
 MODBUS_REFUSED = 21
 WATCHDOG_UNCONFIRMED = 22
-EVENTS = (
-    (METER_STALE, "meter_stale"),
-    (METER_BACK, "meter_back"),
-    (INVERTER_LOST, "inverter_lost"),
-    (INVERTER_BACK, "inverter_back"),
-    (HOST_LOST, "host_lost"),
-    (HOST_BACK, "host_back"),
-    (LEASE_ENDED, "lease_ended"),
-    (PLAN_ENDED, "plan_ended"),
-    (IMPORT_LIMIT_EXCEEDED, "import_limit_exceeded"),
-    (IMPORT_LIMIT_HELD, "import_limit_held"),
-    (GRID_LOST, "grid_lost"),
-    (GRID_BACK, "grid_back"),
-    (RECORDS_DROPPED, "records_dropped"),
-    (SETTINGS_CHANGED, "settings_changed"),
-    (INVERTER_AWAKE, "inverter_awake"),
-    (PREPARE_STARTED, "prepare_started"),
-    (PREPARE_READY, "prepare_ready"),
-    (PREPARE_ENDED, "prepare_ended"),
-    (BATTERY_STALE, "battery_stale"),
-    (BATTERY_BACK, "battery_back"),
-    (MODBUS_REFUSED, "modbus_refused"),
-    (WATCHDOG_UNCONFIRMED, "watchdog_unconfirmed"),
-)
 
 STARTING = 0
 IDLE = 1
@@ -235,7 +121,6 @@ FALLBACK = 4
 PREPARING = 5
 FAULTED = 6
 GRID_DOWN = 7
-STATES = ("starting", "idle", "planned", "leased", "fallback", "prepare", "faulted", "grid_lost")
 
 BOUND_NONE = 0
 BOUND_TRIP = 1
@@ -247,33 +132,6 @@ BOUND_EXPORT_LIMIT = 6
 BOUND_RAMP = 7
 BOUND_INVERTER = 8
 BOUND_METER_STALE = 9
-BOUNDS = (
-    "none",
-    "trip",
-    "battery",
-    "soc",
-    "grid_lost",
-    "import_limit",
-    "export_limit",
-    "ramp",
-    "inverter",
-    "meter_stale",
-)
-
-# Bits of the telemetry's `faults`, from 1 on.
-FAULTS = (
-    "emergency_stop",
-    "door",
-    "pcc_meter",
-    "inverter",
-    "battery",
-    "pv_meter",
-    "genset_meter",
-    "host_lost",
-    "import_limit",
-    "watchdog",
-)
-FAULT_BATTERY = 16
 
 # (key, name, unit, lowest, highest, default); keys are never used again for something else.
 SETTINGS = (
@@ -297,12 +155,37 @@ SETTINGS = (
     (17, "interval_s", "s", 60, 3600, 300),
     (18, "telemetry_ms", "ms", 50, 60000, 1000),
     (19, "import_margin_w", "W", 0, 10000, 300),
+    (20, "functions", "", 0, 1023, 0),
+    (21, "rated_w", "W", 1000, 1000000, 30000),
+    (22, "over_start_millihz", "mHz", 50000, 52000, 50200),
+    (23, "over_droop_permille", "permille", 20, 120, 50),
+    (24, "under_start_millihz", "mHz", 46000, 50000, 49800),
+    (25, "under_droop_permille", "permille", 20, 120, 50),
+    (26, "volt_watt_start_mv", "mV", 230000, 270000, 243800),
+    (27, "volt_watt_end_mv", "mV", 231000, 290000, 253000),
+    (28, "volt_var_permille", "permille", 0, 600, 440),
+    (29, "enter_delay_s", "s", 0, 1800, 60),
+    (30, "enter_ramp_permille_per_min", "permille/min", 10, 60000, 100),
+    (31, "peak_limit_w", "W", 0, 1000000, 15000),
+    (32, "peak_window_s", "s", 300, 3600, 3600),
+    (33, "export_margin_w", "W", 0, 10000, 0),
+    (34, "surge_reserve_permille", "permille", 0, 1000, 0),
+    (35, "meter_freeze_s", "s", 0, 3600, 0),
+    (36, "genset_min_load_w", "W", 0, 1000000, 6000),
+    (37, "genset_warm_up_s", "s", 0, 600, 30),
+    (38, "genset_min_run_s", "s", 0, 14400, 1800),
+    (39, "genset_max_run_s", "s", 600, 604800, 86400),
+    (40, "genset_cool_down_s", "s", 0, 1800, 180),
+    (41, "genset_tries", "", 1, 10, 3),
+    (42, "genset_start_soc_permille", "permille", 0, 1000, 150),
+    (43, "genset_stop_soc_permille", "permille", 0, 1000, 800),
+    (44, "genset_start_load_w", "W", 0, 1000000, 0),
+    (45, "genset_exercise_h", "h", 0, 2000, 0),
+    (46, "pv_limit_permille", "permille", 0, 1000, 1000),
 )
 
-FALLBACKS = ("idle", "self_consumption")
 
 _TIME_MASK = 0x3FFFFFFF
-
 
 def elapsed_ms(now_ms, then_ms):
     """Milliseconds from `then_ms` to `now_ms`, both counting modulo 2**30, up to 2**30 - 1."""
@@ -387,3 +270,8 @@ def _is(value, letter):
 def fields_named(names, values):
     """{name: value} of the fields of a message."""
     return {names[i]: values[i] for i in range(len(names))}
+
+try:
+    from forerun_wire.names import *  # noqa: F403
+except ImportError:
+    pass  # a board: words for people would fill its memory

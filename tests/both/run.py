@@ -3,6 +3,7 @@
 Each test_*.py is imported and each of its test_ functions called. A file without a test is a failure.
 """
 
+import gc
 import os
 import sys
 
@@ -32,6 +33,7 @@ def _run_file(name):
     tests = failures = 0
     for test in sorted(n for n in dir(module) if n.startswith("test_")):
         tests += 1
+        gc.collect()  # what the test before left must not lie between the parts of this one
         try:
             getattr(module, test)()
         except Exception as error:  # noqa: BLE001  a test may fail in any way; the others still have to run

@@ -1,6 +1,8 @@
 """A decision allocates nothing: on MicroPython it runs with the heap locked, whatever happens in it."""
 
 from control_scene import Scene
+from forerun_board.control.functions import Functions
+from forerun_board.control.islanding import Shedding
 from forerun_wire import messages as m
 from lane import Chance
 
@@ -24,7 +26,7 @@ def _largest(scene):
     scene.set(
         import_limit_w=1_000_000, export_limit_w=1_000_000, ramp_w_per_s=1_000_000, charge_max_w=1_000_000,
         discharge_max_w=1_000_000, stale_ms=60_000, host_lost_ms=600_000, import_margin_w=10_000, fallback=1,
-        pv_meter_unit=3, genset_meter_unit=4,
+        pv_meter_unit=3, genset_meter_unit=4, export_margin_w=10_000, surge_reserve_permille=1000,
     )  # fmt: skip
     plan = scene.controller.plan
     for index in range(120):
@@ -41,7 +43,13 @@ def _scatter(chance, image):
     image.charge_max_w = chance.below(10_000_001)
     image.discharge_max_w = chance.below(10_000_001)
     image.inverter_state = chance.below(4)
-    image.inputs = chance.below(4) if chance.one_in(10) else 0
+    image.inputs = chance.below(64) if chance.one_in(10) else 0
+    image.frequency_millihz = 45_000 + chance.below(10_000)
+    image.cell_decic = chance.below(1_000) - 300
+    image.air_decic = chance.below(1_000) - 300
+    image.humidity_permille = chance.below(1_002) - 1
+    image.bus_mv = chance.below(300_000)
+    image.bus_millihz = chance.below(60_000)
     image.pv_w = chance.below(20_000_001) - 10_000_000
     image.genset_w = chance.below(20_000_001) - 10_000_000
 
@@ -84,6 +92,37 @@ def test_a_decision_allocates_nothing_at_the_ends_of_all_ranges():
     scene = Scene()
     _largest(scene)
     assert _play_locked(scene, lambda chance: chance.below(70_000)) > 0
+
+
+def test_commissioned_functions_allocate_nothing_either():
+    for largest, mask in ((0, 1023), (1, 1023), (0, 511), (1, 511)):
+        scene = Scene()
+        if largest:
+            _largest(scene)
+            for _, name, _, _, high, _ in m.SETTINGS[20:]:
+                setattr(scene.config, name, high)
+        scene.set(functions=mask, genset_tries=2, genset_exercise_h=1, genset_start_soc_permille=400)
+        scene.controller.commission(Functions(scene.config))
+        span = 70_000 if largest else 100
+        assert _play_locked(scene, lambda chance, span=span: chance.below(span)) > 0
+
+
+def test_shedding_allocates_nothing():
+    shed = Shedding(3, 600)
+    events = Scene().controller.events
+    chance = Chance(SEED)
+    levels = set()
+    for _ in range(ROUNDS):
+        load_w, available_w = chance.below(10_000_000), chance.below(10_000_000)
+        energy_wh, dt_ms = chance.below(1_000_000), chance.below(60_000)
+        heap_lock()
+        try:
+            shed.step(load_w, available_w, energy_wh, dt_ms, events)
+            events.pop()
+        finally:
+            heap_unlock()
+        levels.add(shed.level)
+    assert len(levels) > 1
 
 
 def test_the_lock_would_notice():

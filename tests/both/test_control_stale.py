@@ -1,7 +1,7 @@
 """Measurements that are missing or too old: each has its own behaviour and its own pair of events."""
 
 from control_scene import Scene
-from forerun_board.control import config, controller, events
+from forerun_board.control import config, controller, events, functions, genset_control, islanding, trip
 from forerun_wire import messages as m
 
 
@@ -98,8 +98,13 @@ def test_sub_meters_only_count_while_they_are_fresh():
 
 
 def test_names_and_numbers_are_those_of_the_wire():
+    homes = (events, functions, genset_control, islanding, trip)
     for code, name in m.EVENTS:
-        assert getattr(events, name.upper()) == code, name
+        if code > trip.TRIPPED and code < trip.TRIPPED + trip.CAUSES:
+            assert getattr(trip, name.upper()[len("tripped_"):]) == code - trip.TRIPPED, name
+            continue
+        found = [home for home in homes if hasattr(home, name.upper())]
+        assert found and getattr(found[0], name.upper()) == code, name
     settings = config.Config()
     for _, name, _, _, _, default in m.SETTINGS:
         assert getattr(settings, name) == default, name

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from forerun import config
 from forerun.plant import devices
-from forerun.plant.board import BoardProcess
+from forerun.plant.board import HEAP_BYTES, BoardProcess
 from forerun.plant.lockstep import Lockstep
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
@@ -29,14 +29,16 @@ def site_file(folder: Path, **sections) -> config.SiteFile:
 class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
-    def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, plant=None, sections=None, host=True, seed=1):
+    def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
+                 seed=1, heap=HEAP_BYTES):
         self.folder = folder
         self.config = site_file(folder, **(sections or {}))
         loads = [Series(0, 1_000_000_000, [load_w])]
-        pv = Series(0, 1_000_000_000, [pv_w]) if pv_w else None
+        pv = pv or (Series(0, 1_000_000_000, [pv_w]) if pv_w else None)
         self.site = Site(SiteConfig(**(plant or {})), loads=loads, pv=pv, seed=seed)
         self.slave = devices.slave(self.site)
-        self.board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log")
+        self.board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log",
+                                  heap=heap)
         self.bench = Lockstep(self.site, self.slave, self.board, None)
         self.said: list[tuple[float, str]] = []
         self.journal: Journal | None = None

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from forerun.plant.board import compiled_packages
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 
@@ -57,7 +59,7 @@ def start(store: Path, link: str, bus: str) -> subprocess.Popen:
     interpreter = os.environ.get("FORERUN_MICROPYTHON") or str(Path(sys.executable).with_name("micropython"))
     if not Path(interpreter).exists():
         pytest.skip("micropython is missing: install forerun[test]")
-    environment = {**os.environ, "MICROPYPATH": f"{ROOT / 'protocol'}:{ROOT / 'firmware'}"}
+    environment = {**os.environ, "MICROPYPATH": compiled_packages().name}
     environment |= {"FORERUN_LINK": link, "FORERUN_BUS": bus, "FORERUN_STORE": str(store)}
     command = [interpreter, "-X", "heapsize=192k", str(ROOT / "firmware" / "main.py")]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

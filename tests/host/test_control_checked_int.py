@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
+from forerun_board.control.functions import Functions
 from forerun_board.control.image import AGE_MAX_MS, POWER_MAX_W, Image
+from forerun_board.control.islanding import Shedding
 from forerun_board.control.plan import CAPACITY, DURATION_MAX_S, START_MAX_S
 from forerun_wire import messages as m
 
@@ -43,13 +45,19 @@ tick = st.fixed_dictionaries(
     {
         "dt_ms": st.integers(0, 70_000) | st.sampled_from([20, 50, 65_535]),
         "period_ms": st.integers(20, 65_535),
-        "inputs": st.sampled_from([0, 0, 0, 1, 2, 3]),
+        "inputs": st.sampled_from([0, 0, 0, 1, 2, 3]) | st.integers(0, 63),
+        "now_s": st.integers(0, 2**29),
+        "cell_decic": st.integers(-32_768, 32_767),
+        "air_decic": st.integers(-32_768, 32_767),
+        "humidity_permille": st.integers(-1, 65_535),
+        "bus_mv": st.integers(0, 500_000_000),
+        "bus_millihz": st.integers(0, 500_000_000),
         "pcc_import_w": power_w,
         "active_power_w": power_w,
         "pv_w": power_w,
         "genset_w": power_w,
-        "pcc_voltage_mv": st.integers(0, 500_000_000),
-        "frequency_millihz": st.integers(0, 500_000_000),
+        "pcc_voltage_mv": st.integers(0, 500_000_000) | st.integers(100_000, 300_000),
+        "frequency_millihz": st.integers(0, 500_000_000) | st.integers(45_000, 55_000),
         "soc_permille": st.integers(0, 1000),
         "charge_max_w": st.integers(0, POWER_MAX_W),
         "discharge_max_w": st.integers(0, POWER_MAX_W),
@@ -80,7 +88,10 @@ def test_no_intermediate_leaves_31_bits(values, leased, segments, elapsed_s, ste
     config = Config()
     for name, value in values.items():
         setattr(config, name, Checked(value))
+    config.volt_watt_end_mv = max(config.volt_watt_end_mv, config.volt_watt_start_mv + 1)
     controller, image = Controller(config), Image()
+    if config.functions:
+        controller.commission(Functions(config))
     plan = controller.plan
     plan._active, plan._gathered = _checked([0] * (3 * CAPACITY)), _checked([0] * (3 * CAPACITY))
     if leased:
@@ -103,8 +114,23 @@ def test_no_intermediate_leaves_31_bits(values, leased, segments, elapsed_s, ste
                 setattr(image, age, Checked(0))
         controller.step(image)
         assert -1_000_000 <= controller.setpoint_w <= 1_000_000
+        if controller.outputs & 1:
+            assert controller.setpoint_w == 0
         if controller.command and inputs["inputs"] == 0 and controller.bound_by == m.BOUND_NONE:
             assert controller.window.low_w <= controller.setpoint_w <= controller.window.high_w
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 8),
+    st.integers(0, 3600),
+    st.lists(st.tuples(power_w, power_w, st.integers(0, 2**29), st.integers(0, 60_000)), min_size=1, max_size=20),
+)
+def test_no_intermediate_of_load_shedding_leaves_31_bits(groups, margin_s, ticks):
+    shed, events = Shedding(Checked(groups), Checked(margin_s)), Controller(Config()).events
+    for load_w, available_w, energy_wh, dt_ms in ticks:
+        shed.step(Checked(load_w), Checked(available_w), Checked(energy_wh), Checked(dt_ms), events)
+        assert 0 <= shed.level <= groups
 
 
 def test_the_checked_integer_notices():

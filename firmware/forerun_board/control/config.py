@@ -25,7 +25,47 @@ class Config:
         self.interval_s = 300
         self.telemetry_ms = 1000
         self.import_margin_w = 300
+        self.functions = 0  # bits: FUNCTION_*
+        self.rated_w = 30000
+        self.over_start_millihz = 50200
+        self.over_droop_permille = 50
+        self.under_start_millihz = 49800
+        self.under_droop_permille = 50
+        self.volt_watt_start_mv = 243800
+        self.volt_watt_end_mv = 253000
+        self.volt_var_permille = 440
+        self.enter_delay_s = 60
+        self.enter_ramp_permille_per_min = 100
+        self.peak_limit_w = 15000
+        self.peak_window_s = 3600
+        self.export_margin_w = 0
+        self.surge_reserve_permille = 0  # 0 = off
+        self.meter_freeze_s = 0  # 0 = off
+        self.genset_min_load_w = 6000
+        self.genset_warm_up_s = 30
+        self.genset_min_run_s = 1800
+        self.genset_max_run_s = 86400
+        self.genset_cool_down_s = 180
+        self.genset_tries = 3
+        self.genset_start_soc_permille = 150
+        self.genset_stop_soc_permille = 800
+        self.genset_start_load_w = 0  # 0 = off
+        self.genset_exercise_h = 0  # 0 = off
+        self.pv_limit_permille = 1000
 
 
+NOMINAL_MILLIHZ = 50_000
 FALLBACK_IDLE = 0
 FALLBACK_SELF_CONSUMPTION = 1
+
+# Bits of `functions`: what was commissioned beyond limits, orders and the battery's own bounds.
+FUNCTION_OVER_FREQUENCY = 1
+FUNCTION_UNDER_FREQUENCY = 2
+FUNCTION_VOLT_WATT = 4
+FUNCTION_VOLT_VAR = 8
+FUNCTION_ENTER_SERVICE = 16
+FUNCTION_PEAK = 32
+FUNCTION_BATTERY_CARE = 64
+FUNCTION_GENSET = 128
+FUNCTION_ISLANDING = 256
+FUNCTION_TRIP = 512

@@ -6,6 +6,7 @@ from forerun_board.control import window as win
 from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION
 from forerun_board.control.events import EventRing
 from forerun_board.control.freshness import Freshness
+from forerun_board.control.frozen import Frozen
 from forerun_board.control.lease import HOLD_PCC, Lease
 from forerun_board.control.persistence import Persistence
 from forerun_board.control.plan import Plan
@@ -38,13 +39,20 @@ FAULT_WATCHDOG = 512  # set by the round, which knows what the inverter confirme
 
 OUTPUT_TRIP = 1
 OUTPUT_GENSET_START = 2
+OUTPUT_HEATER = 4
+OUTPUT_FAN = 8
+OUTPUT_DUMP = 16
+OUTPUT_TIE_OPEN = 32
+OUTPUT_PV_SHIFT = 16  # from here on: what PV has to hold back, in tenths of its rating
 
 SOC_HYSTERESIS_PERMILLE = 10
 GRID_LOST_MV = 115_000  # half of 230 V: no dip that a grid-following inverter should ride through lasts here
 GRID_BACK_MV = 195_500
 GRID_LOST_MS = 100
 GRID_BACK_MS = 3000
+FROZEN_MS = 2000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
+RAMP_OPEN_W_PER_S = 1_000_000
 _ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
 SUBMETER_INTERVAL_MS = 1000  # how often the round reads the meters that no limit depends on
 
@@ -75,6 +83,8 @@ class Controller:
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
         self.host = Freshness(ev.HOST_LOST, ev.HOST_BACK)
+        self.commission(None)
+        self._frozen = Frozen(FROZEN_MS)
         self._ramp = Ramp()
         self._import_trim = Trim()
         self._export_trim = Trim()
@@ -89,6 +99,10 @@ class Controller:
         self._held_pcc_w = 0
         self._regulated = 0  # what the PCC was held at by the setpoint before: an import or export limit, an order
 
+    def commission(self, functions):
+        """What is there beyond this chain from now on: Functions, or None."""
+        self.functions = functions
+
     def step(self, image):
         """Decide for this round."""
         dt_ms = image.dt_ms
@@ -99,13 +113,17 @@ class Controller:
             self.events.push(ev.INVERTER_AWAKE, image.active_power_w, 0)
         self._was_running = running
         lead_ms = 1000 * (self.prepare.power_w // self.config.ramp_w_per_s + 1)
+        self.prepare.soc_permille = image.soc_permille
+        self.prepare.reserve_permille = self.config.surge_reserve_permille
         self.prepare.step(dt_ms, running, self.load_w, lead_ms, self.events)
+        if self.functions is not None:
+            self.functions.step(self, image, dt_ms)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
         self._open_window(image, net_w)
         wanted_w = self._wanted_w(dt_ms, net_w)
         previous_w = self.setpoint_w if running else 0
-        self._ramp.step(self.config.ramp_w_per_s, dt_ms)
+        self._ramp.step(RAMP_OPEN_W_PER_S if self.prepare.ramp_open else self.config.ramp_w_per_s, dt_ms)
         ramp_w = self._ramp.step_w
         self.window.narrow(
             previous_w - ramp_w, previous_w + ramp_w, win.BOUND_RAMP if running else win.BOUND_INVERTER
@@ -118,7 +136,7 @@ class Controller:
             self.setpoint_w = 0
             self.bound_by = win.BOUND_INVERTER
         asleep = image.inverter_state == im.INVERTER_ASLEEP
-        held = image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_DOOR) or self._grid_lost.active
+        held = self.faults & (FAULT_TRIP | FAULT_DOOR) or self._grid_lost.active
         self.wake = self.command and not held and (self.prepare.active or (asleep and self.setpoint_w != 0))
         self._trim(image, dt_ms, running)
         self._watch_limit(image, dt_ms)
@@ -128,6 +146,12 @@ class Controller:
         """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
         limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
+        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0
+        if measured and self._frozen.step(image, dt_ms, 1000 * self.config.meter_freeze_s):
+            code = ev.METER_FROZEN if self._frozen.active else ev.METER_MOVING
+            self.events.push(code, self._frozen.moved_w, image.pcc_import_w)
+        if self._frozen.active:
+            self.meter.stale = True  # it answers, but does not measure
         self.inverter.step(image.inverter_age_ms, limit_ms, dt_ms, self.events)
         slow_ms = max(self.config.stale_ms, 3 * max(image.period_ms, SUBMETER_INTERVAL_MS))
         self.battery.step(image.battery_age_ms, slow_ms, dt_ms, self.events)
@@ -160,6 +184,11 @@ class Controller:
             faults |= FAULT_HOST_LOST
         self.faults = faults
 
+    @property
+    def grid_down(self):
+        """Whether the PCC is without voltage."""
+        return self._grid_lost.active
+
     def _watch_grid(self, image, dt_ms):
         if self.meter.stale:
             return  # unknown: stays what it was
@@ -173,7 +202,7 @@ class Controller:
         config = self.config
         window = self.window
         window.open()
-        if image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_DOOR):
+        if self.faults & (FAULT_TRIP | FAULT_DOOR):
             window.narrow(0, 0, win.BOUND_TRIP)
         if self.meter.stale:
             window.narrow(0, 0, win.BOUND_METER_STALE)
@@ -186,17 +215,24 @@ class Controller:
                 win.BOUND_BATTERY,
             )
             self._narrow_to_charge(image.soc_permille)
+            if self.functions is not None:
+                self.functions.narrow_battery(window)
         if self._grid_lost.active:
             window.narrow(0, 0, win.BOUND_GRID_LOST)
         held_w = self._held_import_w()
         window.narrow(net_w - held_w + self._import_trim.trim_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
-        window.narrow(-win.WIDEST_W, net_w + config.export_limit_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
+        export_w = config.export_limit_w - config.export_margin_w
+        window.narrow(-win.WIDEST_W, net_w + export_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
+        if self.functions is not None:
+            self.functions.narrow_grid(window)
 
     def _held_import_w(self):
         """The import that is held: margin and headroom below the limit; what that takes is never exported against the
         export limit."""
         config = self.config
         held_w = max(0, config.import_limit_w - config.import_margin_w)
+        if self.functions is not None and self.functions.peak is not None:
+            held_w = min(held_w, self.functions.peak.allowed_w)
         return max(-config.export_limit_w, held_w - self.prepare.headroom_w)
 
     def _narrow_to_charge(self, soc_permille):
@@ -222,6 +258,10 @@ class Controller:
             self.events.push(ev.LEASE_ENDED, self.lease.value_w, self.lease.mode)
         if self.plan.step(dt_ms):
             self.events.push(ev.PLAN_ENDED, self.plan.plan_id, 0)
+        if self.prepare.charge and self.lease.remaining_ms == 0:
+            self._source = PLANNED
+            self._holds_pcc = False
+            return -win.WIDEST_W  # the reserve for the announced step, as fast as all limits let it
         if self.lease.remaining_ms > 0:
             self._source = LEASED
             mode = self.lease.mode
@@ -260,7 +300,8 @@ class Controller:
         self._regulated = regulated
         import_w = image.pcc_import_w
         self._import_trim.step(import_w - self._held_import_w(), binding == win.BOUND_IMPORT_LIMIT, dt_ms)
-        self._export_trim.step(import_w + self.config.export_limit_w, binding == win.BOUND_EXPORT_LIMIT, dt_ms)
+        export_w = self.config.export_limit_w - self.config.export_margin_w
+        self._export_trim.step(import_w + export_w, binding == win.BOUND_EXPORT_LIMIT, dt_ms)
         self._hold_trim.step(import_w - self._held_pcc_w, binding == _ORDER, dt_ms)
 
     def _watch_limit(self, image, dt_ms):
@@ -277,7 +318,9 @@ class Controller:
         self.outputs = 0
         if self.faults & FAULT_TRIP:
             self.outputs |= OUTPUT_TRIP
-        if self._grid_lost.active and self.config.genset_meter_unit != 0 and not self.faults & FAULT_TRIP:
+        if self.functions is not None:
+            self.functions.drive(self)
+        elif self._grid_lost.active and self.config.genset_meter_unit != 0 and not self.faults & FAULT_TRIP:
             self.outputs |= OUTPUT_GENSET_START
         if self.faults & (FAULT_TRIP | FAULT_DOOR):
             self.state = FAULTED

@@ -5,6 +5,10 @@ AGE_MAX_MS = 1 << 29  # also the age of what was never measured
 
 INPUT_EMERGENCY_STOP = 1
 INPUT_DOOR = 2
+INPUT_RESET = 4  # the button that releases a latched trip
+INPUT_INSULATION = 8
+INPUT_TIE_OPEN = 16  # auxiliary contact of the contactor to the grid
+INPUT_GENSET_RUNNING = 32  # from the set's own panel
 
 # What an inverter does, whichever model said so.
 INVERTER_ASLEEP = 0
@@ -17,6 +21,7 @@ class Image:
     """Measurements with their ages; a driver stores values and sets the age to zero, the round adds its time to all."""
 
     def __init__(self):
+        self.now_s = 0  # uptime
         self.dt_ms = 0  # since the round before
         self.period_ms = 50  # round period in use
         self.inputs = 0
@@ -24,6 +29,8 @@ class Image:
         self.pcc_voltage_mv = 0
         self.frequency_millihz = 0
         self.pcc_age_ms = AGE_MAX_MS
+        self.bus_mv = 0  # behind the contactor to the grid
+        self.bus_millihz = 0
         self.active_power_w = 0
         self.inverter_state = INVERTER_ASLEEP
         self.inverter_age_ms = AGE_MAX_MS
@@ -35,6 +42,10 @@ class Image:
         self.pv_age_ms = AGE_MAX_MS
         self.genset_w = 0
         self.genset_age_ms = AGE_MAX_MS
+        self.cell_decic = 200  # 0.1 °C
+        self.air_decic = 200
+        self.humidity_permille = -1  # −1: not measured
+        self.temperature_age_ms = AGE_MAX_MS
         self.host_age_ms = AGE_MAX_MS  # since the host's last sign of life
 
     def begin(self, dt_ms):
@@ -47,6 +58,7 @@ class Image:
         self.battery_age_ms = min(self.battery_age_ms + dt_ms, AGE_MAX_MS)
         self.pv_age_ms = min(self.pv_age_ms + dt_ms, AGE_MAX_MS)
         self.genset_age_ms = min(self.genset_age_ms + dt_ms, AGE_MAX_MS)
+        self.temperature_age_ms = min(self.temperature_age_ms + dt_ms, AGE_MAX_MS)
         self.host_age_ms = min(self.host_age_ms + dt_ms, AGE_MAX_MS)
 
 

@@ -18,6 +18,7 @@ from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
 PACKAGES = ("forerun_wire", "forerun_board")
+NOT_ON_A_BOARD = {"names.py"}  # what the wire's numbers are called: words for people
 ENTRY = "from forerun_board.start import main; main()"
 
 
@@ -72,6 +73,8 @@ def compiled_packages() -> tempfile.TemporaryDirectory:
             raise InterpreterMissing(f"the package {name} is not installed beside this host; reinstall forerun")
         package = Path(spec.origin).parent
         for source in sorted(package.rglob("*.py")):
+            if source.name in NOT_ON_A_BOARD:
+                continue
             inside = Path(name) / source.relative_to(package)
             target = Path(library.name) / inside.with_suffix(".mpy")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +136,7 @@ class BoardProcess:
         nonce_seed: int = 0,
         bus_path: str | None = None,
         log: Path | None = None,
+        heap: str = HEAP_BYTES,
     ):
         self.store = Path(store)
         self.store.mkdir(parents=True, exist_ok=True)
@@ -141,6 +145,7 @@ class BoardProcess:
         self.boots = 0
         self.nonce_seed = nonce_seed
         self.log = log
+        self.heap = heap
         self._interpreter = find_interpreter()
         self._library = compiled_packages()
         self.link_fd, self._link_far_fd, self.link_path = open_line()
@@ -167,7 +172,7 @@ class BoardProcess:
         errors = self.log.open("ab") if self.log else None
         try:
             self.process = subprocess.Popen(
-                [self._interpreter, "-X", f"heapsize={HEAP_BYTES}", "-c", ENTRY],
+                [self._interpreter, "-X", f"heapsize={self.heap}", "-c", ENTRY],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

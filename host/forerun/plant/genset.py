@@ -15,8 +15,8 @@ _FUEL_RATED_W = 20_000.0
 class Genset:
     """The engine alone: start, run, cool down; fuel, hours and frequency. Times in us."""
 
-    __slots__ = ("_cool_us", "_start_us", "droop", "hz", "litres", "next_us", "overload_us", "power_w", "rated_w",
-                 "run_us", "starts", "state", "wh")
+    __slots__ = ("_cool_us", "_start_us", "droop", "failing_starts", "hz", "litres", "next_us", "overload_us",
+                 "power_w", "rated_w", "run_us", "starts", "state", "wh")
 
     def __init__(self, rated_w: float, start_us: int, cool_us: int, droop: float = 0.04):
         self.rated_w = rated_w
@@ -32,6 +32,7 @@ class Genset:
         self.run_us = 0
         self.overload_us = 0
         self.starts = 0
+        self.failing_starts = 0  # fault: so many cranks come to nothing
 
     def start(self, now_us: int) -> None:
         """Crank, or go on running if it is still cooling down."""
@@ -54,7 +55,10 @@ class Genset:
     def on_time(self, now_us: int) -> None:
         if now_us < self.next_us:
             return
-        if self.state == CRANKING:
+        if self.state == CRANKING and self.failing_starts > 0:
+            self.failing_starts -= 1
+            self._stop()
+        elif self.state == CRANKING:
             self.state = RUNNING
             self.next_us = NEVER
             self.hz = 50.0 * (1.0 + 0.5 * self.droop)

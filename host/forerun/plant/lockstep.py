@@ -19,6 +19,11 @@ REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever wri
 RELEASE = struct.Struct("<IIHHIHH")  # now s, µs, link bytes to read, bus bytes to read, inputs, cycle ms, spare
 BITS_PER_CHARACTER = 11
 HOST_PACE_US = 1000  # the host is asked at most once a millisecond, so an impatient host cannot stop the clock
+# Contacts of the board, as bits of its outputs and inputs.
+TRIP = 1
+GENSET_START = 2
+PV_SHIFT = 16  # from here on: tenths of its rating that PV has to hold back
+GENSET_RUNNING = 32
 LOOP_US = 100  # a pass of the board's main loop takes time too; without it a board that polls would stop the clock
 SILENT_BOARD_S = 20.0  # a board that says nothing for so long has hung: a fault of the program, not of the site
 
@@ -89,6 +94,7 @@ class Lockstep:
     def power_off(self) -> None:
         """Cut the board's power; the site and the host go on."""
         self.board.power_off()
+        self._wire(0)
         self._down.clear()
 
     def run(self, until_us: int) -> None:
@@ -155,7 +161,7 @@ class Lockstep:
             uptime_us % 1_000_000,
             len(link),
             len(bus),
-            self.inputs,
+            self.inputs | (GENSET_RUNNING if self.site.genset.state >= 2 else 0),
             self.cycle_ms(self.now_us),
             0,
         )
@@ -167,7 +173,9 @@ class Lockstep:
     def _await_board(self) -> None:
         """Read the board's next request, and from its lines exactly the bytes it says it has written."""
         request = self._read_exactly(self.board.bench_out, REQUEST.size)
-        link_total, bus_total, until_s, until_us, self.outputs = REQUEST.unpack(request)
+        link_total, bus_total, until_s, until_us, outputs = REQUEST.unpack(request)
+        if outputs != self.outputs:
+            self._wire(outputs)
         self.rounds += 1
         self._idle_until_us = max(self._boot_us + until_s * 1_000_000 + until_us, self.now_us + LOOP_US)
         link_bytes = (link_total - self._seen_link) & 0xFFFF_FFFF
@@ -185,6 +193,18 @@ class Lockstep:
             data = self._filtered(self.bus_filter, "up", data)
             if data:
                 self.slave.receive(data, self.now_us)
+
+    def _wire(self, outputs: int) -> None:
+        """The board's contacts have changed: the site feels it now."""
+        changed = outputs ^ self.outputs
+        self.outputs = outputs
+        self.site.advance(self.now_us)
+        if changed & TRIP:
+            self.site.set_trip(bool(outputs & TRIP))
+        if changed & GENSET_START:
+            self.site.set_genset_start(bool(outputs & GENSET_START))
+        if changed >> PV_SHIFT:
+            self.site.set_pv_limit(1.0 - (outputs >> PV_SHIFT) / 10.0)
 
     def _read_exactly(self, wanted: int, count: int) -> bytes:
         """`count` bytes of one descriptor; the others are emptied meanwhile: a full line would block the board."""

@@ -73,6 +73,8 @@ class SiteConfig:
     amf_min_run_s: float = 1800.0
     amf_return_s: float = 30.0
 
+    pv_rated_w: float = 40_000.0  # what its curtailment relays count from
+
     meter_w_sf: int = 0  # scale factor of the meters' W: at 0 a reading saturates at 32767 W
     meter_noise_w: float = 0.0  # standard deviation of one reading of the PCC meter's power
 
@@ -156,6 +158,7 @@ class Site:
         self.genset_w = 0.0
         self._pv_available_w = 0.0
         self._pv_slope = 0.0
+        self._pv_cap_w = 1e12
         self._pv_back_us = 0  # PV inverters re-enter service then
         self._jobs_w: list[float] = []
         self._dead = False
@@ -224,6 +227,16 @@ class Site:
     def set_grid_voltage(self, source_v: float) -> None:
         """The feeder's open-circuit phase voltage steps to source_v."""
         self.source_v = source_v
+        self._solve()
+
+    def set_grid_frequency(self, hz: float) -> None:
+        """The mains' frequency steps to `hz`."""
+        self.grid_hz = hz
+        self._solve()
+
+    def set_pv_limit(self, share: float) -> None:
+        """The board's curtailment relays: PV feeds at most this share (0 to 1) of its rating."""
+        self._pv_cap_w = 1e12 if share >= 1.0 else share * self.config.pv_rated_w
         self._solve()
 
     def cut_bms_limits(self, charge_w: float, discharge_w: float) -> None:
@@ -332,7 +345,7 @@ class Site:
             else:
                 self._hold_up_until_us = NEVER
                 self._pv_back_us = self.now_us + _us(config.enter_service_s)
-        self.pv_w = self._pv_available_w if self.now_us >= self._pv_back_us else 0.0
+        self.pv_w = min(self._pv_available_w, self._pv_cap_w) if self.now_us >= self._pv_back_us else 0.0
         mains_pu = 0.0
         load_w = self.load_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
         if dead:
@@ -377,7 +390,7 @@ class Site:
         inverter_w = self.inverter.step(dt_us)
         offered_w = self._pv_available_w + self._pv_slope * dt_us * 0.5
         self._pv_available_w += self._pv_slope * dt_us
-        pv_w = offered_w if now >= self._pv_back_us else 0.0
+        pv_w = min(offered_w, self._pv_cap_w) if now >= self._pv_back_us else 0.0
         self.now_us = end
         self.load_wh += load_w * hours
         import_w = genset_w = 0.0

@@ -1,0 +1,209 @@
+"""What a site was commissioned for beyond limits, orders and its battery's own bounds; no part of it costs memory
+where it is not wanted: each is imported when its bit in the setting `functions` is set."""
+
+from forerun_board.control import config as c
+from forerun_board.control import controller as ctl
+from forerun_board.control import image as im
+from forerun_board.control import window as win
+
+NOMINAL_MV = 230_000
+# Numbers as on the wire.
+SUPPORT_BEGAN = 36
+SUPPORT_ENDED = 37
+BOUND_FREQUENCY = 10
+BOUND_VOLTAGE = 11
+BOUND_ENTER_SERVICE = 12
+BOUND_TEMPERATURE = 13
+BOUND_PEAK = 14
+
+TEMPERATURE_MS = 120_000  # cells are slow; a sensor that is silent for longer than this is lost
+
+
+class Functions:
+    """Steps what is there, and narrows the controller's window with it. Parts that are not commissioned are None."""
+
+    def __init__(self, config):
+        self._config = config
+        mask = config.functions
+        self.support = _support(config, mask)
+        self.enter = None
+        self.peak = None
+        self.care = None
+        self.genset = None
+        self.island = None
+        self.trip = None
+        if mask & c.FUNCTION_ENTER_SERVICE:
+            from forerun_board.control.enter_service import EnterService
+
+            self.enter = EnterService(1000 * config.enter_delay_s, config.enter_ramp_permille_per_min)
+        if mask & c.FUNCTION_PEAK:
+            from forerun_board.control.peak import Peak
+
+            self.peak = Peak(config.peak_limit_w, config.peak_window_s, config.import_limit_w)
+        if mask & c.FUNCTION_BATTERY_CARE:
+            from forerun_board.control.battery_care import BatteryCare
+
+            self.care = BatteryCare()
+        if mask & c.FUNCTION_GENSET:
+            from forerun_board.control.genset_control import GensetControl
+
+            self.genset = GensetControl(config)
+        if mask & c.FUNCTION_ISLANDING:
+            from forerun_board.control.islanding import Islanding
+
+            self.island = Islanding()
+        if mask & c.FUNCTION_TRIP:
+            from forerun_board.control.trip import Trip
+
+            self.trip = Trip()
+        self.pv_permille = 1000
+        self._supporting = False
+        self._heard = False  # of the temperature: a sensor that never was there is not lost
+
+    def step(self, controller, image, dt_ms):
+        """Advance all parts by one round; what they found is in them."""
+        fresh = not controller.meter.stale
+        if fresh and self.support is not None:
+            self._support_step(self.support, controller, image)
+        if self.enter is not None:
+            if controller.grid_down or image.inverter_state != im.INVERTER_RUNNING:
+                self.enter.leave()
+            elif fresh:
+                self.enter.step(image.pcc_voltage_mv, image.frequency_millihz, dt_ms)
+        if self.peak is not None and fresh:
+            self.peak.step(image.pcc_import_w, dt_ms)
+        if self.care is not None:
+            self.care.step(image.cell_decic, image.soc_permille, image.air_decic, image.humidity_permille)
+            if image.temperature_age_ms > TEMPERATURE_MS:
+                self.care.charge_permille = 0  # it may be freezing: no charging by guesswork
+                self.care.heat = False
+        if self.trip is not None:
+            self._trip_step(self.trip, controller, image, dt_ms)
+        if self.island is not None:
+            self._island_step(self.island, controller, image, dt_ms)
+        if self.genset is not None:
+            self._genset_step(self.genset, controller, image, dt_ms)
+        self.pv_permille = 1000 if controller.prepare.release_pv else self._config.pv_limit_permille
+        if self.support is not None:
+            self.pv_permille = min(self.pv_permille, self.support.pv_permille)
+
+    def _support_step(self, support, controller, image):
+        support.step(image.frequency_millihz, image.pcc_voltage_mv)
+        rated_w = self._config.rated_w
+        supporting = support.high_w < rated_w or support.low_w > -rated_w or support.volt_high_w < rated_w
+        if supporting != self._supporting:
+            self._supporting = supporting
+            code = SUPPORT_BEGAN if supporting else SUPPORT_ENDED
+            controller.events.push(code, image.frequency_millihz, image.pcc_voltage_mv)
+
+    def _trip_step(self, trip, controller, image, dt_ms):
+        trip.emergency_stop = image.inputs & im.INPUT_EMERGENCY_STOP != 0
+        trip.insulation = image.inputs & im.INPUT_INSULATION != 0
+        trip.reset = image.inputs & im.INPUT_RESET != 0
+        dark = controller.meter.stale or controller.grid_down  # those have their own names
+        trip.step(
+            NOMINAL_MV if dark else image.pcc_voltage_mv,
+            c.NOMINAL_MILLIHZ if dark else image.frequency_millihz,
+            0,
+            image.cell_decic,
+            image.now_s,
+            dt_ms,
+            controller.events,
+        )
+        if trip.open:
+            controller.faults |= ctl.FAULT_TRIP
+
+    def _island_step(self, island, controller, image, dt_ms):
+        island.grid_mv = 0 if controller.meter.stale else image.pcc_voltage_mv
+        island.grid_millihz = image.frequency_millihz
+        island.bus_mv = image.bus_mv
+        island.bus_millihz = image.bus_millihz
+        island.tie_open = image.inputs & im.INPUT_TIE_OPEN != 0
+        island.may_form = (
+            not controller.faults & (ctl.FAULT_TRIP | ctl.FAULT_DOOR | ctl.FAULT_BATTERY)
+            and image.soc_permille > self._config.soc_min_permille
+        )
+        island.step(dt_ms, controller.events)
+
+    def _genset_step(self, genset, controller, image, dt_ms):
+        genset.power_w = image.genset_w
+        genset.turning = image.inputs & im.INPUT_GENSET_RUNNING != 0
+        genset.soc_permille = 1000 if controller.battery.stale else image.soc_permille  # unknown is not empty
+        genset.load_w = controller.load_w
+        genset.grid_good = not controller.grid_down
+        genset.grid_weak = not controller.meter.stale and image.pcc_voltage_mv < NOMINAL_MV * 9 // 10
+        genset.pv_covers = image.pv_w >= controller.load_w > 0
+        genset.charge_free_w = 0 if controller.battery.stale else image.charge_max_w
+        genset.trip = controller.faults & (ctl.FAULT_TRIP | ctl.FAULT_DOOR) != 0
+        genset.release = image.inputs & im.INPUT_RESET != 0
+        genset.step(dt_ms, controller.events)
+
+    def narrow_battery(self, window):
+        """Temperature, taper near full and empty."""
+        if self.care is not None:
+            rated_w = self._config.rated_w
+            window.narrow(
+                -(rated_w * self.care.charge_permille // 1000),
+                rated_w * self.care.discharge_permille // 1000,
+                BOUND_TEMPERATURE,
+            )
+
+    def narrow_grid(self, window):
+        """What the grid asks for, after the limits at the PCC."""
+        support = self.support
+        if support is not None:
+            window.narrow(support.low_w, support.high_w, BOUND_FREQUENCY)
+            window.narrow(-win.WIDEST_W, support.volt_high_w, BOUND_VOLTAGE)
+        if self.enter is not None and self.enter.permille < 1000:
+            most_w = self._config.rated_w * self.enter.permille // 1000
+            window.narrow(-most_w, most_w, BOUND_ENTER_SERVICE)
+
+    def drive(self, controller):
+        """The contacts, in the controller's `outputs`."""
+        outputs = controller.outputs
+        if self.genset is not None:
+            if self.genset.start:
+                outputs |= ctl.OUTPUT_GENSET_START
+            if self.genset.dump:
+                outputs |= ctl.OUTPUT_DUMP
+        elif controller.grid_down and self._config.genset_meter_unit != 0 and not controller.faults & ctl.FAULT_TRIP:
+            outputs |= ctl.OUTPUT_GENSET_START
+        if self.care is not None:
+            if self.care.heat:
+                outputs |= ctl.OUTPUT_HEATER
+            if self.care.fan:
+                outputs |= ctl.OUTPUT_FAN
+        if self.island is not None and self.island.tie_wanted_open:
+            outputs |= ctl.OUTPUT_TIE_OPEN
+        controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
+
+
+def _support(config, mask):
+    """GridSupport with the curves whose bits are set, or None."""
+    if not mask & 15:
+        return None
+    from forerun_board.control import grid_support as gs
+
+    over = gs.over_frequency(config.over_start_millihz, config.over_droop_permille)
+    under = gs.under_frequency(config.under_start_millihz, config.under_droop_permille)
+    volt_watt = gs.volt_watt(config.volt_watt_start_mv, config.volt_watt_end_mv)
+    volt_var = gs.volt_var(NOMINAL_MV, config.volt_var_permille)
+    return gs.GridSupport(
+        config.rated_w,
+        _curve(mask & c.FUNCTION_OVER_FREQUENCY, over, gs.frequency_objection),
+        _curve(mask & c.FUNCTION_UNDER_FREQUENCY, under, gs.frequency_objection),
+        _curve(mask & c.FUNCTION_VOLT_WATT, volt_watt, gs.voltage_objection),
+        _curve(mask & c.FUNCTION_VOLT_VAR, volt_var, gs.voltage_objection),
+    )
+
+
+def _curve(wanted, points, objection):
+    """The curve through `points` if it is wanted, else None. ValueError if they are no such curve."""
+    if not wanted:
+        return None
+    sentence = objection(points)
+    if sentence:
+        raise ValueError(sentence)
+    from forerun_board.control.curve import Curve
+
+    return Curve(points)
