@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from forerun.commission.cli import app as commission_app
+
 app = typer.Typer(
     help="Site controller for edge-computing nodes: storage moves before the compute load does.",
     no_args_is_help=True,
@@ -14,6 +16,7 @@ app = typer.Typer(
 )
 board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
 app.add_typer(board_app, name="board")
+app.add_typer(commission_app, name="commission")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]

@@ -16,6 +16,7 @@ MODELS_MAX = 32
 TRIES = 3
 SAMPLES = 20  # readings of each kind that a unit's quality is judged by
 ERRORS_MAX = 0.01  # share of lost or garbled answers that a good line stays below
+CYCLE_MS = {9600: 500, 19200: 200, 38400: 100, 57600: 100, 115200: 50}  # what a round at this rate needs, rounded up
 INVERTER_MODELS = (701, 101, 102, 103)
 CONTROL_MODELS = (704, 124, 123)
 METER_MODELS = (201, 202, 203, 204)
@@ -212,8 +213,8 @@ def _line_problems(found: Found) -> list[tuple[str, str]]:
     if asked and bad / asked > ERRORS_MAX:
         problems.append((
             "noisy_line",
-            f"the line is noisy: {bad} of {asked} answers were lost or garbled (limit {ERRORS_MAX:.0%}), so the list of "
-            "units may have gaps; check the 120 Ω terminators at both ends, the twisted pair, the common ground, and "
+            f"the line is noisy: {bad} of {asked} answers were lost or garbled (limit {ERRORS_MAX:.0%}), so the "
+            "list of units may have gaps; check the 120 Ω terminators at both ends, the twisted pair, the common ground, and "
             "keep the cable away from motor and inverter cables",
         ))  # fmt: skip
     for device in rest:

@@ -5,12 +5,13 @@ small step, so that not even a reversed current transformer can set anything off
 when all checks have passed; until then the board is left holding the battery at 0 W.
 """
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from forerun.commission.desk import Desk
-from forerun.config import SiteFile, board_settings
+from forerun.config import BAUD_RATES, SiteFile, board_settings
 from forerun_wire import messages as m
 
 _KEY = {name: key for key, name, *_ in m.SETTINGS}
@@ -27,6 +28,7 @@ SETTLE_MS = 2000  # on top of the ramp
 LINK_EXCHANGES = 100
 LINK_ERRORS_MAX = 1
 LINK_MEDIAN_MS = 50.0
+SLOW_CYCLE_MS = 1000  # long enough for a round at any line rate
 LINE_S = 5.0
 REPEATED_MAX = 0.02  # share of rounds in which a Modbus request had to be repeated
 PCC_V = (195.5, 253.0)  # 230 V ± 15 %
@@ -154,7 +156,8 @@ class _Tester:
         wanted = {"inverter": bus.inverter_unit, "pcc_meter": bus.pcc_meter_unit, "pv_meter": bus.pv_meter_unit,
                   "genset_meter": bus.genset_meter_unit}  # fmt: skip
         wanted = {name: unit for name, unit in wanted.items() if unit}
-        mask = sum(_BIT[name] for name in (*wanted, "battery", "emergency_stop", "door"))
+        on_bus = sum(_BIT[name] for name in wanted)
+        mask = on_bus | _BIT["battery"] | _BIT["emergency_stop"] | _BIT["door"]
         desk.wait(1 + self.site.safety.stale_s)  # what is remembered from before must have become stale
         desk.until(lambda: desk.telemetry and not desk.telemetry[-1]["faults"] & mask, ATTACH_S)
         faults = desk.telemetry[-1]["faults"] if desk.telemetry else mask
@@ -162,9 +165,11 @@ class _Tester:
         contacts = [name.replace("_", " ") for name in ("emergency_stop", "door") if faults & _BIT[name]]
         shown = [f"{name.replace('_', ' ')} (unit {wanted[name]})" for name in silent]
         if len(silent) == len(wanted):
-            cause, advice = "wrong_line_rate", (
-                f"no device answers the board at {bus.baud} baud: the line rate is not that of the devices, or A and B "
-                "are swapped, or they are without power; `forerun commission scan` finds the rate"
+            baud = self._other_rate(on_bus)
+            cause = "wrong_line_rate" if baud else "bus_silent"
+            advice = (
+                f"the devices talk at {baud} baud, not at {bus.baud}: set bus.baud = {baud} in the site file"
+                if baud else "no device answers the board at any line rate: swap A and B, and check the power of the devices"
             )  # fmt: skip
         elif silent:
             cause, advice = "wrong_unit", (
@@ -174,11 +179,25 @@ class _Tester:
         elif contacts:
             cause, advice = "contact_open", f"open: {', '.join(contacts)}; close it, or mend its wire, and start again"
         elif faults & _BIT["battery"]:
-            cause, advice = "battery_silent", "the inverter answers but tells nothing of its battery: check the BMS cable"
+            cause, advice = "battery_silent", "the inverter tells nothing of its battery: check the BMS cable"
         else:
             cause = advice = ""
         measured = f"no answer from {', '.join(shown)}" if silent else cause.replace("_", " ") or "all answer"
         return Check("devices on the bus", measured, "all answer", not cause, cause, advice)
+
+    def _other_rate(self, mask: int) -> int:
+        """The line rate at which any device answers, 0 for none; the board has its own rate back afterwards."""
+        desk, baud, found = self.desk, self.site.bus.baud, 0
+        for rate in (rate for rate in reversed(BAUD_RATES) if rate != baud):
+            desk.set({_KEY["bus_baud"]: rate, _KEY["cycle_ms"]: SLOW_CYCLE_MS})
+            desk.telemetry.clear()
+            if desk.until(lambda: desk.telemetry and desk.telemetry[-1]["faults"] & mask != mask, ATTACH_S / 2):
+                found = rate
+                break
+        desk.set({_KEY["cycle_ms"]: SLOW_CYCLE_MS})
+        desk.set({_KEY["bus_baud"]: baud})
+        desk.set({_KEY["cycle_ms"]: self.site.safety.cycle_ms})
+        return found
 
     def line(self) -> Check:
         """A repeated request makes its round longer, and telemetry tells how long each one was."""
@@ -199,17 +218,17 @@ class _Tester:
         reports = self.desk.reports(2.0)
         mean = {name: statistics.fmean(report[name] for report in reports) for name in reports[0]}
         volts, hertz = mean["pcc_voltage_mv"] / 1000, mean["frequency_millihz"] / 1000
-        yield _in_range("PCC voltage", volts, "V", *PCC_V, "measure the phase voltage at the meter's terminals by hand: "
-                        "a phase missing, a wrong transformer ratio, or a feeder that is really this far off")  # fmt: skip
+        yield _in_range("PCC voltage", volts, "V", *PCC_V, "measure the phase voltages at the meter by hand: a "
+                        "phase missing, a wrong transformer ratio, or a feeder that is really this far off")  # fmt: skip
         low, high = GRID_HZ[0] if hertz < 55 else GRID_HZ[1]
         yield _in_range("frequency", hertz, "Hz", low, high, "the meter's voltage inputs are not on the mains")
-        yield _in_range("state of charge", mean["soc_permille"] / 10, "%", 1, 100, "the inverter does not get the state "
-                        "of charge from the battery: check the BMS cable and the battery type set in the inverter")  # fmt: skip
+        yield _in_range("state of charge", mean["soc_permille"] / 10, "%", 1, 100, "the inverter does not get the "
+                        "battery's state of charge: check the BMS cable, and the battery type set in it")  # fmt: skip
         room_w = max(mean["charge_max_w"], mean["discharge_max_w"])
-        yield _in_range("battery's power limits", room_w, "W", self.step_w, 1e9, "the BMS permits next to no power: is "
-                        "the battery's breaker closed, is it warm enough?")  # fmt: skip
-        yield _in_range("PV power", mean["pv_w"], "W", -100, 1e9, "the PV meter's CT is backwards: turn it round",
-                        "swapped_pv_ct")  # fmt: skip
+        yield _in_range("battery's power limits", room_w, "W", self.step_w, 1e9, "the BMS permits next to no power: "
+                        "is the battery's breaker closed, is it warm enough?")  # fmt: skip
+        yield _in_range("PV power", mean["pv_w"], "W", -100, 1e9, "the PV meter's CT is backwards: turn it "
+                        "round", "swapped_pv_ct")  # fmt: skip
         yield _in_range("genset power", mean["genset_w"], "W", -100, 1e9, "the genset meter's CT is backwards: turn it "
                         "round", "swapped_genset_ct")  # fmt: skip
 
@@ -265,7 +284,7 @@ class _Tester:
         The median over five steps, so that a load that switches once does no harm. Other values tell which current
         transformers are wrong, because the inverter's step is three-phase, balanced and at unity power factor.
         """
-        pairs = zip(plateaus, plateaus[1:], strict=False)
+        pairs = itertools.pairwise(plateaus)
         slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if abs(b[0] - a[0]) >= self.step_w / 2]
         if len(slopes) < 3:
             return Check("CT orientation", f"{len(slopes)} usable steps", "3", False, "no_steps",
@@ -288,7 +307,7 @@ class _Tester:
         limit = f"{limit_s:.0f} s"
         if abs(self.slope) < 0.25:
             return Check("inverter watchdog", "not seen", limit, False, "no_witness",
-                         "the PCC meter does not see the inverter, so nobody could witness it: mend that first")  # fmt: skip
+                         "the PCC meter does not see the inverter, so nobody witnesses it: mend that first")  # fmt: skip
         desk.hold(0)
         rest_w = _plateau(desk.reports(self.plateau_s))[1]
         desk.hold(self.step_w)
@@ -356,7 +375,7 @@ def _ct_fault(slope: float, spread: float) -> tuple[str, str]:
     nearest = min(patterns, key=lambda pattern: abs(pattern[0] - slope))
     if abs(nearest[0] - slope) <= max(0.1, spread):
         return nearest[1], nearest[2]
-    return "ct_ratio", "the PCC meter's reading has the wrong size: check the CT ratio set in the meter, and that all three are closed"
+    return "ct_ratio", "the PCC meter's reading has the wrong size: check the CT ratio set in the meter, and all CTs"
 
 
 def _in_range(name: str, value: float, unit: str, low: float, high: float, advice: str, cause: str = "") -> Check:

@@ -29,6 +29,7 @@ class Slave:
     def __init__(self, units, baud: int, turnaround_us: int = 2000, site_advance=None, seed: int = 0):
         """units: {unit id: Unit}; site_advance(to_us) is called before registers are touched."""
         self.responder = Responder(units, seed)
+        self.baud = baud
         self.char_us = 11_000_000 / baud
         # Above 19200 baud the specification fixes both times (MODBUS over serial line V1.02, 2.5.1.1).
         self.t35_us = 1750 if baud > 19200 else round(3.5 * self.char_us)
