@@ -12,6 +12,8 @@ QUANTITIES = {
     "pcc_import_w": "W", "active_power_w": "W", "pcc_voltage_mv": "mV", "pv_w": "W", "genset_w": "W",
 }  # fmt: skip
 READ_S = 10.0
+HOLD_S = 300  # for a person to read the reference
+SETTLE_S = 3.0
 SPREAD_MIN = 0.2  # of the largest reading: closer together, readings say nothing of an offset
 GAIN_MAX = 0.02  # how far a gain may be from 1 before the instrument needs attention
 COVERAGE = 2.0  # k of the expanded uncertainties: about 95 %
@@ -45,8 +47,11 @@ class Fit:
         return {**asdict(self), "passed": self.passed}
 
 
-def capture(desk: Desk, quantity: str, reference: float, accuracy: float) -> Reading:
-    """The board's mean over READ_S beside a reference reading; `accuracy` is the reference's half-width, same unit."""
+def capture(desk: Desk, quantity: str, held_w: int, reference: float, accuracy: float) -> Reading:
+    """The board's mean over READ_S beside a reference reading, with the battery held at `held_w`; `accuracy` is the
+    reference's half-width, same unit."""
+    desk.hold(held_w)
+    desk.wait(SETTLE_S)
     values = [report[quantity] for report in desk.reports(READ_S)]
     scatter = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     # Type A of the board's mean, type B (rectangular) of the reference: GUM, JCGM 100:2008, 4.2 and 4.3.7.

@@ -173,10 +173,14 @@ def calibrate(
     quantity: Annotated[str, typer.Option(help="What is compared, a name of the telemetry.")] = "pcc_import_w",
     reference: Annotated[str, typer.Option(help="What the reference shows now, in the quantity's unit.")] = "",
     accuracy: Annotated[str, typer.Option(help="Its accuracy, ±, in the same unit.")] = "",
+    hold_w: Annotated[int, typer.Option(help="Power at which the battery is held meanwhile, > 0 discharges.")] = 0,
     anew: Annotated[bool, typer.Option("--anew", help="Forget this quantity's earlier readings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a measurement with a reference instrument; call it once for each reading, at different loads."""
+    """Compare a measurement with a reference instrument; call it once for each reading, at different powers.
+
+    Without --reference, and nobody there to ask, it holds the battery for five minutes, to read the reference, and ends.
+    """
     from forerun import config
     from forerun.commission import calibrate as calibration
     from forerun.commission.desk import open_desk
@@ -186,12 +190,20 @@ def calibrate(
         raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
     checked, steps, person = config.load(site), Steps(site), Person(as_json)
     unit = calibration.QUANTITIES[quantity]
+    if not reference:
+        with open_desk(checked.link.port, checked.link.baud) as desk:
+            desk.lease(hold_w, calibration.HOLD_S)
+            desk.wait(calibration.SETTLE_S)
+        if not person.there:
+            _show({"held_w": hold_w, "for_s": calibration.HOLD_S}, as_json,
+                  f"the battery is held at {hold_w} W for {calibration.HOLD_S} s: read the reference now")  # fmt: skip
+            return
     shown = person.ask_number(reference, "--reference", f"What does the reference show for {quantity} now, in {unit}")
     half_width = person.ask_number(accuracy, "--accuracy", f"Accuracy of the reference, ± {unit}")
     if half_width < 0:
         raise WrongUsage(f"--accuracy {half_width:g}: it must not be negative")
     with open_desk(checked.link.port, checked.link.baud) as desk:
-        reading = calibration.capture(desk, quantity, shown, half_width)
+        reading = calibration.capture(desk, quantity, hold_w, shown, half_width)
     before = steps.done.get("calibrate", {})
     readings = {name: list(kept) for name, kept in before.get("readings", {}).items()}
     readings[quantity] = [] if anew else readings.get(quantity, [])

@@ -82,6 +82,10 @@ class Desk:
         self._held_w, self._renew_us = power_w, 0
         self._renew()
 
+    def lease(self, power_w: int, seconds: int) -> None:
+        """Have the board hold this active_power_w for so long, even after this conversation."""
+        self.ask(m.SETPOINT, m.HOLD_BATTERY, power_w, 1000 * seconds)
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         ends_us = self.now_us() + round(seconds * 1e6)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from forerun.commission.line import EXCEPTION, GARBLED, OK, SILENT, Answer, Line, read
+from forerun.commission.line import GARBLED, OK, SILENT, Answer, Line, read
 from forerun.config import BAUD_RATES, SiteFile
 
 RATES = tuple(reversed(BAUD_RATES))
@@ -115,14 +115,16 @@ def inspect(line: Line, unit: int) -> Device:
     """Who is at `unit`, and how well it answers."""
     device = Device(unit)
     starts = {}
+    denials = 0
     for base in BASES:
         answer = _insist(line, unit, base, 2)
         if answer.registers == SUNS:
             device.base, device.kind = base, "unreadable"
             starts = _walk(line, unit, base + 2)
             break
-        if answer.outcome == EXCEPTION:
-            device.kind = "not SunSpec"
+        denials += answer.alive
+    if denials == len(BASES):
+        device.kind = "not SunSpec"
     device.models = list(starts)
     at = (device.base if device.base is not None else BASES[0]) + 2
     device.short = _sample(line, unit, at - 2, 2)
@@ -214,8 +216,8 @@ def _line_problems(found: Found) -> list[tuple[str, str]]:
         problems.append((
             "noisy_line",
             f"the line is noisy: {bad} of {asked} answers were lost or garbled (limit {ERRORS_MAX:.0%}), so the "
-            "list of units may have gaps; check the 120 Ω terminators at both ends, the twisted pair, the common ground, and "
-            "keep the cable away from motor and inverter cables",
+            "list of units may have gaps; check the 120 Ω terminators at both ends, the twisted pair, the common "
+            "ground, and keep the cable away from motor and inverter cables",
         ))  # fmt: skip
     for device in rest:
         if device.kind == "not SunSpec":

@@ -169,7 +169,7 @@ class _Tester:
             cause = "wrong_line_rate" if baud else "bus_silent"
             advice = (
                 f"the devices talk at {baud} baud, not at {bus.baud}: set bus.baud = {baud} in the site file"
-                if baud else "no device answers the board at any line rate: swap A and B, and check the power of the devices"
+                if baud else "no device answers the board at any line rate: swap A and B, check the devices' power"
             )  # fmt: skip
         elif silent:
             cause, advice = "wrong_unit", (
@@ -219,7 +219,7 @@ class _Tester:
         mean = {name: statistics.fmean(report[name] for report in reports) for name in reports[0]}
         volts, hertz = mean["pcc_voltage_mv"] / 1000, mean["frequency_millihz"] / 1000
         yield _in_range("PCC voltage", volts, "V", *PCC_V, "measure the phase voltages at the meter by hand: a "
-                        "phase missing, a wrong transformer ratio, or a feeder that is really this far off")  # fmt: skip
+                        "phase missing, a wrong transformer ratio, or a feeder that really is so far off")  # fmt: skip
         low, high = GRID_HZ[0] if hertz < 55 else GRID_HZ[1]
         yield _in_range("frequency", hertz, "Hz", low, high, "the meter's voltage inputs are not on the mains")
         yield _in_range("state of charge", mean["soc_permille"] / 10, "%", 1, 100, "the inverter does not get the "
@@ -274,7 +274,7 @@ class _Tester:
         return Check(
             "step response", f"{arrived[0] if arrived else '–'} ms to +{power_w} W, then {error_w:+.0f} W off",
             f"{limit_ms} ms, ±{steady_w:.0f} W", passed, "" if passed else "slow_inverter",
-            "" if passed else "the inverter follows late or not far enough: look for a ramp limit or an export limit in "
+            "" if passed else "the inverter follows late or not far enough: look for a ramp or an export limit in "
             "its own settings, and compare its rating with limits.discharge_max_w",
         )  # fmt: skip
 
@@ -307,7 +307,7 @@ class _Tester:
         limit = f"{limit_s:.0f} s"
         if abs(self.slope) < 0.25:
             return Check("inverter watchdog", "not seen", limit, False, "no_witness",
-                         "the PCC meter does not see the inverter, so nobody witnesses it: mend that first")  # fmt: skip
+                         "the PCC meter does not see the inverter, so nothing bears witness: mend it")  # fmt: skip
         desk.hold(0)
         rest_w = _plateau(desk.reports(self.plateau_s))[1]
         desk.hold(self.step_w)
@@ -320,6 +320,10 @@ class _Tester:
             pcc_w = statistics.fmean(report["pcc_import_w"] for report in latest) if latest else full_w
             return abs(pcc_w - full_w) > abs(half_w - full_w)
 
+        def at_rest() -> bool:
+            latest = desk.telemetry[-1]
+            return not latest["faults"] & _BIT["inverter"] and abs(latest["active_power_w"]) < self.step_w / 10
+
         try:
             desk.set({_KEY["inverter_unit"]: self.spare_unit})
             cut_us = desk.now_us()
@@ -329,7 +333,7 @@ class _Tester:
         finally:
             desk.hold(0)
             desk.set({_KEY["inverter_unit"]: self.site.bus.inverter_unit})
-        back = desk.until(lambda: desk.telemetry and not desk.telemetry[-1]["faults"] & _BIT["inverter"], ATTACH_S)
+        back = desk.until(at_rest, ATTACH_S)
         passed = acted and back and not unconfirmed
         measured = f"back at 0 W {seconds:.1f} s after the cut" if acted else f"still at {self.step_w} W"
         return Check(
