@@ -60,6 +60,7 @@ def test_a_healthy_site_from_scan_to_seal_with_at_most_ten_questions(rig, monkey
         hil.bench.power_on()
         assert "next: forerun commission calibrate" in bench.call("selftest")
         bench.call("calibrate")
+        bench.call("calibrate", "--hold-w", "3000")
         assert "sealed:" in bench.call("seal")
         assert 5 <= len(bench.questions) <= 10, bench.questions
         assert hil.now_s < 15 * 60

@@ -172,14 +172,14 @@ def calibrate(
     site: SitePath = Path("site.toml"),
     quantity: Annotated[str, typer.Option(help="What is compared, a name of the telemetry.")] = "pcc_import_w",
     reference: Annotated[str, typer.Option(help="What the reference shows now, in the quantity's unit.")] = "",
-    accuracy: Annotated[str, typer.Option(help="Its accuracy, ±, in the same unit.")] = "",
+    accuracy: Annotated[str, typer.Option(help="Its accuracy, ±, in the same unit; told once.")] = "",
     hold_w: Annotated[int, typer.Option(help="Power at which the battery is held meanwhile, > 0 discharges.")] = 0,
     anew: Annotated[bool, typer.Option("--anew", help="Forget this quantity's earlier readings.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a measurement with a reference instrument; call it once for each reading, at different powers.
 
-    Without --reference, and nobody there to ask, it holds the battery for five minutes, to read the reference, and ends.
+    Without --reference, and with nobody to ask, it holds the battery for five minutes, to read the reference.
     """
     from forerun import config
     from forerun.commission import calibrate as calibration
@@ -199,12 +199,14 @@ def calibrate(
                   f"the battery is held at {hold_w} W for {calibration.HOLD_S} s: read the reference now")  # fmt: skip
             return
     shown = person.ask_number(reference, "--reference", f"What does the reference show for {quantity} now, in {unit}")
-    half_width = person.ask_number(accuracy, "--accuracy", f"Accuracy of the reference, ± {unit}")
+    before = steps.done.get("calibrate", {})
+    known = before.get("accuracies", {})
+    told = accuracy or known.get(quantity, "")
+    half_width = person.ask_number(told, "--accuracy", f"Accuracy of the reference, ± {unit}")
     if half_width < 0:
         raise WrongUsage(f"--accuracy {half_width:g}: it must not be negative")
     with open_desk(checked.link.port, checked.link.baud) as desk:
         reading = calibration.capture(desk, quantity, hold_w, shown, half_width)
-    before = steps.done.get("calibrate", {})
     readings = {name: list(kept) for name, kept in before.get("readings", {}).items()}
     readings[quantity] = [] if anew else readings.get(quantity, [])
     readings[quantity].append(asdict(reading))
@@ -214,7 +216,8 @@ def calibrate(
         raise Trouble(f"the board reads 0 {unit} for {quantity}: put a load on it and compare again") from None
     fits = {**before.get("fits", {}), quantity: made.as_dict()}
     passed = all(one["passed"] for one in fits.values())
-    result = steps.record("calibrate", passed, time.time(), readings=readings, fits=fits)
+    result = steps.record("calibrate", passed, time.time(), readings=readings, fits=fits,
+                          accuracies={**known, quantity: f"{half_width:g}"})  # fmt: skip
     offset = ""
     if made.offset_uncertainty is not None:
         offset = f", offset {made.offset:+.1f} ± {made.offset_uncertainty:.1f} {unit}"
