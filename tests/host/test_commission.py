@@ -1,14 +1,19 @@
 """The pure parts of commissioning: fits, seals, proposals, steps."""
 
 import math
+import os
+import pty
 import random
+import select
 import tomllib
+import tty
 
 import pytest
 
 from forerun import config
-from forerun.commission import seal
+from forerun.commission import desk, flashing, seal
 from forerun.commission.calibrate import Reading, fit
+from forerun.commission.flashing import live_board
 from forerun.commission.line import crc16
 from forerun.commission.scan import proposal
 from forerun.commission.steps import Steps
@@ -70,6 +75,29 @@ def test_a_key_that_is_none(tmp_path):
     with pytest.raises(Trouble, match="not a private key"):
         seal.load_key(tmp_path / "key.pem")
     assert (tmp_path / "key.pem").read_text() == "these are my notes"
+
+
+@pytest.fixture
+def prompt():
+    """A pseudo-terminal in place of a board's MicroPython prompt: (our end, its path)."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    yield ours, os.ttyname(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_silent_port_is_only_listened_to(prompt):
+    ours, path = prompt
+    assert live_board(path, 115_200) == ""
+    assert not select.select([ours], [], [], 0)[0], "bytes sent to a prompt can stop what runs there"
+
+
+def test_who_cannot_be_asked_may_control_a_site(prompt, monkeypatch):
+    path = prompt[1]
+    monkeypatch.setattr(desk, "ANSWER_S", 0.2)
+    monkeypatch.setattr(flashing, "_speaks", lambda port, baud: True)
+    assert "cannot be asked whether it controls a site" in live_board(path, 115_200)
 
 
 def test_equal_settings_have_equal_hashes():

@@ -4,7 +4,8 @@ import select
 import time
 
 from forerun.commission.desk import open_desk
-from forerun.link import open_port
+from forerun.errors import Trouble
+from forerun.link import PortError, open_port
 from forerun_wire import messages as m
 
 LISTEN_S = 1.5  # a board without a host says hello every half second
@@ -19,6 +20,15 @@ def live_board(port: str, baud: int) -> str:
     """
     if not _speaks(port, baud):
         return ""
+    try:
+        return _duty(port, baud)
+    except PortError:
+        raise
+    except Trouble as problem:  # an older board, or something else that talks: it may well control a site
+        return f"what speaks on {port} cannot be asked whether it controls a site ({problem})"
+
+
+def _duty(port: str, baud: int) -> str:
     with open_desk(port, baud) as desk:
         desk.until(lambda: desk.telemetry, REPORT_S)
         if not desk.telemetry or desk.telemetry[-1]["state"] == m.STARTING:

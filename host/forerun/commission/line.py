@@ -14,6 +14,7 @@ EXCEPTION = "exception"  # a true answer that says no: somebody lives there
 
 BITS_PER_CHARACTER = 11
 PATIENCE_S = 0.1  # what a device may take on top of the time on the line; the board grants the same
+LONG_PATIENCE_S = 0.5  # granted to a unit that is known to be there: only what is lost counts then, not what is late
 SILENCE_S = 0.004  # an answer is over when nothing came for so long after its last expected byte
 EXCEPTION_BYTES = 5
 
@@ -40,12 +41,12 @@ class Answer:
         return self.outcome in (OK, EXCEPTION)
 
 
-def read(line: Line, unit: int, address: int, count: int) -> Answer:
+def read(line: Line, unit: int, address: int, count: int, patience_s: float = LONG_PATIENCE_S) -> Answer:
     """Read `count` holding registers (function 3, at most 125) of `unit`."""
     request = bytes((unit, 3, address >> 8, address & 0xFF, 0, count))
     expected = 5 + 2 * count
     on_line_s = (len(request) + 2 + expected) * BITS_PER_CHARACTER / line.baud
-    reply = line.exchange(request + crc16(request), expected, on_line_s + PATIENCE_S)
+    reply = line.exchange(request + crc16(request), expected, on_line_s + patience_s)
     if not reply:
         return Answer(SILENT)
     if len(reply) < EXCEPTION_BYTES or crc16(reply[:-2]) != reply[-2:] or reply[0] != unit:

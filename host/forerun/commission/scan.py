@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from forerun.commission.line import GARBLED, OK, SILENT, Answer, Line, read
+from forerun.commission.line import GARBLED, OK, PATIENCE_S, SILENT, Answer, Line, read
 from forerun.config import BAUD_RATES, SiteFile
 
 RATES = tuple(reversed(BAUD_RATES))
@@ -15,7 +15,7 @@ END = 0xFFFF
 MODELS_MAX = 32
 TRIES = 3
 SAMPLES = 20  # readings of each kind that a unit's quality is judged by
-ERRORS_MAX = 0.01  # share of lost or garbled answers that a good line stays below
+ERRORS_MAX = 0.02  # share of lost or garbled answers that a good line stays below
 CYCLE_MS = {9600: 500, 19200: 200, 38400: 100, 57600: 100, 115200: 50}  # what a round at this rate needs, rounded up
 INVERTER_MODELS = (701, 101, 102, 103)
 CONTROL_MODELS = (704, 124, 123)
@@ -90,23 +90,19 @@ def _find_rate(line, rates, units, note) -> tuple[int | None, int | None]:
 
 
 def _knock(line: Line, unit: int) -> Answer:
-    return _ask(line, unit, BASES[0], 2)
-
-
-def _ask(line: Line, unit: int, address: int, count: int) -> Answer:
-    """An answer, asked again when it came garbled: once is noise, always is something else."""
+    """Whether anybody is there; a garbled answer is asked for again: once is noise, always is something else."""
     for _ in range(TRIES):
-        answer = read(line, unit, address, count)
+        answer = read(line, unit, BASES[0], 2, PATIENCE_S)
         if answer.outcome != GARBLED:
             return answer
     return answer
 
 
 def _insist(line: Line, unit: int, address: int, count: int) -> Answer:
-    """Like _ask, for a unit known to be there: silence is asked again too."""
-    for _ in range(TRIES):
-        answer = _ask(line, unit, address, count)
-        if answer.outcome != SILENT:
+    """An answer of a unit that is known to be there, asked for again while it is lost or garbled."""
+    for _ in range(2 * TRIES):
+        answer = read(line, unit, address, count)
+        if answer.alive:
             return answer
     return answer
 
