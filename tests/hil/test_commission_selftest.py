@@ -48,7 +48,8 @@ def test_a_healthy_site_passes_and_gets_its_settings(rig):
 
 
 def test_a_failed_test_leaves_the_battery_at_rest(rig):
-    with rig(host=False, load_w=11_000.0) as bench:
+    # To a reversed CT this load is an export far above its limit, against which the board would charge all it can.
+    with rig(host=False, load_w=11_000.0, sections={"limits": {"export_limit_w": 5000}}) as bench:
         bench.site.pcc_ct = -1.0
         found, desk = outcome_of(bench)
         assert found == {"CT orientation": "swapped_ct"}
