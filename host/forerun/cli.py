@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from forerun.commission.cli import app as commission_app
+
 app = typer.Typer(
     help="Site controller for edge-computing nodes: storage moves before the compute load does.",
     no_args_is_help=True,
@@ -18,6 +20,7 @@ plan_app = typer.Typer(help="What the battery and the set are to do over the nex
 app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
+app.add_typer(commission_app, name="commission")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]

@@ -23,7 +23,6 @@ from forerun.store import Journal
 from forerun_wire import messages
 
 POLL_S = 0.25
-ANSWER_S = 10.0  # a board that is there says hello within half a second; its boot may take a few
 
 
 class Stop:
@@ -101,67 +100,12 @@ def board_info(port: str, baud: int, site_path: Path) -> dict:
     if not port:
         site = config.load(site_path)
         port, baud = site.link.port, site.link.baud
-    from forerun_wire.session import Session
+    from forerun.commission.desk import open_desk
 
-    session = Session(messages.ROLE_HOST, "forerun board info", "forerun", secrets.token_bytes(8))
-    link = _Asker(session)
-    open_port(port, baud).close()  # says at once what is wrong with the port
-    edge = SerialLink(link, port, baud)
-    ends = time.monotonic() + ANSWER_S
-    try:
-        while link.answer is None and not link.sentence and time.monotonic() < ends:
-            edge.poll(0.05)
-    finally:
-        edge.close()
-    if link.sentence:
-        raise Trouble(link.sentence)
-    if link.answer is None:
-        raise Trouble(
-            f"nothing on {port} speaks Forerun's protocol at {baud} baud within {ANSWER_S:.0f} s: "
-            "is this the board's link port, is the line rate right, is the firmware on it (`forerun board flash`)?"
-        )
-    hello = {name: _plain(value) for name, value in link.hello.items()}
-    return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, link.answer)}
-
-
-class _Asker:
-    """The least that SerialLink can drive: a session that asks `info` once."""
-
-    utc_offset_us = 0
-
-    def __init__(self, session):
-        self.session = session
-        self.hello: dict = {}
-        self.answer: list | None = None
-        self.sentence = ""
-
-    def receive(self, data: bytes, now_us: int) -> None:
-        self.session.receive(data, len(data), now_us // 1000 & 0x3FFFFFFF)
-
-    def step(self, now_us: int) -> None:
-        self.session.tick(now_us // 1000 & 0x3FFFFFFF)
-        while (event := self.session.event()) is not None:
-            if event[0] == "hello":
-                self.hello = event[1]
-                self.session.command(messages.INFO)
-            elif event[0] == "reply" and event[3] == messages.DONE:
-                self.answer = event[4]
-            elif event[0] in ("mismatch", "refused"):
-                self.sentence = str(event[-1])
-
-    def outgoing(self) -> bytes:
-        data = bytes(self.session.outgoing(4096))
-        self.session.sent(len(data))
-        return data
-
-    def next_deadline_us(self, now_us: int) -> int:
-        return now_us + 1000 * self.session.next_deadline_ms(now_us // 1000 & 0x3FFFFFFF)
-
-    def link_up(self, now_us: int) -> None:
-        self.step(now_us)
-
-    def link_down(self, now_us: int) -> None:
-        self.hello = {}
+    with open_desk(port, baud) as desk:
+        answer = desk.ask(messages.INFO)
+        hello = {name: _plain(value) for name, value in desk.hello.items()}
+    return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, answer)}
 
 
 def show_board_info(info: dict) -> None:

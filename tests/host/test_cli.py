@@ -31,7 +31,7 @@ def complains(done, status, *parts):
 def test_help_names_every_command():
     done = forerun("--help")
     assert done.returncode == 0
-    for command in ("demo", "run", "report", "emulate", "board"):
+    for command in ("demo", "run", "report", "emulate", "board", "commission"):
         assert command in done.stdout
 
 

@@ -92,6 +92,21 @@ def open_line() -> tuple[int, int, str]:
     return ours, theirs, os.ttyname(theirs)
 
 
+def line_rate(fd: int) -> int:
+    """Baud rate that the far end of this pseudo-terminal has set; 0 for one that has no name here."""
+    return _RATES.get(termios.tcgetattr(fd)[5], 0)
+
+
+def set_line_rate(fd: int, baud: int) -> None:
+    """Give the pseudo-terminal a rate to begin with, for far ends that never set one."""
+    attributes = termios.tcgetattr(fd)
+    attributes[4] = attributes[5] = getattr(termios, f"B{baud}")
+    termios.tcsetattr(fd, termios.TCSANOW, attributes)
+
+
+_RATES = {getattr(termios, f"B{baud}"): baud for baud in (9600, 19200, 38400, 57600, 115200)}
+
+
 class NullModem:
     """Joins two of our line ends, so that two programs that each open a path are connected; ends with close()."""
 

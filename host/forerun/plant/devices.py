@@ -29,7 +29,11 @@ def units(site: Site, models: tuple[int, ...] = INVERTER_MODELS) -> dict[int, Ba
 
     def pcc_w() -> float:
         sigma_w = site.config.meter_noise_w
-        return site.pcc_import_w + (noise.gauss(0.0, sigma_w) if sigma_w else 0.0)
+        return site.pcc_import_w * site.pcc_ct + (noise.gauss(0.0, sigma_w) if sigma_w else 0.0)
+
+    def pcc_wh(direction: float) -> float:
+        forward = direction * site.pcc_ct > 0.0
+        return abs(site.pcc_ct) * (site.import_wh if forward else site.export_wh)
 
     def on_pcc_v() -> float:
         return site.pcc_voltage_v
@@ -38,7 +42,7 @@ def units(site: Site, models: tuple[int, ...] = INVERTER_MODELS) -> dict[int, Ba
         return site.bus_pu * site.config.nominal_v
 
     meters = {
-        PCC_METER_UNIT: ("PCC", pcc_w, on_pcc_v, lambda: site.import_wh, lambda: site.export_wh),
+        PCC_METER_UNIT: ("PCC", pcc_w, on_pcc_v, lambda: pcc_wh(1.0), lambda: pcc_wh(-1.0)),
         PV_METER_UNIT: ("PV", lambda: site.pv_w, on_bus_v, lambda: site.pv_wh, lambda: 0.0),
         GENSET_METER_UNIT: ("GENSET", lambda: site.genset_w, on_bus_v, lambda: site.genset.wh, lambda: 0.0),
     }

@@ -59,6 +59,7 @@ class Inverter:
         "discharge_wh",
         "efficiency",
         "ignores_watchdog",
+        "never_reverts",
         "next_us",
         "power_w",
         "reference_w",
@@ -94,7 +95,8 @@ class Inverter:
         self.desired_w = self._low_w = self._high_w = 0.0  # what the controls ask for, and the window they allow
         self.charge_wh = self.discharge_wh = self.conversion_wh = self.standby_wh = 0.0
         self.reversions = 0  # how often a reversion timer ended and acted
-        self.ignores_watchdog = False
+        self.ignores_watchdog = False  # fault: its registers do not keep a reversion time
+        self.never_reverts = False  # fault: they do, and nothing follows
         self.contactor_open = False
         self.silent_until_us = 0
         self._stopped = False  # OpCtl STOP
@@ -201,6 +203,8 @@ class Inverter:
         for index, (model, _, _, actions) in enumerate(_REVERSIONS):
             if now_us >= self._revert_us[index]:
                 self._revert_us[index] = NEVER
+                if self.never_reverts:
+                    continue
                 registers = self.controls[model]
                 for name, source in actions.items():
                     registers[name] = registers[source] if isinstance(source, str) else source

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from forerun.errors import Trouble
+from forerun.plant.board import line_rate, set_line_rate
 from forerun.plant.rtu import FRAME_MAX, READ, WRITE_MANY, WRITE_ONE, Responder
 from forerun.plant.site import Site
 
@@ -40,11 +41,14 @@ class _Line:
     def __init__(self, fd: int, responder: Responder, baud: int, paced: bool, turnaround_s: float = 0.002):
         self.responder = responder
         self._fd = fd
+        self._baud = baud
         self._char_s = 11.0 / baud
         t35_s = 0.00175 if baud > 19200 else 3.5 * self._char_s
         self._gap_s = max(3.0 * t35_s, GAP_MIN_S)
         self._before_reply_s = t35_s + turnaround_s
         self._paced = paced
+        if paced:
+            set_line_rate(fd, baud)
         self._frame = bytearray()
         self._heard_s = 0.0
 
@@ -59,6 +63,9 @@ class _Line:
             raise Trouble(f"the emulated site's serial port failed ({error.strerror}): plug it in again") from None
         if not data:
             raise Trouble("the emulated site's serial port was closed: plug it in again")
+        if self._paced and line_rate(self._fd) != self._baud:
+            self.responder.counts["bad_crc"] += 1  # bits of another length: whatever is read, no frame
+            return b""
         return data
 
     def hear(self, data: bytes, now_s: float) -> None:

@@ -29,6 +29,7 @@ class Slave:
     def __init__(self, units, baud: int, turnaround_us: int = 2000, site_advance=None, seed: int = 0):
         """units: {unit id: Unit}; site_advance(to_us) is called before registers are touched."""
         self.responder = Responder(units, seed)
+        self.baud = baud
         self.char_us = 11_000_000 / baud
         # Above 19200 baud the specification fixes both times (MODBUS over serial line V1.02, 2.5.1.1).
         self.t35_us = 1750 if baud > 19200 else round(3.5 * self.char_us)
@@ -109,6 +110,11 @@ class Responder:
         self._random = Random(seed)
         self._corrupt_replies = 0
         self._corrupt_requests = 0
+        self._sharing: dict[int, Unit] = {}
+
+    def share(self, number: int, other: Unit) -> None:
+        """Fault: `other` answers at this unit id too, at the same time."""
+        self._sharing[number] = other
 
     def corrupt(self, replies: int = 0, requests: int = 0) -> None:
         """Fault: one bit is flipped in each of the next `replies` replies and `requests` requests."""
@@ -140,9 +146,9 @@ class Responder:
             return b""
         body = self._execute(unit, frame)
         self.counts["refused" if body[0] & 0x80 else "answered"] += 1
-        reply = frame[:1] + body
-        crc = crc16(reply)
-        reply += bytes((crc & 0xFF, crc >> 8))
+        reply = _sealed(frame[:1] + body)
+        if number in self._sharing:
+            reply = _overlaid(reply, _sealed(frame[:1] + self._execute(self._sharing[number], frame)))
         if self._corrupt_replies:
             self._corrupt_replies -= 1
             reply = self._flip(reply)
@@ -184,6 +190,18 @@ class Responder:
         flipped = bytearray(frame)
         flipped[place >> 3] ^= 1 << (place & 7)
         return bytes(flipped)
+
+
+def _sealed(reply: bytes) -> bytes:
+    crc = crc16(reply)
+    return reply + bytes((crc & 0xFF, crc >> 8))
+
+
+def _overlaid(one: bytes, other: bytes) -> bytes:
+    """What two drivers at once leave on the line: a 0 bit wins over the 1 of an equally strong transmitter."""
+    longest = max(len(one), len(other))
+    pairs = zip(one.ljust(longest, b"\xff"), other.ljust(longest, b"\xff"), strict=True)
+    return bytes(a & b for a, b in pairs)
 
 
 def _crc_table() -> tuple[int, ...]:

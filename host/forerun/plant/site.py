@@ -145,6 +145,7 @@ class Site:
         self.source_v = config.source_v
         self.grid_live = True
         self.grid_hz = config.grid_hz
+        self.pcc_ct = 1.0  # fault: share of the true power that the PCC meter shows; −1 all CTs backwards, 1/3 one of 3
         self._loads = list(loads or [])
         self._pv = pv
         self.tan_phi = tan(acos(config.load_power_factor))

@@ -1,0 +1,405 @@
+"""`forerun commission …`: each step with flags alone, or with a few questions at a terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forerun.errors import Trouble, WrongUsage
+
+app = typer.Typer(
+    help="From a bare board and a box of wires to a sealed site: flash, scan, selftest, calibrate, seal.",
+    no_args_is_help=True,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and ask nothing.")]
+SitePath = Annotated[Path, typer.Option("--site", help="The site file; what was done is kept beside it.")]
+FIRMWARE_LINK_BAUD = 115200
+
+
+class Person:
+    """Whoever sits at the terminal; nobody when the output is JSON or the input no terminal."""
+
+    def __init__(self, as_json: bool):
+        self.there = sys.stdin.isatty() and not as_json
+        self.questions = 0
+
+    def ask(self, given: str, flag: str, question: str, default: str = "") -> str:
+        """`given` if it is something; else the answer, or the default when nobody is there. Raises WrongUsage."""
+        if given:
+            return given
+        if self.there:
+            self.questions += 1
+            return typer.prompt(question, default=default or None)
+        if not default:
+            raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
+        return default
+
+    def ask_number(self, given: str, flag: str, question: str, default: str = "") -> float:
+        text = self.ask(given, flag, question, default)
+        try:
+            return float(text)
+        except ValueError:
+            raise WrongUsage(f"{flag} {text}: it must be a number") from None
+
+    def agrees(self, given: bool, flag: str, question: str) -> None:
+        """Returns when the answer is yes. Raises WrongUsage."""
+        if not given:
+            if not self.there:
+                raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
+            self.questions += 1
+            if not typer.confirm(question):
+                raise WrongUsage("nothing was done")
+
+
+@app.command()
+def flash(
+    port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],
+    kind: Annotated[str, typer.Option("--board", help="Which board: a folder of firmware/boards.")],
+    site: SitePath = Path("site.toml"),
+    maintenance: Annotated[
+        bool, typer.Option("--maintenance", help="The site does without this board: flash it though it controls.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put the firmware on a board, unless it controls a site right now."""
+    from forerun import config, operate
+    from forerun.commission.flashing import live_board
+    from forerun.commission.steps import Steps
+
+    if not maintenance:
+        lines = {port: FIRMWARE_LINK_BAUD}
+        if site.exists():
+            link = config.load(site).link
+            if Path(link.port).exists():
+                lines[link.port] = link.baud
+        for path, baud in lines.items():
+            if Path(path).exists() and (said := live_board(path, baud)):
+                raise Trouble(f"{said}; make the site independent of it, then flash with --maintenance")
+    files = operate.flash(port, kind, quiet=as_json)
+    result = Steps(site).record("flash", True, time.time(), port=port, board=kind, files=files)
+    _show(result, as_json, f"{len(files)} files are on the board; next: forerun commission scan")
+
+
+@app.command()
+def scan(
+    port: Annotated[str, typer.Option(help="Serial port on the Modbus line; the board must not be on it meanwhile.")],
+    site: SitePath = Path("site.toml"),
+    baud: Annotated[int, typer.Option(help="Try this line rate only; 0: all of them.")] = 0,
+    units: Annotated[str, typer.Option(help="Unit ids to try.")] = "1-247",
+    name: Annotated[str, typer.Option(help="Name of the site.")] = "",
+    link: Annotated[str, typer.Option(help="Serial port of the board's link.")] = "",
+    import_limit_w: Annotated[str, typer.Option(help="What the feeder may carry, in W.")] = "",
+    export_limit_w: Annotated[str, typer.Option(help="What may be fed in, in W.")] = "",
+    pcc_meter: Annotated[int, typer.Option(min=0, max=247, help="Unit of the meter at the PCC; 0: by its name.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing site file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find what is on the Modbus line, and propose a site file."""
+    from forerun.commission import scan as scanning
+    from forerun.commission.line import SerialLine
+    from forerun.commission.steps import Steps
+    from forerun.config import BAUD_RATES, load
+
+    if baud and baud not in BAUD_RATES:
+        raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, BAUD_RATES))}")
+    ids = _units(units)
+    steps = Steps(site)
+    existing = load(site) if site.exists() and not force else None
+    with SerialLine(port, baud or scanning.RATES[0]) as line, _progress(as_json) as note:
+        found = scanning.scan(line, (baud,) if baud else scanning.RATES, ids, note)
+    if existing:
+        found.problems += scanning.compare(found, existing)
+    result = {"baud": found.baud, "devices": [asdict(device) for device in found.devices],
+              "problems": [{"cause": cause, "sentence": text} for cause, text in found.problems]}  # fmt: skip
+    if not as_json:
+        _show_devices(found)
+    if existing is None and not found.problems:
+        person = Person(as_json)
+        answers = {
+            "name": person.ask(name, "--name", "Name of the site", site.absolute().parent.name or "site"),
+            "link": person.ask(link, "--link", "Serial port of the board's link", "/dev/ttyACM0"),
+            "import_limit_w": person.ask_number(import_limit_w, "--import-limit-w", "Import limit in W", "15000"),
+            "export_limit_w": person.ask_number(export_limit_w, "--export-limit-w", "Export limit in W", "10000"),
+        }
+        if not pcc_meter and len(found.of("meter")) > 1:
+            guess = scanning.meters_by_role(found)["pcc_meter_unit"]
+            pcc_meter = int(person.ask_number("", "--pcc-meter", "Unit of the meter at the PCC", str(guess)))
+        _write_proposal(site, found, pcc_meter, answers)
+        result["site_file"] = str(site)
+    passed = not found.problems
+    steps.record("scan", passed, time.time(), port=port, **result)
+    after = f"{site} is {'as found' if existing else 'written'}: look it over, then forerun commission selftest"
+    _show(result, as_json, after if passed else "")
+    _end(passed)
+
+
+@app.command()
+def selftest(
+    site: SitePath = Path("site.toml"),
+    yes: Annotated[bool, typer.Option("--yes", help="The battery may move: nobody works on the installation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Test the site through its board, from link to watchdog: value, limit, result, what to do. About two minutes."""
+    from forerun import config
+    from forerun.commission import selftest as testing
+    from forerun.commission.desk import open_desk
+    from forerun.commission.steps import Steps, digest
+
+    checked = config.load(site)
+    steps = Steps(site)
+    Person(as_json).agrees(
+        yes, "--yes", f"The battery will move by ±{testing.step_w(checked)} W, and nobody works on the installation?"
+    )
+    taken = tuple(device["unit"] for device in steps.done.get("scan", {}).get("devices", []))
+    with open_desk(checked.link.port, checked.link.baud) as desk:
+        checks = testing.selftest(desk, checked, time.time(), taken, (lambda check: None) if as_json else _show_check)
+        identity = desk.hello["identity"]
+    passed = all(check.passed for check in checks)
+    result = steps.record("selftest", passed, time.time(), board=identity, site_file_sha256=digest(site),
+                          checks=testing.as_dicts(checks))  # fmt: skip
+    failed = "the board holds the battery at 0 W until all checks pass: mend what failed, and start again"
+    _show(result, as_json, "all passed; next: forerun commission calibrate, or seal" if passed else failed)
+    _end(passed)
+
+
+@app.command()
+def calibrate(
+    site: SitePath = Path("site.toml"),
+    quantity: Annotated[str, typer.Option(help="What is compared, a name of the telemetry.")] = "pcc_import_w",
+    reference: Annotated[str, typer.Option(help="What the reference shows now, in the quantity's unit.")] = "",
+    accuracy: Annotated[str, typer.Option(help="Its accuracy, ±, in the same unit; told once.")] = "",
+    hold_w: Annotated[int, typer.Option(help="Power at which the battery is held meanwhile, > 0 discharges.")] = 0,
+    anew: Annotated[bool, typer.Option("--anew", help="Forget this quantity's earlier readings.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a measurement with a reference instrument; call it once for each reading, at different powers.
+
+    Without --reference, and with nobody to ask, it holds the battery for five minutes, to read the reference.
+    """
+    from forerun import config
+    from forerun.commission import calibrate as calibration
+    from forerun.commission.desk import open_desk
+    from forerun.commission.steps import Steps
+
+    if quantity not in calibration.QUANTITIES:
+        raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
+    checked, steps, person = config.load(site), Steps(site), Person(as_json)
+    unit = calibration.QUANTITIES[quantity]
+    if not reference:
+        with open_desk(checked.link.port, checked.link.baud) as desk:
+            desk.lease(hold_w, calibration.HOLD_S)
+            desk.wait(calibration.SETTLE_S)
+        if not person.there:
+            _show({"held_w": hold_w, "for_s": calibration.HOLD_S}, as_json,
+                  f"the battery is held at {hold_w} W for {calibration.HOLD_S} s: read the reference now")  # fmt: skip
+            return
+    shown = person.ask_number(reference, "--reference", f"What does the reference show for {quantity} now, in {unit}")
+    before = steps.done.get("calibrate", {})
+    known = before.get("accuracies", {})
+    told = accuracy or known.get(quantity, "")
+    half_width = person.ask_number(told, "--accuracy", f"Accuracy of the reference, ± {unit}")
+    if half_width < 0:
+        raise WrongUsage(f"--accuracy {half_width:g}: it must not be negative")
+    with open_desk(checked.link.port, checked.link.baud) as desk:
+        reading = calibration.capture(desk, quantity, hold_w, shown, half_width)
+    readings = {name: list(kept) for name, kept in before.get("readings", {}).items()}
+    readings[quantity] = [] if anew else readings.get(quantity, [])
+    readings[quantity].append(asdict(reading))
+    try:
+        made = calibration.fit([calibration.Reading(**one) for one in readings[quantity]])
+    except ValueError:
+        raise Trouble(f"the board reads 0 {unit} for {quantity}: put a load on it and compare again") from None
+    fits = {**before.get("fits", {}), quantity: made.as_dict()}
+    passed = all(one["passed"] for one in fits.values())
+    result = steps.record("calibrate", passed, time.time(), readings=readings, fits=fits,
+                          accuracies={**known, quantity: f"{half_width:g}"})  # fmt: skip
+    offset = ""
+    if made.offset_uncertainty is not None:
+        offset = f", offset {made.offset:+.1f} ± {made.offset_uncertainty:.1f} {unit}"
+    _show(result, as_json, f"{quantity}: gain {made.gain:.4f} ± {made.gain_uncertainty:.4f}{offset} (k = 2), "
+          f"{made.readings} readings; " + ("go on with another load, or seal" if made.passed else
+          f"more than {calibration.GAIN_MAX:.0%} off: check CT ratio and class of the meter"))  # fmt: skip
+    _end(made.passed)
+
+
+@app.command()
+def seal(
+    site: SitePath = Path("site.toml"),
+    by: Annotated[str, typer.Option(help="Who commissioned the site.")] = "",
+    key: Annotated[Path | None, typer.Option(help="Ed25519 key, PEM; made beside the site file if missing.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that board and site file agree, and sign the commissioning report (JSON and HTML beside the site file)."""
+    from forerun import config
+    from forerun.commission import seal as sealing
+    from forerun.commission.desk import open_desk
+    from forerun.commission.steps import Steps, write_whole
+    from forerun_wire import messages
+
+    checked, steps = config.load(site), Steps(site)
+    with open_desk(checked.link.port, checked.link.baud) as desk:
+        settings, hello = desk.settings(), desk.hello
+        info = messages.fields_named(messages.INFO_FIELDS, desk.ask(messages.INFO))
+    objection = sealing.objection(checked, steps, settings, hello["identity"])
+    if objection:
+        raise Trouble(objection)
+    who = Person(as_json).ask(by, "--by", "Who commissioned this site")
+    board = {"identity": hello["identity"], "software": hello["software"], "interpreter": info["interpreter"],
+             "store_id": hello["store_id"].hex(), "settings_crc": info["settings_crc"]}  # fmt: skip
+    content = sealing.report(checked, steps, settings, board, who, time.time())
+    document = sealing.sign(content, sealing.load_key(key or site.with_suffix(".key.pem")))
+    paths = {"json": site.with_suffix(".commissioning.json"), "html": site.with_suffix(".commissioning.html")}
+    write_whole(paths["json"], json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_whole(paths["html"], sealing.page(document))
+    result = steps.record(
+        "seal", True, time.time(), report_sha256=document["report_sha256"], board=hello["identity"],
+        public_key=document["signature"]["public_key"], files={name: str(path) for name, path in paths.items()},
+    )  # fmt: skip
+    _show(result, as_json, f"sealed: {paths['html']}; monitoring plan {document['report_sha256'][:16]}…; "
+          f"next: forerun run --site {site}")  # fmt: skip
+
+
+@app.command()
+def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Which steps are done, whether the seal still holds, and what comes next."""
+    from forerun.commission.steps import STEPS, Steps
+
+    steps = Steps(site)
+    broken = _broken_seal(steps)
+    following = steps.next() or ("seal" if broken else "")
+    result = {"site_file": str(site), "steps": steps.done, "next": following, "sealed": not following,
+              "problem": broken}  # fmt: skip
+    if not as_json:
+        _table("step", "when", "result", rows=[
+            (step, steps.done.get(step, {}).get("utc", ""), _word(steps.done.get(step))) for step in STEPS
+        ])  # fmt: skip
+    _show(result, as_json, broken or (f"next: forerun commission {following}" if following else "sealed"))
+
+
+def _broken_seal(steps) -> str:
+    """Why an existing seal does not hold, '' otherwise."""
+    from forerun.commission import seal as sealing
+    from forerun.commission.steps import digest
+
+    done = steps.done.get("seal")
+    if not done:
+        return ""
+    try:
+        document = json.loads(Path(done["files"]["json"]).read_text())
+    except (OSError, ValueError):
+        return f"{done['files']['json']} cannot be read: seal again"
+    if problem := sealing.verify(document, done["public_key"]):
+        return f"{done['files']['json']} must not be believed, {problem}: seal again"
+    if not steps.site_path.exists() or document["report"]["site_file_sha256"] != digest(steps.site_path):
+        return f"{steps.site_path} was changed after the seal: run `forerun commission selftest` and `seal` again"
+    return ""
+
+
+# ---- small things
+
+
+def _write_proposal(site: Path, found, pcc_meter: int, answers: dict) -> None:
+    from forerun import config
+    from forerun.commission.scan import CYCLE_MS, meters_by_role, proposal
+    from forerun.commission.steps import write_whole
+
+    inverter = found.of("inverter")[0]
+    values = {
+        "site": {"name": answers["name"]},
+        "link": {"port": answers["link"], "baud": FIRMWARE_LINK_BAUD},
+        "bus": {"baud": found.baud, "inverter_unit": inverter.unit, **meters_by_role(found, pcc_meter)},
+        "limits": {name: round(answers[name]) for name in ("import_limit_w", "export_limit_w")},
+        "safety": {"cycle_ms": CYCLE_MS[found.baud]},
+    }
+    if inverter.power_max_w:
+        values["limits"] |= {"charge_max_w": inverter.power_max_w, "discharge_max_w": inverter.power_max_w}
+    if inverter.capacity_wh:
+        values["battery"] = {"capacity_wh": inverter.capacity_wh}
+    draft = site.with_name(site.name + ".proposal")
+    write_whole(draft, proposal(config.EXAMPLE.read_text(), values))
+    try:
+        config.load(draft)  # refused with the key's own sentence, and the site file left as it was
+        draft.replace(site)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _units(text: str) -> list[int]:
+    """1-20,31 -> [1, …, 20, 31]. Raises WrongUsage."""
+    ids: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            ids += range(int(first), int(last or first) + 1)
+    except ValueError:
+        ids = []
+    if not ids or min(ids) < 1 or max(ids) > 247:
+        raise WrongUsage(f"--units {text}: it must be numbers and ranges from 1 to 247, like 1-20,31")
+    return ids
+
+
+class _progress:
+    """A line that says what is being tried, at a terminal; nothing elsewhere."""
+
+    def __init__(self, as_json: bool):
+        from rich.console import Console
+
+        self._status = None if as_json or not sys.stderr.isatty() else Console(stderr=True).status("")
+
+    def __enter__(self) -> Callable[[str], None]:
+        if self._status is None:
+            return lambda sentence: None
+        self._status.start()
+        return self._status.update
+
+    def __exit__(self, *exc) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+
+def _show_devices(found) -> None:
+    if found.devices:
+        _table("unit", "kind", "maker", "model", "serial", "SunSpec models", rows=[
+            (str(d.unit), d.kind, d.maker, d.model, d.serial, ", ".join(map(str, d.models))) for d in found.devices
+        ])  # fmt: skip
+        print(f"line rate {found.baud} baud")
+    for _, sentence in found.problems:
+        print(f"problem: {sentence}")
+
+
+def _show_check(check) -> None:
+    mark = "passed" if check.passed else "FAILED"
+    print(f"{mark}  {check.name}: {check.measured} (limit {check.limit})", flush=True)
+    if not check.passed:
+        print(f"        {check.advice}", flush=True)
+
+
+def _table(*head: str, rows) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _show(result: dict, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, sort_keys=True))
+    elif sentence:
+        print(sentence)
+
+
+def _word(done: dict | None) -> str:
+    return "–" if done is None else "passed" if done["passed"] else "FAILED"
+
+
+def _end(passed: bool) -> None:
+    if not passed:
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""What has been done of a commissioning: a JSON file beside the site file, so that it can go on tomorrow."""
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from forerun.errors import Trouble
+
+STEPS = ("flash", "scan", "selftest", "calibrate", "seal")
+REQUIRED = ("scan", "selftest")  # before a seal; a board may come flashed, and a meter calibrated
+VERSION = 1
+
+
+class Steps:
+    """The steps of one site by name: {"utc", "passed", …what it found}. Raises Trouble for a file it cannot read."""
+
+    def __init__(self, site_path: Path):
+        self.site_path = Path(site_path)
+        self.path = self.site_path.with_suffix(".commission.json")
+        self.done: dict[str, dict] = {}
+        try:
+            content = json.loads(self.path.read_text())
+            if content["version"] != VERSION:
+                raise ValueError
+            self.done = dict(content["steps"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise Trouble(
+                f"{self.path} cannot be read as the steps done so far: move it away and begin again"
+            ) from problem
+
+    def record(self, step: str, passed: bool, utc_s: float, **found) -> dict:
+        """Keep the result of a step, in place of an earlier one; a step done again takes the seal away."""
+        if step != "seal":
+            self.done.pop("seal", None)
+        self.done[step] = {"utc": moment(utc_s), "passed": passed, **found}
+        text = json.dumps({"version": VERSION, "steps": self.done}, indent=1, sort_keys=True) + "\n"
+        write_whole(self.path, text)
+        return self.done[step]
+
+    def next(self) -> str:
+        """Name of the first step that is still to be done, '' when sealed."""
+        for step in (*REQUIRED, "seal"):
+            if not self.done.get(step, {}).get("passed"):
+                return step
+        return ""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """All of the file or nothing of it. Raises Trouble."""
+    draft = path.with_name(path.name + ".new")
+    try:
+        draft.write_text(text)
+        os.replace(draft, path)
+    except OSError as problem:
+        raise Trouble(f"{path} cannot be written ({problem.strerror}): free the disk or change the folder") from problem
+
+
+def moment(utc_s: float) -> str:
+    """2026-05-01T12:00:00Z"""
+    return datetime.fromtimestamp(utc_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

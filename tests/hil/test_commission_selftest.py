@@ -1,0 +1,142 @@
+"""The self-test through a real board: a healthy site passes, and each fault is found and named."""
+
+import random
+
+import pytest
+
+from forerun.commission import selftest as commission_selftest
+from forerun.commission.desk import Desk
+from forerun.commission.selftest import selftest, step_w
+from forerun.config import board_settings
+from forerun.plant import devices
+from forerun_wire import messages as m
+from hil.commissioning import UTC_S, desk_on, flips
+
+KEY = {name: key for key, name, *_ in m.SETTINGS}
+
+
+def failures(checks):
+    return {check.name: check.cause for check in checks if not check.passed}
+
+
+def outcome_of(bench, desk: Desk | None = None):
+    desk = desk or desk_on(bench)
+    checks = selftest(desk, bench.config, UTC_S)
+    for check in checks:
+        assert check.measured and check.limit
+        assert check.passed == (not check.cause) == (not check.advice), check
+    return failures(checks), desk
+
+
+def test_a_healthy_site_passes_and_gets_its_settings(rig):
+    with rig(host=False, plant={"starts_asleep": True, "meter_noise_w": 15.0}, pv_w=3000.0) as bench:
+        furthest_w = 0.0
+
+        def watch():
+            nonlocal furthest_w
+            furthest_w = max(furthest_w, abs(bench.site.inverter.power_w))
+            bench.bench.at(bench.bench.now_us + 50_000, watch)
+
+        watch()
+        desk = desk_on(bench)
+        checks = selftest(desk, bench.config, UTC_S)
+        assert failures(checks) == {}
+        assert len(checks) == 14
+        assert furthest_w <= 1.02 * step_w(bench.config), "the battery never does more than the announced step"
+        assert desk.settings() == board_settings(bench.config)
+        assert bench.now_s < 180
+
+
+def test_a_failed_test_leaves_the_battery_at_rest(rig):
+    # To a reversed CT this load is an export far above its limit, against which the board would charge all it can.
+    with rig(host=False, load_w=11_000.0, sections={"limits": {"export_limit_w": 5000}}) as bench:
+        bench.site.pcc_ct = -1.0
+        found, desk = outcome_of(bench)
+        assert found == {"CT orientation": "swapped_ct"}
+        settings = desk.settings()
+        assert settings[KEY["charge_max_w"]] == settings[KEY["discharge_max_w"]] == 0
+        bench.run(60)
+        assert abs(bench.site.inverter.power_w) < 50, "a reversed CT must not set anything off"
+        bench.site.pcc_ct = 1.0
+        assert outcome_of(bench, desk)[0] == {}, "once it is mended, all is given back"
+        assert desk.settings() == board_settings(bench.config)
+
+
+@pytest.mark.parametrize(
+    ("share", "cause"),
+    [(-1.0, "swapped_ct"), (1 / 3, "one_ct_swapped"), (-1 / 3, "two_cts_swapped"), (-0.5, "cts_on_wrong_phases"),
+     (0.0, "pcc_meter_blind"), (0.75, "ct_ratio"), (2.0, "ct_ratio")],
+)  # fmt: skip
+def test_the_orientation_of_the_current_transformers(rig, share, cause):
+    with rig(host=False, plant={"meter_noise_w": 15.0}) as bench:
+        bench.site.pcc_ct = share
+        assert outcome_of(bench)[0].get("CT orientation") == cause
+
+
+def test_a_load_that_switches_meanwhile_does_no_harm(rig):
+    with rig(host=False) as bench:
+        bench.site.add_job(29_500_000, 900_000_000, 4000.0)
+        assert "CT orientation" not in outcome_of(bench)[0]
+
+
+@pytest.mark.parametrize("fault", ["ignores_watchdog", "never_reverts"])
+def test_an_inverter_that_ignores_its_watchdog(rig, fault):
+    with rig(host=False, sections={"safety": {"inverter_watchdog_s": 10}}) as bench:
+        setattr(bench.site.inverter, fault, True)
+        assert outcome_of(bench)[0] == {"inverter watchdog": "watchdog_ignored"}
+        assert abs(bench.site.inverter.power_w) < 50, "it is back in the board's hand, at rest"
+
+
+def test_a_wrong_unit(rig):
+    with rig(host=False) as bench:
+        units = bench.slave.responder.units
+        units[9] = units.pop(1)
+        assert outcome_of(bench)[0] == {"devices on the bus": "wrong_unit"}
+
+
+def test_a_shared_address(rig):
+    with rig(host=False) as bench:
+        responder = bench.slave.responder
+        responder.share(2, responder.units.pop(3))
+        desk = desk_on(bench)
+        check = next(check for check in selftest(desk, bench.config, UTC_S) if not check.passed)
+        assert check.cause == "wrong_unit" and "two devices at this one" in check.advice and "unit 2" in check.measured
+
+
+@pytest.mark.parametrize("baud", [9600, 38_400])
+def test_a_wrong_line_rate_is_named_with_the_right_one(rig, baud):
+    with rig(host=False) as bench:
+        bench.bench.slave = devices.slave(bench.site, baud=baud)
+        desk = desk_on(bench)
+        check = next(check for check in selftest(desk, bench.config, UTC_S) if not check.passed)
+        assert check.cause == "wrong_line_rate" and f"set bus.baud = {baud}" in check.advice
+        assert desk.settings()[KEY["bus_baud"]] == bench.config.bus.baud
+
+
+def test_a_dead_bus_is_no_line_rate(rig):
+    with rig(host=False) as bench:
+        bench.slave.responder.units.clear()
+        assert outcome_of(bench)[0] == {"devices on the bus": "bus_silent"}
+
+
+def test_noise_on_either_line(rig):
+    for line, name in (("bus_filter", "Modbus line"), ("link_filter", "link to the board")):
+        with rig(host=False) as bench:
+            noise = flips(random.Random(4), 0.05)
+            desk = desk_on(bench)
+            setattr(bench.bench, line, lambda direction, data, now_us, noise=noise: noise(data))
+            found, _ = outcome_of(bench, desk)
+            assert found.get(name) == ("noisy_line" if line == "bus_filter" else "noisy_link"), line
+
+
+def test_an_inverter_that_does_not_follow(rig, monkeypatch):
+    monkeypatch.setattr(commission_selftest, "WAKE_S", 60.0)
+    with rig(host=False) as bench:
+        bench.site.inverter.open_contactor(0, True)
+        assert outcome_of(bench)[0] == {"inverter in service": "inverter_asleep"}
+
+
+def test_a_host_that_does_not_know_the_year(rig):
+    with rig(host=False, sections={"safety": {"inverter_watchdog_s": 4}}) as bench:
+        checks = selftest(desk_on(bench), bench.config, 0.0)
+        assert failures(checks) == {"clock": "clock"}

@@ -1,0 +1,126 @@
+"""The pure parts of commissioning: fits, seals, proposals, steps."""
+
+import math
+import os
+import pty
+import random
+import select
+import tomllib
+import tty
+
+import pytest
+
+from forerun import config
+from forerun.commission import desk, flashing, seal
+from forerun.commission.calibrate import Reading, fit
+from forerun.commission.flashing import live_board
+from forerun.commission.line import crc16
+from forerun.commission.scan import proposal
+from forerun.commission.steps import Steps
+from forerun.errors import Trouble
+
+
+def test_crc_of_the_specification():
+    assert crc16(bytes.fromhex("0207")) == bytes.fromhex("4112")  # Modbus over Serial Line V1.02, 6.2.2
+
+
+def test_a_gain_and_an_offset_are_found():
+    made = fit([Reading(x, 1.01 * x - 12, 5.0) for x in (200.0, 4000.0, 9000.0)])
+    assert made.gain == pytest.approx(1.01) and made.offset == pytest.approx(-12)
+    assert made.passed and made.residual_max < 1e-6
+    assert not fit([Reading(1000.0, 1100.0, 1.0)]).passed
+
+
+def test_readings_close_together_say_nothing_of_an_offset():
+    made = fit([Reading(1000.0, 1010.0, 5.0), Reading(1050.0, 1060.5, 5.0)])
+    assert made.offset == 0 and made.offset_uncertainty is None
+    assert made.gain == pytest.approx(1.01, abs=1e-4)
+    # two readings of about 1 kW, each ±5 W: u(gain) = 5 / sqrt(1000² + 1050²)
+    assert made.gain_uncertainty == pytest.approx(2 * 5 / math.hypot(1000, 1050), rel=1e-6)
+
+
+def test_the_uncertainty_covers_the_truth_about_as_often_as_it_says():
+    seed = 7
+    noise = random.Random(seed)
+    hits = 0
+    for _ in range(400):
+        made = fit([Reading(x, 1.005 * x + 20 + noise.gauss(0, 10), 10.0) for x in (0.0, 2000.0, 5000.0, 8000.0)])
+        hits += abs(made.gain - 1.005) <= made.gain_uncertainty and abs(made.offset - 20) <= made.offset_uncertainty
+    assert hits >= 0.88 * 400, f"seed {seed}: {hits} of 400"
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError):
+        fit([Reading(0.0, 5.0, 1.0)])
+
+
+def test_a_seal_holds_and_each_change_breaks_it(tmp_path):
+    key = seal.load_key(tmp_path / "key.pem")
+    document = seal.sign({"site": {"name": "Fjord"}, "n": 1}, key)
+    public = document["signature"]["public_key"]
+    assert seal.verify(document, public) == ""
+    assert seal.sign(document["report"], seal.load_key(tmp_path / "key.pem")) == document, "the key is kept"
+    other = seal.sign(document["report"], seal.load_key(tmp_path / "other.pem"))
+    assert "another key" in seal.verify(other, public)
+    changed = {**document, "report": {**document["report"], "n": 2}}
+    assert "changed" in seal.verify(changed)
+    forged = seal.sign(changed["report"], seal.load_key(tmp_path / "other.pem"))
+    forged["signature"]["public_key"] = public
+    assert "signature is wrong" in seal.verify(forged)
+    assert "not a commissioning report" in seal.verify({"report": 1})
+
+
+def test_a_key_that_is_none(tmp_path):
+    (tmp_path / "key.pem").write_text("these are my notes")
+    with pytest.raises(Trouble, match="not a private key"):
+        seal.load_key(tmp_path / "key.pem")
+    assert (tmp_path / "key.pem").read_text() == "these are my notes"
+
+
+@pytest.fixture
+def prompt():
+    """A pseudo-terminal in place of a board's MicroPython prompt: (our end, its path)."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    yield ours, os.ttyname(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_silent_port_is_only_listened_to(prompt):
+    ours, path = prompt
+    assert live_board(path, 115_200) == ""
+    assert not select.select([ours], [], [], 0)[0], "bytes sent to a prompt can stop what runs there"
+
+
+def test_who_cannot_be_asked_may_control_a_site(prompt, monkeypatch):
+    path = prompt[1]
+    monkeypatch.setattr(desk, "ANSWER_S", 0.2)
+    monkeypatch.setattr(flashing, "_speaks", lambda port, baud: True)
+    assert "cannot be asked whether it controls a site" in live_board(path, 115_200)
+
+
+def test_equal_settings_have_equal_hashes():
+    assert seal.settings_hash({1: 5, 0: 50}) == seal.settings_hash({0: 50, 1: 5}) != seal.settings_hash({0: 50, 1: 6})
+
+
+def test_a_proposal_is_the_example_with_other_values(tmp_path):
+    text = proposal(config.EXAMPLE.read_text(), {"site": {"name": 'Ö "7"'}, "bus": {"baud": 9600, "inverter_unit": 13,
+                    "pcc_meter_unit": 15}, "safety": {"cycle_ms": 500}})  # fmt: skip
+    (tmp_path / "site.toml").write_text(text)
+    site = config.load(tmp_path / "site.toml")
+    assert (site.site.name, site.bus.baud, site.bus.inverter_unit, site.link.baud) == ('Ö "7"', 9600, 13, 921_600)
+    before, after = tomllib.loads(config.EXAMPLE.read_text()), tomllib.loads(text)
+    assert [name for name in before if before[name] != after[name]] == ["site", "bus", "safety"]
+    assert text.count("#") == config.EXAMPLE.read_text().count("#")
+
+
+def test_steps_are_kept_and_one_done_again_takes_the_seal_away(tmp_path):
+    steps = Steps(tmp_path / "site.toml")
+    for name in ("scan", "selftest", "seal"):
+        assert steps.next() == name
+        steps.record(name, True, 0.0)
+    again = Steps(tmp_path / "site.toml")
+    assert again.next() == "" and again.done["scan"]["utc"] == "1970-01-01T00:00:00Z"
+    again.record("scan", False, 1.0)
+    assert Steps(tmp_path / "site.toml").next() == "scan" and "seal" not in again.done
