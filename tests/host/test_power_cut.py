@@ -35,7 +35,8 @@ def test_it_would_notice_a_store_that_promises_too_much(tmp_path):
     promise = "        promised.attempted = (20_000 + hour, 11_000 + hour)\n"
     assert promise in text
     # Says that settings are safe before they are written.
-    (tests / "power_cut.py").write_text(text.replace(promise, promise + "        promised.limits = promised.attempted\n"))
+    early = promise + "        promised.limits = promised.attempted\n"
+    (tests / "power_cut.py").write_text(text.replace(promise, early))
     for name in ("firmware", "protocol"):
         (tmp_path / name).symlink_to(ROOT / name)
     status, said = run(tests / "power_cut.py")
