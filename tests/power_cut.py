@@ -13,10 +13,10 @@ HERE = __file__.rpartition("/")[0] or "."
 for _place in ("/../firmware", "/../protocol"):
     sys.path.insert(0, HERE + _place)
 
-from forerun_board.control.config import Config
-from forerun_board.records import Records
-from forerun_board.settings import Settings
-from forerun_board.twoslot import TwoSlot, make_directory
+from forerun_board.control.config import Config  # noqa: E402
+from forerun_board.records import Records  # noqa: E402
+from forerun_board.settings import Settings  # noqa: E402
+from forerun_board.twoslot import TwoSlot, make_directory  # noqa: E402
 
 BLOCK = 4096
 BLOCKS = 64
@@ -105,17 +105,17 @@ def objection(promised):
     settings = Settings(TwoSlot("/flash/records/settings"), config)
     found = (config.import_limit_w, config.export_limit_w)
     if found != promised.limits and found != promised.attempted:
-        return "settings are %s; %s was confirmed" % (found, promised.limits)
+        return f"settings are {found}; {promised.limits} was confirmed"
     records = Records("/flash/records")
     if records.next_number <= promised.flushed:
-        return "number %d would be given twice" % records.next_number
+        return f"number {records.next_number} would be given twice"
     records.rewind(promised.acknowledged)
     for expected in range(promised.acknowledged + 1, promised.flushed + 1):
         record = records.read()
         if record is None or record[0] != expected:
-            return "record %d is gone, there is %s" % (expected, record)
+            return f"record {expected} is gone, there is {record}"
         if record[1:5] != [1, 60 * ((expected - 1) // 30), (expected - 1) % 30, 2]:
-            return "record %d says %s" % (expected, record)
+            return f"record {expected} says {record}"
     settings.set([IMPORT_LIMIT, 1_000])
     number = records.next_number
     records.add(2, 0, 0, 4, [0, 0])
@@ -150,7 +150,7 @@ def main():
         try:
             sentence = objection(promised)
         except OSError as error:
-            sentence = "it does not boot: %s" % error
+            sentence = f"it does not boot: {error}"
         vfs.umount("/flash")
         if sentence:
             failures += 1

@@ -61,6 +61,7 @@ class Board:
             self.link.receive()
             self.cycle.poll()
             self.link.send()
+            self.cycle.alive.link()
             self.hal.wait(min(self.cycle.wait_us(), self.link.wait_us()))
 
     def note_acted(self, op, mode, value_w, reason):

@@ -2,6 +2,7 @@
 
 import gc
 
+from forerun_board.alive import Alive
 from forerun_board.clock import MASK
 from forerun_board.control.controller import FAULT_WATCHDOG
 from forerun_board.fieldbus import SAMPLES
@@ -30,6 +31,7 @@ class Cycle:
         self.busy_us = 0  # from the start of the last round to its report
         self.heap_free = gc.mem_free() if hasattr(gc, "mem_free") else 0
         self.fieldbus = fieldbus
+        self.alive = Alive(hal.feed)
         self._hal = hal
         self._clock = hal.clock
         self._config = config
@@ -180,6 +182,6 @@ class Cycle:
         self.rounds += 1
         self.busy_us = (self._clock.ticks_us - self._start_us) & MASK
         self._report()
-        self._hal.feed()
+        self.alive.round(self.fieldbus.bus.transactions)
         self.phase = WAIT
         return True

@@ -271,7 +271,5 @@ def fields_named(names, values):
     """{name: value} of the fields of a message."""
     return {names[i]: values[i] for i in range(len(names))}
 
-try:
+if hasattr(binascii, "Error"):  # not on MicroPython: words for people would fill a board's memory
     from forerun_wire.names import *  # noqa: F403
-except ImportError:
-    pass  # a board: words for people would fill its memory

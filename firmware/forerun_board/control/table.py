@@ -12,16 +12,17 @@ class Machine:
     """`state` and the time in it, `state_ms`, saturating."""
 
     def __init__(self, rows):
-        self._rows = rows
+        self._rows = {}  # of each state: not every row of a long table is looked at in every round
+        for row in rows:
+            self._rows[row[0]] = self._rows.get(row[0], ()) + (row,)
         self.state = rows[0][0]
         self.state_ms = 0
 
     def step(self, facts, dt_ms):
         """The name of the action of the row that was taken ("" may be one), or None if none was."""
         self.state_ms = min(self.state_ms + dt_ms, STATE_MS_MAX)
-        state = self.state
-        for row in self._rows:
-            if row[0] == state and getattr(facts, row[1]) and (row[2] == "" or getattr(facts, row[2])):
+        for row in self._rows.get(self.state, ()):
+            if getattr(facts, row[1]) and (row[2] == "" or getattr(facts, row[2])):
                 self.state = row[3]
                 self.state_ms = 0
                 return row[4]

@@ -18,7 +18,8 @@ from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
 PACKAGES = ("forerun_wire", "forerun_board")
-NOT_ON_A_BOARD = {"names.py"}  # what the wire's numbers are called: words for people
+# What the wire's numbers are called is for people; machine code has to be compiled for its chip.
+NOT_ON_A_BOARD = {"names.py", "inner_viper.py"}
 ENTRY = "from forerun_board.start import main; main()"
 
 
