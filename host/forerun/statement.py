@@ -58,7 +58,7 @@ def statement(
         pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table),
     )  # fmt: skip
     figures, missing = results.figures(subject)
-    stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *(item for item in used.values() if item)])
+    stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *filter(None, used.values())])
     gaps = _gaps(site, taken, books, intervals, subject, missing, stated, start_utc_s, end_utc_s)
     root = evidence.covering_root(entries, taken.latest)
     number = len(earlier) + 1
@@ -183,8 +183,8 @@ def _gaps(
     if any(subject.factors.grid_at(item.middle_utc_s).clean_share == 0 for item in intervals):
         missing = [*missing, "the carbon-free share of the grid is not known for every hour: there it counts as 0"]
     if any(item.gas_basis == "CO2e" and item.gwp_set != "AR6" for item in stated):
-        missing = [*missing, "CO2e is weighed by the GWP set of each factor (AR5, as CBAM asks); by AR6, as ESRS asks, it "
-                   "is not known: the factors do not tell their gases"]  # fmt: skip
+        missing = [*missing, "CO2e is weighed by the GWP set of each factor (AR5, as CBAM asks); by AR6, as ESRS asks, "
+                   "it is not known: the factors do not tell their gases"]  # fmt: skip
     gaps = sorted({(gap.start_utc_s, gap.end_utc_s, gap.sentence) for gap in found})
     timed = [{"start_utc_s": start, "end_utc_s": end, "sentence": sentence} for start, end, sentence in gaps]
     return timed + [{"start_utc_s": None, "end_utc_s": None, "sentence": sentence} for sentence in missing]

@@ -142,6 +142,23 @@ def test_a_change_that_forges_every_checksum_is_found_by_the_tree(site):
     assert any(finding.startswith("results: scope2_location_g") for finding in found)
 
 
+def test_roots_signed_by_another_key_are_not_the_sites(site, tmp_path):
+    made(site)
+    path, other = site.parent / "journal.forerun", signing_key(tmp_path / "other.key")
+    entries = list(publish.read(path))
+    path.unlink()
+    with Journal(path) as forged:
+        for entry in entries:
+            if entry.kind == "root":
+                evidence.seal(forged, other, entry.utc_us)
+            else:
+                forged.append(entry.utc_us, entry.source, entry.kind, entry.body)
+    key = entries[-1].body["key"].hex()
+    found = verify(site.parent / "out/report.json", path, factors.TABLE, key).findings
+    assert any("its signature does not fit the site's key" in finding for finding in found)
+    assert any("is not signed by the site's key" in finding for finding in verdict(site).findings)
+
+
 def test_a_report_whose_figure_was_changed_and_digest_signed_again_is_found_by_arithmetic(site):
     made(site)
     content = document(site)
