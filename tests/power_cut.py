@@ -13,10 +13,10 @@ HERE = __file__.rpartition("/")[0] or "."
 for _place in ("/../firmware", "/../protocol"):
     sys.path.insert(0, HERE + _place)
 
-from forerun_board.control.config import Config  # noqa: E402
-from forerun_board.records import Records  # noqa: E402
-from forerun_board.settings import Settings  # noqa: E402
-from forerun_board.twoslot import TwoSlot, make_directory  # noqa: E402
+from forerun_board.control.config import Config
+from forerun_board.records import Records
+from forerun_board.settings import Settings
+from forerun_board.twoslot import TwoSlot, make_directory
 
 BLOCK = 4096
 BLOCKS = 64

@@ -43,7 +43,8 @@ def step(registers: list[int], soc: int, index: int) -> tuple[list[int], int]:
     pv = max(0, int(3000 * math.sin((hour - 6) / 12 * math.pi)))
     genset = 400 if 18 <= hour < 19 else 0
     load = 1500 + index % 7 * 13
-    battery = min(1000, pv - load) if pv > load and soc < 900 else -700 if soc > 200 and pv == 0 else 0
+    from_grid = 600 if 3 <= hour < 5 and soc < 600 else 0
+    battery = from_grid or (min(1000, pv - load) if pv > load and soc < 900 else -700 if soc > 200 and pv == 0 else 0)
     net = load + battery - pv - genset
     gains = (max(0, net), max(0, -net), max(0, battery), max(0, -battery), pv, genset)
     stored = battery * 0.95 if battery > 0 else battery / 0.95

@@ -151,7 +151,7 @@ def export_bundle(
 
 @app.command()
 def grid(
-    answer: Annotated[Path, typer.Argument(help="The answer of the service, as it was received.")],
+    answer: Annotated[str, typer.Argument(help="The service's answer: a file, or an address, asked once and kept.")],
     provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
     area: Annotated[str, typer.Option(help="Price area; Energinet alone needs it.")] = "DK1",
     site: SitePath = Path("site.toml"),

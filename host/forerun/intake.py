@@ -87,8 +87,8 @@ def readings_of(entries: Iterable) -> list[Reading]:
 
 
 def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
-    """Everything that journal entries (forerun.store.Entry and Damage) say up to that moment. What was written later,
-    about this time, counts: late records, corrections, certificates, the grid."""
+    """Everything that journal entries (forerun.store.Entry and Damage) say up to that moment: readings at it count,
+    certificates and grid hours that begin at it do not. What was written later, about this time, counts."""
     result = Intake()
     stores: dict[tuple[str, bytes], dict[int, _Record]] = {}
     until_us = None if until_utc_s is None else until_utc_s * 1_000_000
@@ -103,7 +103,7 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
         if kind == CORRECTION:
             corrections.append((entry.sequence_no, dict(body)))
             continue
-        about_us = body["start_utc_s"] * 1_000_000 if kind in (CERTIFICATE, GRID) else entry.utc_us
+        about_us = body["start_utc_s"] * 1_000_000 + 1 if kind in (CERTIFICATE, GRID) else entry.utc_us
         if until_us is not None and about_us > until_us:
             later.update(body[1:2] if kind == RECORD else ())
             continue

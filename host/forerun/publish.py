@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import time
+import urllib.request
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +18,8 @@ from forerun.store import Entry, Journal, JournalBusy, read
 
 DAY_S = 86_400
 FORMATS = ("json", "html", "pdf", "csv", "cbam", "granular")
+GRID_TOKEN = "FORERUN_GRID_TOKEN"  # environment: Electricity Maps' token; ENTSO-E has its own in the address
+ANSWER_S, MOST_BYTES = 60, 64 << 20
 MANY_FORMATS = ("all", *FORMATS)
 
 
@@ -112,10 +116,11 @@ def export(report: Path, journal: Path, vendor: str, product: str, out: Path) ->
     return {"bundle": str(out), **kpis}
 
 
-def take_grid(site_path: Path, answer: Path, provider: str, area: str) -> dict:
-    """Check a grid answer and put its hours into the site's journal, kept beside it. Raises Trouble when it cannot be
-    true: then nothing is written, and the yearly factor goes on standing in."""
-    site, table, data = config.load(site_path), factors.load(), answer.read_bytes()
+def take_grid(site_path: Path, answer: str, provider: str, area: str) -> dict:
+    """Check a grid answer, a file or an address that is asked once, and put its hours into the site's journal. Raises
+    Trouble when it cannot be true: then nothing is written, and the yearly factor goes on standing in."""
+    site, table = config.load(site_path), factors.load()
+    data = _answer(answer, Path(site.store.path).with_name("grid-answers"))
     read_answer = {"entsoe": lambda: gridmix.entsoe(data, table), "energinet": lambda: gridmix.energinet(data, area),
                    "electricity-maps": lambda: gridmix.electricity_maps(data)}  # fmt: skip
     if provider not in read_answer:
@@ -132,6 +137,23 @@ def take_grid(site_path: Path, answer: Path, provider: str, area: str) -> dict:
     mix = gridmix.total_mix(found)
     usual_path.write_text(json.dumps({fuel: str(mw + Decimal(usual.get(fuel, 0))) for fuel, mw in mix.items()}))
     return {"hours": len(found.hours), "source": found.source}
+
+
+def _answer(where: str, cache: Path) -> bytes:
+    """The bytes of a file, or of an address: kept under the digest of the address, which may hold a token."""
+    try:
+        if not where.startswith(("https://", "http://")):
+            return Path(where).read_bytes()
+        token = os.environ.get(GRID_TOKEN, "")
+        asked = urllib.request.Request(where, headers={"auth-token": token} if token else {})
+
+        def ask() -> bytes:
+            with urllib.request.urlopen(asked, timeout=ANSWER_S) as answer:
+                return answer.read(MOST_BYTES)
+
+        return gridmix.cached(cache / hashlib.sha256(where.encode()).hexdigest(), ask)
+    except OSError as error:
+        raise Trouble(f"the grid answer cannot be read: {error}; the yearly factor goes on standing in") from error
 
 
 def issued_path(journal: Path) -> Path:

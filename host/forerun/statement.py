@@ -58,8 +58,7 @@ def statement(
         pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table),
     )  # fmt: skip
     figures, missing = results.figures(subject)
-    found = (item for item in used.values() if item)
-    stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *found])
+    stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *filter(None, used.values())])
     gaps = _gaps(site, taken, books, intervals, subject, missing, stated, start_utc_s, end_utc_s)
     root = evidence.covering_root(entries, taken.latest)
     number = len(earlier) + 1

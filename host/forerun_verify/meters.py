@@ -32,7 +32,7 @@ def told(entries, until_s: int) -> Told:
             continue
         if entry.kind not in ("record", "submeter", "meter", "certificate", "grid"):
             continue
-        about_us = body["start_utc_s"] * 10**6 if entry.kind in ("certificate", "grid") else entry.utc_us
+        about_us = body["start_utc_s"] * 10**6 + 1 if entry.kind in ("certificate", "grid") else entry.utc_us
         if about_us > until_s * 10**6:
             if entry.kind == "record":
                 beyond.add(body[1])

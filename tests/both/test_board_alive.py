@@ -1,7 +1,6 @@
 """The watchdog is fed only when everything moves."""
 
 from board_bench import Bench
-
 from forerun_board.alive import Alive
 
 

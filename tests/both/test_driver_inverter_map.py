@@ -3,7 +3,6 @@
 import json
 
 from bus_bench import Bank, Line, finish, run
-
 from forerun_board.control.image import INVERTER_ASLEEP, INVERTER_FAULT, INVERTER_RUNNING
 from forerun_board.drivers.inverter_map import InverterMap, objection
 from forerun_board.drivers.modbus_rtu import Master

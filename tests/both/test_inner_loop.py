@@ -2,9 +2,8 @@
 
 from array import array
 
-from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
-
 from forerun_board.control import inner
+from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
 
 try:
     from micropython import heap_lock, heap_unlock

@@ -6,7 +6,9 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,23 @@ def test_a_change_that_forges_every_checksum_is_found_by_the_tree(site):
     assert any(finding.startswith("results: scope2_location_g") for finding in found)
 
 
+def test_roots_signed_by_another_key_are_not_the_sites(site, tmp_path):
+    made(site)
+    path, other = site.parent / "journal.forerun", signing_key(tmp_path / "other.key")
+    entries = list(publish.read(path))
+    path.unlink()
+    with Journal(path) as forged:
+        for entry in entries:
+            if entry.kind == "root":
+                evidence.seal(forged, other, entry.utc_us)
+            else:
+                forged.append(entry.utc_us, entry.source, entry.kind, entry.body)
+    key = entries[-1].body["key"].hex()
+    found = verify(site.parent / "out/report.json", path, factors.TABLE, key).findings
+    assert any("its signature does not fit the site's key" in finding for finding in found)
+    assert any("is not signed by the site's key" in finding for finding in verdict(site).findings)
+
+
 def test_a_report_whose_figure_was_changed_and_digest_signed_again_is_found_by_arithmetic(site):
     made(site)
     content = document(site)
@@ -261,10 +280,10 @@ def test_a_grid_answer_goes_through_the_journal_into_the_report_and_a_wrong_one_
     size = (site.parent / "journal.forerun").stat().st_size
     answer.write_text(answer.read_text().replace("25", "2500"))
     with pytest.raises(Trouble, match="2500 g/kWh where grid-NO-2024 says"):
-        publish.take_grid(site, answer, "electricity-maps", "")
+        publish.take_grid(site, str(answer), "electricity-maps", "")
     assert (site.parent / "journal.forerun").stat().st_size == size
     with pytest.raises(WrongUsage, match="must be one of"):
-        publish.take_grid(site, answer, "oracle", "")
+        publish.take_grid(site, str(answer), "oracle", "")
 
 
 def test_a_sites_bundle_is_made_from_its_report(site):
@@ -273,3 +292,44 @@ def test_a_sites_bundle_is_made_from_its_report(site):
                  "--journal", str(site.parent / "journal.forerun"), "--out", str(site.parent / "b.json"), "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0 and json.loads(done.stdout)["dips_per_month"] == "0.000000"
+
+
+def test_a_service_is_asked_once_and_its_silence_is_a_sentence(site, monkeypatch):
+    asked = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["auth-token"])
+            hour = {"carbonIntensity": 25, "datetime": "2024-01-01T00:00:00Z", "emissionFactorType": "lifecycle"}
+            body = json.dumps({"zone": "NO", "history": [hour]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    monkeypatch.setenv(publish.GRID_TOKEN, "secret")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        where = f"http://127.0.0.1:{server.server_port}/history?zone=NO"
+        for _ in range(2):
+            assert publish.take_grid(site, where, "electricity-maps", "")["hours"] == 1
+        server.shutdown()
+        thread.join()
+    assert asked == ["secret"]
+    with pytest.raises(Trouble, match="yearly factor goes on standing in"):
+        publish.take_grid(site, where + "&x", "electricity-maps", "")
+    with pytest.raises(Trouble, match="cannot be read"):
+        publish.take_grid(site, str(site.parent / "absent"), "entsoe", "")
+
+
+def test_the_grid_of_the_next_day_changes_nothing_of_this_one(site):
+    first = made(site)
+    with Journal(site.parent / "journal.forerun") as journal:
+        hours = {"start_utc_s": site_journal.START + 86_400, "g_per_kwh": ["20"], "clean_share": ["1"], "source": "x"}
+        journal.append(0, "host", "grid", hours)
+    assert made(site)["id"] == first["id"] and verdict(site).findings == []
