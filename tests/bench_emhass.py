@@ -63,7 +63,8 @@ def ours(asked: dict) -> dict:
     warm_s = time.perf_counter() - began
     # The last kWh is worth `high` to the plan: what is stored too much or too little at the end is settled at that.
     more_kwh = (plan.soc[-1] - battery["soc_end"]) * battery["energy_wh"] / 1000
-    return {"cost": plan.cost - more_kwh * high, "soc_end": float(plan.soc[-1]), "warm_s": warm_s, "relaxed": list(plan.relaxed)}
+    cost = plan.cost - more_kwh * high
+    return {"cost": cost, "soc_end": float(plan.soc[-1]), "warm_s": warm_s, "relaxed": list(plan.relaxed)}
 
 
 def main() -> None:
