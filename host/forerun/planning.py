@@ -146,9 +146,13 @@ def _why(site: SiteFile, made: Outlook, plan: Plan, part: slice, verb: str) -> s
     limit_w = site.limits.import_limit_w - site.limits.import_margin_w
     net_w = asked.load_w[part] - asked.pv_w[part]
     mean = float(np.average(price[part], weights=plan.step_s[part]))
+    peak_w = float(plan.pcc_import_w.max())
+    lops = site.tariff.demand_charge_per_kw_month > 0 and plan.pcc_import_w[part].max() > peak_w - 1
     if verb == "gives":
         if np.any(net_w > limit_w + 1):
             return f"the load reaches {net_w.max() / 1000:.1f} kW and the grid gives {limit_w / 1000:.1f} kW"
+        if lops:
+            return f"it keeps the highest import, which is billed by the month, at {peak_w / 1000:.1f} kW"
         return f"a kWh from the grid costs {mean:.3f} {site.tariff.currency} then, {_beside(price, plan.step_s)}"
     if np.any(asked.pv_w[part] > asked.load_w[part]):
         return "PV gives more than the load takes"

@@ -317,6 +317,8 @@ class Service:
             elif kind == JOB:
                 name, power_w, start_s, duration_s, confidence = entry.body
                 self._jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+                if not duration_s:
+                    del self._jobs[name]  # cancelled
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
 

@@ -34,6 +34,9 @@ def test_scores_of_two_files_on_the_command_line(tmp_path):
     assert set(ours) == {"1", "12", "288"} and list(result["files"]) == files
     assert ours["288"]["mase"] < 0.9 * naive["288"]["mase"]
     assert 0.6 < ours["288"]["coverage"] < 0.95
+    unannounced = result["files"][files[0]]["surges"]
+    assert unannounced["foreseen"] + unannounced["missed"] == unannounced["surges"] > 0
+    assert unannounced["foreseen"] >= unannounced["missed"]  # the load of these files has a shape that repeats
 
 
 def test_the_last_days_are_scored_and_only_they():
