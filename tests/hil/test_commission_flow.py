@@ -101,6 +101,10 @@ def test_every_step_goes_without_a_person_and_goes_on_where_it_was(rig, monkeypa
                 exact = ("--reference", f"{hil.site.pcc_import_w:.1f}", "--accuracy", "10")
                 fits = bench.json(*held, *exact)["fits"]["pcc_import_w"]
             assert fits["readings"] == 2 and fits["offset_uncertainty"] > 0 and abs(fits["gain"] - 1) < 0.005
+            bench.json("calibrate", "--reference", "9000", "--accuracy", "10", "--anew", status=1)
+            with pytest.raises(Trouble, match="calibrate has not passed"):
+                bench.json("seal", "--by", "Ada Example")
+            bench.json(*held, *exact, "--anew")
             bench.json("seal")
         sealed = bench.json("seal", "--by", "Ada Example")
         assert sealed["passed"] and bench.json("status")["sealed"]

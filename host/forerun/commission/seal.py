@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from forerun import __version__
-from forerun.commission.steps import REQUIRED, Steps, digest, moment
+from forerun.commission.steps import Steps, digest, moment
 from forerun.config import SiteFile, board_settings
 from forerun.errors import Trouble
 from forerun.report import canonical_json
@@ -50,11 +50,9 @@ def _named(settings: dict[int, int]) -> dict[str, int]:
 
 def objection(site: SiteFile, steps: Steps, settings: dict[int, int], identity: str) -> str:
     """Why this site cannot be sealed now, '' when it can."""
-    for step in REQUIRED:
-        done = steps.done.get(step)
-        if not done or not done["passed"]:
-            how = "has not been done" if not done else "has not passed"
-            return f"the step {step} {how}: run `forerun commission {step}` first"
+    if (step := steps.next()) not in ("", "seal"):
+        how = "has not passed" if step in steps.done else "has not been done"
+        return f"the step {step} {how}: run `forerun commission {step}` first"
     tested = steps.done["selftest"]
     if tested["board"] != identity:
         return f"the self-test was done with board {tested['board']}, but {identity} is connected: test this one"

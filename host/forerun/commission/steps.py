@@ -43,10 +43,12 @@ class Steps:
 
     def next(self) -> str:
         """Name of the first step that is still to be done, '' when sealed."""
-        for step in (*REQUIRED, "seal"):
-            if not self.done.get(step, {}).get("passed"):
-                return step
-        return ""
+        return next((step for step in STEPS if self._is_open(step)), "")
+
+    def _is_open(self, step: str) -> bool:
+        """True for a step that is required and not done, and for one that was done and failed."""
+        done = self.done.get(step)
+        return not done["passed"] if done else step in (*REQUIRED, "seal")
 
 
 def write_whole(path: Path, text: str) -> None:
