@@ -89,43 +89,47 @@ def granular_csv(document: dict) -> bytes:
 
 
 def pdf(document: dict) -> bytes:
-    """The page as A4, with its pictures' numbers as tables."""
+    """The page as A4, with its pictures' numbers as tables; the same document gives the same bytes."""
     import matplotlib
-    from fpdf import FPDF
-    from fpdf.fonts import FontFace
+    from reportlab.lib.pagesizes import A4
+    from reportlab.lib.styles import ParagraphStyle
+    from reportlab.lib.units import mm
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+    from reportlab.platypus import LongTable, Paragraph, SimpleDocTemplate, Spacer
 
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    paper = FPDF(format="A4")
-    paper.set_creation_date(datetime.fromisoformat(document["report"]["period_utc"][1]))
-    paper.set_title(f"{document['installation']['name']}: energy and carbon")
-    paper.add_font("sans", "", str(fonts / "DejaVuSans.ttf"))
-    paper.add_font("sans", "B", str(fonts / "DejaVuSans-Bold.ttf"))
-    paper.set_auto_page_break(True, 18)
-    paper.add_page()
+    for name, file in (("sans", "DejaVuSans.ttf"), ("bold", "DejaVuSans-Bold.ttf")):
+        pdfmetrics.registerFont(TTFont(name, str(fonts / file)))
+    body = ParagraphStyle("body", fontName="sans", fontSize=8, leading=11, spaceAfter=3)
+    cell = ParagraphStyle("cell", parent=body, fontSize=7, leading=9, spaceAfter=0)
+    head = ParagraphStyle("head", parent=cell, fontName="bold")
+    story: list = []
 
     def heading(words: str, size: int) -> None:
-        paper.set_font("sans", "B", size)
-        paper.multi_cell(0, size * 0.55, words, new_x="LMARGIN", new_y="NEXT")
+        style = ParagraphStyle("heading", fontName="bold", fontSize=size, leading=size * 1.4, spaceBefore=6)
+        story.append(Paragraph(markup.escape(words), style))
 
     def text(words: str) -> None:
-        paper.set_font("sans", "", 8)
-        paper.multi_cell(0, 4.2, words, align="L", new_x="LMARGIN", new_y="NEXT")
+        story.append(Paragraph(markup.escape(words), body))
 
-    def table(head: Iterable, rows: Iterable[Iterable], widths: tuple[int, ...]) -> None:
-        paper.set_font("sans", "", 7)
-        with paper.table(col_widths=widths, line_height=4, headings_style=FontFace(emphasis="BOLD"),
-                         borders_layout="HORIZONTAL_LINES", text_align="LEFT") as made:  # fmt: skip
-            for row in (head, *rows):
-                made.row([str(cell) for cell in row])
+    def table(names: Iterable, rows: Iterable[Iterable], widths: tuple[int, ...]) -> None:
+        made = [[Paragraph(markup.escape(str(item)), style) for item in row]
+                for style, row in ((head, names), *((cell, row) for row in rows))]  # fmt: skip
+        lines = [("LINEBELOW", (0, 0), (-1, -1), 0.3, "#999999"), ("VALIGN", (0, 0), (-1, -1), "TOP")]
+        width_mm = 180 / sum(widths)
+        story.append(LongTable(made, [width_mm * width * mm for width in widths], repeatRows=1, style=lines))
+        story.append(Spacer(1, 4 * mm))
 
     report = document["report"]
-    heading(f"{document['installation']['name']}: energy and carbon", 16)
+    title = f"{document['installation']['name']}: energy and carbon"
+    heading(title, 16)
     text(f"{' to '.join(report['period_utc'])}; {report['id']}; {report['software']}; {report['status']}")
     for claim in document["claims"]:
         text(claim)
     table(("figure", "value", "unit", "how"), _figure_rows(document), (40, 18, 12, 60))
     text(f"{document['boundary']} {document['monitoring_plan']['rule']}")
-    _pdf_chart(paper, _hours(document)[-PICTURE_HOURS:])
+    _pdf_chart(story, text, _hours(document)[-PICTURE_HOURS:], 180 * mm)
     heading("Data gaps and what is not known", 11)
     for gap in document["data_gaps"]:
         text(_gap(gap))
@@ -137,12 +141,16 @@ def pdf(document: dict) -> bytes:
         for item in document["cbam_annex_iv"]], (12, 40, 20, 58))  # fmt: skip
     heading("Factors", 11)
     table(("factor", "value", "valid", "source"), [
-        (item["id"], f"{item['value']} {item['unit']}", _valid(item),
+        (item["id"], f"{item['value']} {item['unit']}", f"{item['valid_from']} to {item['valid_until']}",
          f"{item['source']} ({item['licence']})") for item in document["factors"]], (28, 26, 26, 50))  # fmt: skip
     heading("Evidence", 11)
     for sentence in _evidence(document):
         text(sentence)
-    return bytes(paper.output())
+    paper = io.BytesIO()
+    # invariant: no date of making inside, so that a rebuild has the same bytes.
+    SimpleDocTemplate(paper, pagesize=A4, title=title, leftMargin=15 * mm, rightMargin=15 * mm, topMargin=15 * mm,
+                      bottomMargin=18 * mm, invariant=1).build(story)  # fmt: skip
+    return paper.getvalue()
 
 
 RENDER: dict[str, Callable[[dict], bytes]] = {
@@ -205,31 +213,28 @@ def _power(document: dict) -> dict:
     return power
 
 
-def _pdf_chart(paper, hours: list[dict]) -> None:
+def _pdf_chart(story: list, text: Callable[[str], None], hours: list[dict], width: float) -> None:
     """Load by source as bars, drawn as vectors: nothing is rasterised."""
+    from reportlab.graphics.shapes import Drawing, Line, Rect
+    from reportlab.lib.colors import HexColor
+
     if not hours:
         return
-    names = (("pv_wh", (240, 180, 40)), ("battery_wh", (70, 130, 180)), ("grid_wh", (150, 150, 150)),
-             ("genset_wh", (170, 70, 60)))  # fmt: skip
-    if paper.get_y() > 220:
-        paper.add_page()
-    left, top, width, height = paper.l_margin, paper.get_y() + 3, paper.epw, 40
-    most, step = max(hour["load_wh"] for hour in hours) or 1, paper.epw / len(hours)
+    height = width * 0.22
+    most, step = max(hour["load_wh"] for hour in hours) or 1, width / len(hours)
+    chart = Drawing(width, height)
     for index, hour in enumerate(hours):
-        level = top + height
-        for name, colour in names:
-            part = height * hour[name] / most
-            paper.set_fill_color(*colour)
+        level = 0.0
+        for name, colour in (("pv_wh", "#f0b428"), ("battery_wh", "#4682b4"), ("grid_wh", "#969696"),
+                             ("genset_wh", "#aa463c")):  # fmt: skip
+            part = height * float(hour[name]) / float(most)
             if part:
-                paper.rect(left + index * step, level - part, step * 0.95, part, style="F")
-            level -= part
-    paper.set_fill_color(255, 255, 255)
-    paper.line(left, top + height, left + width, top + height)
-    paper.set_y(top + height + 1)
-    paper.set_font("sans", "", 7)
-    words = f"Load of the last {len(hours)} hours by source, at most {most / 1000:.2f} kWh an hour: PV (yellow), " \
-            "battery (blue), grid (grey), genset (red)."  # fmt: skip
-    paper.multi_cell(0, 4, words, new_x="LMARGIN", new_y="NEXT")
+                chart.add(Rect(index * step, level, step * 0.95, part, fillColor=HexColor(colour), strokeWidth=0))
+            level += part
+    chart.add(Line(0, 0, width, 0))
+    story.append(chart)
+    text(f"Load of the last {len(hours)} hours by source, at most {most / 1000:.2f} kWh an hour: PV (yellow), battery "
+         "(blue), grid (grey), genset (red).")  # fmt: skip
 
 
 def _figure_rows(document: dict) -> list[tuple[str, str, str, str]]:
