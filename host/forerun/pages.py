@@ -229,7 +229,7 @@ def _pdf_chart(story: list, text: Callable[[str], None], hours: list[dict], widt
                              ("genset_wh", "#aa463c")):  # fmt: skip
             part = height * float(hour[name]) / float(most)
             if part:
-                chart.add(Rect(index * step, level, step * 0.95, part, fillColor=HexColor(colour), strokeWidth=0))
+                chart.add(Rect(index * step, level, step * 0.95, part, fillColor=HexColor(colour), strokeColor=None))
             level += part
     chart.add(Line(0, 0, width, 0))
     story.append(chart)
