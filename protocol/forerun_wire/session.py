@@ -264,7 +264,7 @@ class Session:
     def _on_hello(self, message, now_ms):
         hello = messages.fields_named(messages.HELLO_FIELDS, message[1:])
         if hello["role"] == self.role:
-            self._object(hello, 0, "another " + messages.ROLES[self.role] + " answers on this line, or its own echo")
+            self._object(hello, 0, "another " + ("board", "host")[self.role] + " answers on this line, or its own echo")
             return
         is_new = self.peer is None or hello["nonce"] != self.peer["nonce"]
         if is_new:

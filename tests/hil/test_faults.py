@@ -122,3 +122,30 @@ def test_a_cable_pulled_and_put_back_needs_nobody(rig):
         bench.run(5)
         names = [name for _, name, _, _ in bench.events()]
         assert names.count("host_lost") == 1 and names.count("host_back") == 1
+
+
+class Echo:
+    """A line that gives everything back to the board that sent it: a wiring fault, or a second board."""
+
+    def __init__(self):
+        self.waiting = b""
+
+    def receive(self, data, now_us):
+        self.waiting += data
+
+    def step(self, now_us):
+        pass
+
+    def outgoing(self):
+        data, self.waiting = self.waiting, b""
+        return data
+
+    def next_deadline_us(self, now_us):
+        return now_us + 1_000_000
+
+
+def test_a_board_that_hears_itself_goes_on(rig):
+    with rig(host=False) as bench:
+        bench.bench.host = Echo()
+        bench.run(5)
+        assert bench.board.process.poll() is None

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from forerun.plant.board import compiled_packages
+from forerun.plant.board import ENTRY, compiled_packages
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 
 
@@ -61,7 +60,7 @@ def start(store: Path, link: str, bus: str) -> subprocess.Popen:
         pytest.skip("micropython is missing: install forerun[test]")
     environment = {**os.environ, "MICROPYPATH": compiled_packages().name}
     environment |= {"FORERUN_LINK": link, "FORERUN_BUS": bus, "FORERUN_STORE": str(store)}
-    command = [interpreter, "-X", "heapsize=192k", str(ROOT / "firmware" / "main.py")]
+    command = [interpreter, "-X", "heapsize=192k", "-c", ENTRY]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)  # fmt: skip
 
