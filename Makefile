@@ -10,7 +10,7 @@ REALTIME ?=
 PORT ?=
 BOARD ?= pico
 
-.PHONY: help demo test lint bench flash clean
+.PHONY: help demo test lint bench docs flash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ $(VENV)/.ready-stubs: constraints.txt | $(VENV)/.ready-test
 	@for board in rp2 esp32; do $(PIP) install --upgrade --constraint constraints.txt --target $(VENV)/stubs/$$board micropython-$$board-stubs; done
 	@touch $@
 
+docs/node_modules/.ready: docs/package.json docs/package-lock.json | $(VENV)/.ready-test
+	@PATH="$(abspath $(BIN)):$$PATH" npm --prefix docs ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved
+	@touch $@
+
 demo: $(VENV)/.ready-demo ## one site-day, with and without the controller -> out/demo/report.html
 	@$(BIN)/forerun demo $(if $(REALTIME),--realtime $(REALTIME))
 
@@ -50,9 +54,13 @@ lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmw
 bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
 	@$(BIN)/python -m tests.bench
 
+docs: $(VENV)/.ready-test docs/node_modules/.ready ## the documentation as pages -> out/docs/index.html
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs out/docs
+	@echo "out/docs/index.html"
+
 flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0 BOARD=pico
 	@test -n "$(PORT)" || { echo "make flash: say where the board is, for example: make flash PORT=/dev/ttyACM0"; exit 2; }
 	@$(BIN)/forerun board flash --port "$(PORT)" --board "$(BOARD)"
 
 clean: ## remove what was made
-	@rm -rf $(VENV) out build dist tests/wasm/node_modules
+	@rm -rf $(VENV) out build dist docs/reference tests/wasm/node_modules docs/node_modules
