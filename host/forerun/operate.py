@@ -81,7 +81,8 @@ def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
     """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board with MicroPython,
     and reset it; returns what was copied. mpremote stops whatever runs on the board. Raises WrongUsage for an unknown
     kind, Trouble with mpremote's own words when it fails."""
-    from forerun.plant.board import ENTRY, PACKAGES, board_kinds, compiled_packages
+    from forerun.bytecode import PACKAGES, compiled_packages
+    from forerun.plant.board import ENTRY, board_kinds
 
     kinds = board_kinds()
     if kind not in kinds:
