@@ -54,6 +54,7 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
     values = {
         "cycle_ms": safety.cycle_ms,
         "bus_baud": site.bus.baud,
+        "telemetry_ms": site.link.telemetry_ms,
         "inverter_unit": site.bus.inverter_unit,
         "pcc_meter_unit": site.bus.pcc_meter_unit,
         "pv_meter_unit": site.bus.pv_meter_unit,
@@ -90,10 +91,11 @@ class SiteSection:
 
 @dataclass(frozen=True, slots=True)
 class LinkSection:
-    """The serial line to the board."""
+    """The serial line to the board, and how often it reports."""
 
     port: str = _key(str)
     baud: int = _key(int, 9600, 4_000_000, 921_600)
+    telemetry_ms: int = _key(int, 50, 60_000, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +271,11 @@ class ReportingSection:
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeSection:
-    """Where schedulers announce jobs (docs/announcements.md): a port of this host, 0 = none."""
+class WebSection:
+    """Where `forerun serve` has its page, its REST API and the announcement of jobs; port 0: any that is free."""
 
-    announce_host: str = _key(str, default="127.0.0.1")
-    announce_port: int = _key(int, 0, 65_535, 0)
+    host: str = _key(str, default="127.0.0.1")
+    port: int = _key(int, 0, 65_535, 8420)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +297,7 @@ class SiteFile:
     tariff: TariffSection
     carbon: CarbonSection
     plan: PlanSection
-    compute: ComputeSection
+    web: WebSection
     store: StoreSection
     equipment: EquipmentSection
     reporting: ReportingSection
