@@ -1,5 +1,6 @@
 """A running board: the only place that knows all parts."""
 
+import gc
 import struct
 
 from forerun_board import __version__
@@ -72,6 +73,8 @@ class Board:
         """Take settings that have been checked; the bus begins anew if they concern it."""
         if self.settings.set(pairs):
             self.hal.set_bus_baud(self.config.bus_baud)
+            self.cycle.fieldbus = self.fieldbus = None  # two of them at a time would be one too many for the memory
+            gc.collect()
             self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
             self.cycle.begin_anew(self.fieldbus)
         self._session.lost_ms = self.config.host_lost_ms
@@ -83,6 +86,7 @@ class Board:
     def _commission(self):
         """Begin the functions that the settings want; where they want none, their code never comes into memory."""
         self.controller.commission(None)
+        gc.collect()
         if self.config.functions or self.config.pv_limit_permille < 1000:
             from forerun_board.control.functions import Functions
 

@@ -2,9 +2,10 @@
 
 import binascii
 import struct
+from array import array
 
 from forerun_board.fieldbus import round_ms
-from forerun_wire.messages import SETTINGS
+from forerun_wire.messages import SETTINGS_TEXT, setting
 
 CYCLE_MS = 0
 FIRST_FUNCTION = 20  # settings with this key or a higher one concern functions that are commissioned apart
@@ -19,6 +20,25 @@ _PAIR = "<Hi"  # key, value
 _SIZE = 6
 
 
+def _line_ends():
+    ends = array("H")
+    at = SETTINGS_TEXT.find("\n")
+    while at >= 0:
+        ends.append(at)
+        at = SETTINGS_TEXT.find("\n", at + 1)
+    ends.append(len(SETTINGS_TEXT))
+    return ends
+
+
+_ENDS = _line_ends()
+COUNT = len(_ENDS)  # keys go from 0 to COUNT - 1
+
+
+def row(key):
+    """(key, name, unit, lowest, highest, default) of setting `key` (0 … COUNT - 1)."""
+    return setting(SETTINGS_TEXT[_ENDS[key - 1] + 1 if key else 0 : _ENDS[key]])
+
+
 class Settings:
     """Values by key. `lengthened_from` is the cycle_ms that was stored but too short for the line, or 0."""
 
@@ -30,18 +50,16 @@ class Settings:
 
     def get(self, key):
         """Value of setting `key`, or None if there is no such key."""
-        row = _row(key)
-        return None if row is None else getattr(self._config, row[1])
+        return getattr(self._config, row(key)[1]) if 0 <= key < COUNT else None
 
     def objection(self, pairs):
         """A sentence why the settings [key, value, ...] cannot be taken, or None."""
         changed = {}
         for i in range(0, len(pairs), 2):
             key, value = pairs[i], pairs[i + 1]
-            row = _row(key)
-            if row is None:
+            if not 0 <= key < COUNT:
                 return "there is no setting with key %d" % key
-            _, name, unit, low, high, _ = row
+            _, name, unit, low, high, _ = row(key)
             if not low <= value <= high:
                 return "%s = %d %s is outside %d to %d" % (name, value, unit, low, high)
             changed[name] = value
@@ -60,11 +78,10 @@ class Settings:
         """Take and keep the settings [key, value, ...]; objection() has had none. True if the bus must begin anew."""
         rebuild = False
         for i in range(0, len(pairs), 2):
-            if pairs[i] in BUS_KEYS and self.get(pairs[i]) != pairs[i + 1]:
+            name = row(pairs[i])[1]
+            if pairs[i] in BUS_KEYS and getattr(self._config, name) != pairs[i + 1]:
                 rebuild = True
-            row = _row(pairs[i])
-            if row is not None:
-                setattr(self._config, row[1], pairs[i + 1])
+            setattr(self._config, name, pairs[i + 1])
         self._slots.write(self._packed())
         return rebuild
 
@@ -73,9 +90,9 @@ class Settings:
         return binascii.crc32(self._packed())
 
     def _packed(self):
-        packed = bytearray(_SIZE * len(SETTINGS))
-        for i in range(len(SETTINGS)):
-            struct.pack_into(_PAIR, packed, _SIZE * i, SETTINGS[i][0], getattr(self._config, SETTINGS[i][1]))
+        packed = bytearray(_SIZE * COUNT)
+        for key in range(COUNT):
+            struct.pack_into(_PAIR, packed, _SIZE * key, key, self.get(key))
         return packed
 
     def _load(self):
@@ -84,18 +101,11 @@ class Settings:
             # Settings that an older firmware did not know keep their default; so do values that no longer fit.
             for at in range(0, len(kept) - _SIZE + 1, _SIZE):
                 key, value = struct.unpack_from(_PAIR, kept, at)
-                row = _row(key)
-                if row is not None and row[3] <= value <= row[4]:
-                    setattr(self._config, row[1], value)
+                if key < COUNT:
+                    _, name, _, low, high, _ = row(key)
+                    if low <= value <= high:
+                        setattr(self._config, name, value)
         least_ms = round_ms(self._config.bus_baud)
         if self._config.cycle_ms < least_ms:
             self.lengthened_from = self._config.cycle_ms
             self._config.cycle_ms = least_ms
-
-
-def _row(key):
-    """The row of the wire's table for setting `key`, or None."""
-    for row in SETTINGS:
-        if row[0] == key:
-            return row
-    return None

@@ -133,56 +133,62 @@ BOUND_RAMP = 7
 BOUND_INVERTER = 8
 BOUND_METER_STALE = 9
 
-# (key, name, unit, lowest, highest, default); keys are never used again for something else.
-SETTINGS = (
-    (0, "cycle_ms", "ms", 20, 5000, 50),
-    (1, "bus_baud", "baud", 9600, 115200, 115200),
-    (2, "inverter_unit", "", 1, 247, 1),
-    (3, "pcc_meter_unit", "", 1, 247, 2),
-    (4, "pv_meter_unit", "", 0, 247, 3),
-    (5, "genset_meter_unit", "", 0, 247, 4),
-    (6, "import_limit_w", "W", 0, 1000000, 15000),
-    (7, "export_limit_w", "W", 0, 1000000, 10000),
-    (8, "ramp_w_per_s", "W/s", 10, 1000000, 20000),
-    (9, "charge_max_w", "W", 0, 1000000, 30000),
-    (10, "discharge_max_w", "W", 0, 1000000, 30000),
-    (11, "soc_min_permille", "permille", 0, 1000, 100),
-    (12, "soc_max_permille", "permille", 0, 1000, 950),
-    (13, "stale_ms", "ms", 200, 60000, 3000),
-    (14, "host_lost_ms", "ms", 1000, 600000, 10000),
-    (15, "fallback", "", 0, 1, 1),
-    (16, "inverter_watchdog_s", "s", 2, 3600, 30),
-    (17, "interval_s", "s", 60, 3600, 300),
-    (18, "telemetry_ms", "ms", 50, 60000, 1000),
-    (19, "import_margin_w", "W", 0, 10000, 300),
-    (20, "functions", "", 0, 1023, 0),
-    (21, "rated_w", "W", 1000, 1000000, 30000),
-    (22, "over_start_millihz", "mHz", 50000, 52000, 50200),
-    (23, "over_droop_permille", "permille", 20, 120, 50),
-    (24, "under_start_millihz", "mHz", 46000, 50000, 49800),
-    (25, "under_droop_permille", "permille", 20, 120, 50),
-    (26, "volt_watt_start_mv", "mV", 230000, 270000, 243800),
-    (27, "volt_watt_end_mv", "mV", 231000, 290000, 253000),
-    (28, "volt_var_permille", "permille", 0, 600, 440),
-    (29, "enter_delay_s", "s", 0, 1800, 60),
-    (30, "enter_ramp_permille_per_min", "permille/min", 10, 60000, 100),
-    (31, "peak_limit_w", "W", 0, 1000000, 15000),
-    (32, "peak_window_s", "s", 300, 3600, 3600),
-    (33, "export_margin_w", "W", 0, 10000, 0),
-    (34, "surge_reserve_permille", "permille", 0, 1000, 0),
-    (35, "meter_freeze_s", "s", 0, 3600, 0),
-    (36, "genset_min_load_w", "W", 0, 1000000, 6000),
-    (37, "genset_warm_up_s", "s", 0, 600, 30),
-    (38, "genset_min_run_s", "s", 0, 14400, 1800),
-    (39, "genset_max_run_s", "s", 600, 604800, 86400),
-    (40, "genset_cool_down_s", "s", 0, 1800, 180),
-    (41, "genset_tries", "", 1, 10, 3),
-    (42, "genset_start_soc_permille", "permille", 0, 1000, 150),
-    (43, "genset_stop_soc_permille", "permille", 0, 1000, 800),
-    (44, "genset_start_load_w", "W", 0, 1000000, 0),
-    (45, "genset_exercise_h", "h", 0, 2000, 0),
-    (46, "pv_limit_permille", "permille", 0, 1000, 1000),
-)
+# One setting a line: key, name, unit, lowest, highest, default. Keys are the numbers of the lines and never used again
+# for something else. As text, because a board has not the memory for a table of objects that it seldom asks.
+SETTINGS_TEXT = """\
+0 cycle_ms ms 20 5000 50
+1 bus_baud baud 9600 115200 115200
+2 inverter_unit - 1 247 1
+3 pcc_meter_unit - 1 247 2
+4 pv_meter_unit - 0 247 3
+5 genset_meter_unit - 0 247 4
+6 import_limit_w W 0 1000000 15000
+7 export_limit_w W 0 1000000 10000
+8 ramp_w_per_s W/s 10 1000000 20000
+9 charge_max_w W 0 1000000 30000
+10 discharge_max_w W 0 1000000 30000
+11 soc_min_permille permille 0 1000 100
+12 soc_max_permille permille 0 1000 950
+13 stale_ms ms 200 60000 3000
+14 host_lost_ms ms 1000 600000 10000
+15 fallback - 0 1 1
+16 inverter_watchdog_s s 2 3600 30
+17 interval_s s 60 3600 300
+18 telemetry_ms ms 50 60000 1000
+19 import_margin_w W 0 10000 300
+20 functions - 0 1023 0
+21 rated_w W 1000 1000000 30000
+22 over_start_millihz mHz 50000 52000 50200
+23 over_droop_permille permille 20 120 50
+24 under_start_millihz mHz 46000 50000 49800
+25 under_droop_permille permille 20 120 50
+26 volt_watt_start_mv mV 230000 270000 243800
+27 volt_watt_end_mv mV 231000 290000 253000
+28 volt_var_permille permille 0 600 440
+29 enter_delay_s s 0 1800 60
+30 enter_ramp_permille_per_min permille/min 10 60000 100
+31 peak_limit_w W 0 1000000 15000
+32 peak_window_s s 300 3600 3600
+33 export_margin_w W 0 10000 0
+34 surge_reserve_permille permille 0 1000 0
+35 meter_freeze_s s 0 3600 0
+36 genset_min_load_w W 0 1000000 6000
+37 genset_warm_up_s s 0 600 30
+38 genset_min_run_s s 0 14400 1800
+39 genset_max_run_s s 600 604800 86400
+40 genset_cool_down_s s 0 1800 180
+41 genset_tries - 1 10 3
+42 genset_start_soc_permille permille 0 1000 150
+43 genset_stop_soc_permille permille 0 1000 800
+44 genset_start_load_w W 0 1000000 0
+45 genset_exercise_h h 0 2000 0
+46 pv_limit_permille permille 0 1000 1000"""
+
+
+def setting(line):
+    """(key, name, unit, lowest, highest, default) of one line of SETTINGS_TEXT."""
+    key, name, unit, low, high, default = line.split(" ")
+    return int(key), name, "" if unit == "-" else unit, int(low), int(high), int(default)
 
 
 _TIME_MASK = 0x3FFFFFFF

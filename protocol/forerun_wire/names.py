@@ -40,7 +40,9 @@ from forerun_wire.messages import (
     SETTINGS_CHANGED,
     SETTINGS_GET,
     SETTINGS_SET,
+    SETTINGS_TEXT,
     WATCHDOG_UNCONFIRMED,
+    setting,
 )
 
 # Codes of events that only functions commissioned apart raise.
@@ -253,3 +255,6 @@ BOUNDS = (
     "temperature",
     "peak",
 )
+
+# (key, name, unit, lowest, highest, default) of all settings.
+SETTINGS = tuple([setting(line) for line in SETTINGS_TEXT.split("\n")])

@@ -216,5 +216,11 @@ class Bench:
         """A field of the newest telemetry."""
         return self.telemetry[m.TELEMETRY_FIELDS.index(name)]
 
+    def forget(self):
+        """Let go of what the bench itself keeps of the past."""
+        self.line.requests = []
+        for bank in self.units.values():
+            bank.writes = []
+
     def end(self):
         discard(self.store)

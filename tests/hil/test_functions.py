@@ -4,7 +4,7 @@ from forerun.plant.series import Series
 from forerun_wire import messages as m
 
 # The 64-bit port's words are twice as wide as a board's: with functions in memory this is what 192 KiB hold there.
-WIDE = "384k"
+WIDE = "192k"
 OVER_UNDER, ENTER, GENSET, TRIP = 3, 16, 128, 512
 FREE = {"import_limit_w": 60_000, "export_limit_w": 60_000}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from forerun.plant.board import ENTRY, compiled_packages
+from forerun.bytecode import compiled_packages
+from forerun.plant.board import ENTRY
 
 PATIENCE_S = 20.0
 

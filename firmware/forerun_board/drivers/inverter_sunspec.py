@@ -8,9 +8,6 @@ from forerun_board.control.image import (
     POWER_MAX_W,
     saturated_w,
 )
-from forerun_board.drivers.setpoint_123 import Setpoint123
-from forerun_board.drivers.setpoint_124 import Setpoint124
-from forerun_board.drivers.setpoint_704 import Setpoint704
 from forerun_board.drivers.sunspec import (
     NOT_IMPLEMENTED_I16,
     NOT_IMPLEMENTED_U16,
@@ -59,7 +56,8 @@ class InverterSunspec(SunspecDevice):
         self.energy_fresh = False
         self.counts_energy = True  # False: no energy registers, the round integrates
         self.power_max_w = POWER_MAX_W
-        self.setpoint = Setpoint704(self, 0)
+        # Setpoint704, 124 or 123: only the code of the one that is used comes into memory.
+        self.setpoint: "Any" = None  # type: ignore  # noqa: F821
         self.written_counts = 0
         self._pending_counts = 0
         self.armed = False
@@ -118,10 +116,16 @@ class InverterSunspec(SunspecDevice):
                 self._battery_address = self._model(model)
                 break
         if self._model(704):
+            from forerun_board.drivers.setpoint_704 import Setpoint704
+
             self.setpoint = Setpoint704(self, self._model(704))
         elif self._model(124):
+            from forerun_board.drivers.setpoint_124 import Setpoint124
+
             self.setpoint = Setpoint124(self, self._model(124))
         elif self._model(123) and self._model(121):
+            from forerun_board.drivers.setpoint_123 import Setpoint123
+
             self.setpoint = Setpoint123(self, self._model(123), self._model(121))
         else:
             return False

