@@ -15,6 +15,7 @@ from forerun.snapshot import (
     PlanView,
     Snapshot,
     StoreHealth,
+    Totals,
 )
 
 NOW_S = 1_790_000_000
@@ -27,7 +28,8 @@ _LIVE = Live(
 _START_S = NOW_S // 300 * 300
 _SNAPSHOT = Snapshot(
     version=1, utc_s=float(NOW_S), site="Node 7", software="forerun test", started_utc_s=NOW_S - 3600,
-    import_limit_w=15_000, export_limit_w=10_000, capacity_wh=80_000, live=_LIVE, alarms=(),
+    import_limit_w=15_000, export_limit_w=10_000, battery_limit_w=30_000, capacity_wh=80_000, live=_LIVE,
+    totals=Totals(NOW_S - 20, 1_234_567, 8_910, 400_000, 380_000, 222_000, 1_500), alarms=(),
     plan=PlanView(
         (_START_S, _START_S + 300), (300, 300), (12_000, 12_500), (1_800, 1_900), (4_000, -1_000), (6_200, 11_600),
         (0, 0), (0, 0), (600, 603), (), 1.25, "NOK",

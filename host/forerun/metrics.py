@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import generate_latest
 
 from forerun.errors import Trouble
+from forerun.intake import REGISTERS
 from forerun.snapshot import Snapshot
 from forerun_wire import messages as m
 
@@ -47,6 +48,11 @@ class _Collector:
             alarms.add_metric([name, severity], 1)
         yield alarms
         yield from _ahead(seen)
+        if seen.totals:
+            for name in REGISTERS:
+                of = name.removesuffix("_wh")
+                yield CounterMetricFamily(f"forerun_{of}_watthours", f"Energy counted as {of} by the board, in all.",
+                                          getattr(seen.totals, name))  # fmt: skip
         if seen.carbon:
             for name, value, text in (
                 ("load_watthours", seen.carbon.load_wh, "Energy of the load"),

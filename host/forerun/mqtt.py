@@ -25,7 +25,7 @@ KEEPALIVE_S = 30
 
 # Home Assistant: key in the state -> (name, unit, device_class, state_class).
 _MEASUREMENTS = {
-    "pcc_import_w": ("Grid import", "W", "power", "measurement"),
+    "pcc_import_w": ("Grid power", "W", "power", "measurement"),
     "battery_w": ("Battery power", "W", "power", "measurement"),
     "load_w": ("Load", "W", "power", "measurement"),
     "pv_w": ("PV power", "W", "power", "measurement"),
