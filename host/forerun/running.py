@@ -61,6 +61,7 @@ class Running:
             self._show()
             cleanup.enter_context(StatusSocket(site.store.path, self._document))
             cleanup.enter_context(_announcements(self))
+            self._integrate(cleanup)
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -96,6 +97,37 @@ class Running:
                 work.result.set_exception(problem)
         if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
             self._show()
+
+    def _integrate(self, cleanup: contextlib.ExitStack) -> None:
+        """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
+        site = self.site
+        if site.metrics.port:
+            from forerun import metrics
+
+            self._start(cleanup, "metrics", lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
+        if site.mqtt.host != config.NONE:
+            from forerun import mqtt
+
+            self._start(cleanup, "mqtt", lambda: mqtt.Publisher(site, self._seen, self._complain))
+        if site.modbus_tcp.port:
+            from forerun import modbus_tcp
+
+            self._start(cleanup, "modbus_tcp", lambda: modbus_tcp.serve(site.modbus_tcp, self._seen))
+
+    def _start(self, cleanup: contextlib.ExitStack, name: str, made: Callable) -> None:
+        try:
+            cleanup.enter_context(made())
+        except Trouble as problem:
+            self._complain(name, str(problem))
+
+    def _complain(self, name: str, sentence: str) -> None:
+        """An integration does not work; '' when it does again."""
+        if sentence and self.complaints.get(name) != sentence:
+            self.say(sentence)
+        self.complaints = {key: said for key, said in {**self.complaints, name: sentence}.items() if said}
+
+    def _seen(self) -> Snapshot:
+        return self._snapshot
 
     def _show(self) -> None:
         now = time.monotonic()
