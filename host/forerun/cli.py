@@ -221,10 +221,47 @@ def grid(
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
-    """Check an hourly grid answer and put it into the journal of a site that is not running."""
+    """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
     result = publish.take_grid(site, answer, provider, area)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def correct(
+    reason: Annotated[str, typer.Option(help="Why; it stands in every report from here on.")],
+    author: Annotated[str, typer.Option(help="Who says so.")],
+    record: Annotated[int | None, typer.Option(help="Number of the meter record, as `forerun explain` tells.")] = None,
+    field: Annotated[str, typer.Option(help="What of it: import_wh, pv_wh, soc_permille, …")] = "",
+    value: Annotated[int | None, typer.Option(help="What it must be.")] = None,
+    entry: Annotated[int | None, typer.Option(help="Instead: the entry made by hand that does not count.")] = None,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Correct a meter record by a new entry in the journal; nothing is edited, reports are superseded."""
+    from forerun import operate, publish
+
+    result = publish.correct(site, record, field, value, entry, reason, author)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def enter(
+    tables: Annotated[list[Path], typer.Argument(help="CSV: certificates, submeter readings, or exchanged meters.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Enter tables into the journal: name,time_utc,value of submeters; meter,time_utc,serial; or certificates."""
+    from forerun import operate, publish
+
+    result = publish.enter(site, tables)
     if as_json:
         _print_json(result)
     else:

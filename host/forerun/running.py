@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forerun import config
+from forerun import config, entries
 from forerun.errors import Trouble
 from forerun.link import SerialLink
 from forerun.service import Service
@@ -139,6 +139,8 @@ class Running:
         self._snapshot = self._viewer.take(now_us, self._around)
 
     def _look_around(self) -> Surroundings:
+        for sentence in entries.take_box(self.journal):
+            self.say(sentence)
         free, size = _disk(self.journal.path)
         sealed, following, problem = commissioned(self.site_path)
         return Surroundings(
