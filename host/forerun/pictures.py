@@ -146,17 +146,17 @@ def surges_svg(exhibit: dict, pairs: list[dict]) -> str:
         amperes.plot(at_s[shown], _array(exhibit[f"{way}_a"])[shown], **look)
         every.scatter([pair["notice_s"] / 60 for pair in pairs], [pair[f"{way}_v"] for pair in pairs], s=9,
                       color=_COLOURS[way], linewidths=0)  # fmt: skip
-    words = f"a job of {exhibit['job_w'] / 1000:.1f} kW, told {exhibit['notice_s'] / 60:.0f} min ahead"
+    words = f"a step of {exhibit['job_w'] / 1000:.0f} kW, told {exhibit['notice_s'] / 60:.0f} min ahead"
     for axes, unit in ((volts, "V (RMS, phase)"), (amperes, "A (phase, import)")):
         axes.axvline(0, color="#555", linewidth=0.8, linestyle=":")
-        axes.set(xlim=ZOOM_S, xlabel=f"seconds from the load step: {words}", ylabel=unit)
+        axes.set(xlim=ZOOM_S, xlabel=f"seconds from {words}", ylabel=unit)
     volts.legend(loc="upper left", bbox_to_anchor=(0, 1.2), ncols=2, frameon=False, fontsize=8.5)
     every.set(xscale="log", xlabel="minutes of notice, every step of the experiment", ylabel="lowest V at 1 ms")
     every.set_xticks([1, 2, 5, 10, 20, 60], ["1", "2", "5", "10", "20", "60"])
     for axes in (volts, every):
         low = min(BAND[0] - 6, axes.get_ylim()[0])
         axes.set_ylim(bottom=low)
-        axes.axhspan(low, BAND[0], color="#f6dfd8", linewidth=0)
+        axes.axhspan(low, BAND[0], color="#f6dfd8", linewidth=0, zorder=0)
         axes.text(0.99, BAND[0] - 0.4, f"EN 50160: {BAND[0]:.0f} V ", transform=axes.get_yaxis_transform(), va="top",
                   ha="right", fontsize=8, color="#8a3a26")  # fmt: skip
     ready = [pair for pair in pairs if pair["lead_s"] is not None]
