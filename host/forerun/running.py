@@ -61,7 +61,6 @@ class Running:
             self._viewer = Viewer(self.service)
             self._show()
             cleanup.enter_context(StatusSocket(site.store.path, self._document))
-            cleanup.enter_context(_announcements(self))
             self._integrate(cleanup)
             self._cleanup = cleanup.pop_all()
         return self
@@ -187,35 +186,3 @@ def _disk(path: Path) -> tuple[int | None, int | None]:
     except OSError:
         return None, None
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-
-
-@contextlib.contextmanager
-def _announcements(running: Running):
-    """The API on which schedulers announce jobs, while the `with` block lasts; nothing without a port."""
-    site = running.site
-    if not site.compute.announce_port:
-        yield
-        return
-    from forerun.announcements import Board, serve
-
-    def heard(job, what: str) -> None:
-        def take(service: Service, now_us: int) -> None:
-            (service.announce if what == "announced" else service.cancel)(job, now_us)
-            running.say(f"job {job.job}: {what}")
-
-        running.ask(take)
-
-    # No job draws more than what grid, battery and set could give together.
-    most_w = site.limits.import_limit_w + site.limits.discharge_max_w + site.genset.rated_w
-    board = Board(float(most_w), heard)
-    try:
-        server = serve(board, time.time, site.compute.announce_host, site.compute.announce_port)
-    except OSError as problem:
-        where = f"compute.announce_port {site.compute.announce_port}"
-        raise Trouble(f"{where} cannot be opened ({problem.strerror})") from problem
-    running.say(f"jobs are announced to http://{site.compute.announce_host}:{site.compute.announce_port}/v1/jobs")
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,11 +1,9 @@
 """From what is known to a plan on the command line, in words and as a picture."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import replace
 from decimal import Decimal
 from importlib.resources import files
@@ -16,9 +14,7 @@ import pytest
 from forerun import config
 from forerun.compute import Announcement
 from forerun.dispatch import Dispatcher, dispatcher_of, storage_of
-from forerun.errors import Trouble
 from forerun.planning import Known, document, explained, folded, outlook
-from forerun.running import Running
 from forerun.service import Service
 from forerun.store import Journal
 from forerun_wire import messages
@@ -95,26 +91,6 @@ def test_a_cancelled_job_is_forgotten_and_stays_so_after_a_restart(site, tmp_pat
     with Journal(tmp_path / "journal") as journal:
         again = Service(site, journal, nonce=b"12345678").outlook(START, 0.5, 6000.0)
         assert again.situation.surges[0].load_w == pytest.approx(15_000) and "1 announced" in again.basis
-
-
-def test_jobs_that_a_scheduler_posts_reach_whoever_runs_the_site(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    text = files("forerun").joinpath("demo_site.toml").read_text().replace("/dev/ttyACM0", str(tmp_path / "no-board"))
-    (tmp_path / "site.toml").write_text(f"{text}\n[compute]\nannounce_port = {port}\n")
-    body = json.dumps({"job": "a b", "power_w": 5000, "start_utc_s": time.time() + 900, "duration_s": 60}).encode()
-    url, said = f"http://127.0.0.1:{port}/v1/jobs", []
-    with Running(tmp_path / "site.toml", say=said.append) as running:
-        urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=5).close()
-        urllib.request.urlopen(urllib.request.Request(f"{url}/a%20b", method="DELETE"), timeout=5).close()
-        running.poll(0.01)
-        other = (tmp_path / "site.toml").read_text().replace("journal.forerun", "other.forerun")
-        (tmp_path / "other.toml").write_text(other)
-        with pytest.raises(Trouble, match="cannot be opened"), Running(tmp_path / "other.toml"):
-            pass
-    assert any(url in sentence for sentence in said)
-    assert said[-2:] == ["job a b: announced", "job a b: cancelled"]
 
 
 @pytest.fixture
