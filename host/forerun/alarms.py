@@ -56,6 +56,11 @@ _SENTENCES = {
     m.TRIPPED_OVER_FREQUENCY: "tripped at {value} mHz, the limit is {limit} mHz: the board returns by itself",
     m.TRIPPED_UNDER_FREQUENCY: "tripped at {value} mHz, the limit is {limit} mHz: the board returns by itself",
     m.TRIPPED_OVER_CURRENT: "tripped at {value}, the limit for the current is {limit}: look for the load that draws it",
+    m.AUTH_FAILED: "{value} frames that claimed to be allowed to command the board were not believed: somebody has the "
+    "wrong key, or tampers with the line; `forerun commission keys status` shows which key the board holds",
+    m.KEY_CHANGED: "the board's key was changed (its id is now {value:06x})",
+    m.KEYS_UNREADABLE: "the board's key file is damaged, so it obeys nobody: set a new key with "
+    "`forerun commission keys recover`, on site",
     m.TRIPPED_OVER_TEMPERATURE: "tripped by temperature {value}, the limit is {limit}: check fan, filter and cabinet",
 }
 _SETTINGS = {key: (name, unit) for key, name, unit, *_ in m.SETTINGS}
