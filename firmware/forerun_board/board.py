@@ -144,6 +144,7 @@ class Board:
         gap = self.records.gap()
         if gap is not None:
             self._note(m.GAP, gap)
+            self._note(m.EVENT, [m.RECORDS_DROPPED, gap[2] - gap[1] + 1, 0])
         self._interval.note(self.image.dt_ms)
         if self._interval.due(self.fieldbus):
             self._note(m.INTERVAL, self._interval.body)

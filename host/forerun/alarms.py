@@ -1,69 +1,216 @@
-"""What the board's events mean to the person who reads them: cause and remedy, one sentence each."""
+"""What the board's events mean to the person who reads them, and which alarms stand now: cause and remedy each."""
+
+from dataclasses import dataclass
 
 from forerun_wire import messages as m
 
+CRITICAL, WARNING = "critical", "warning"  # power or protection is at stake; something will be if nobody acts
 _UNIT = "check its power, its unit id, the line rate and A/B of the RS-485 line"
+_BY_ITSELF = "the board returns by itself"
 
-# Per event code: a sentence; {value} and {limit} are the event's own numbers, in the units that the sentence names.
-_SENTENCES = {
-    m.METER_STALE: f"the meter at the PCC does not answer: the battery is held at 0 W until it does; {_UNIT}",
-    m.METER_BACK: "the meter at the PCC answers again",
-    m.INVERTER_LOST: f"the inverter does not answer: it is left to its own watchdog, which stops it; {_UNIT}",
-    m.INVERTER_BACK: "the inverter answers again",
-    m.BATTERY_STALE: f"the battery's data do not come: the battery is held at 0 W until they do; {_UNIT}",
-    m.BATTERY_BACK: "the battery's data come again",
-    m.HOST_LOST: "the board heard nothing from this host for {limit} ms and went on alone with its plan",
-    m.HOST_BACK: "the board hears this host again",
-    m.LEASE_ENDED: "a setpoint of {value} W was not renewed in time, so the plan or the fallback took over",
-    m.PLAN_ENDED: "plan {value} came to its end without a new one, so the fallback took over",
-    m.IMPORT_LIMIT_EXCEEDED: "the import of {value} W stays above its limit of {limit} W although all that is "
-    "permitted was done: shed load, or raise the battery's limits or its state of charge",
-    m.IMPORT_LIMIT_HELD: "the import is back under its limit of {limit} W",
-    m.GRID_LOST: "the grid is gone: {value} mV at the PCC; the battery is held at 0 W",
-    m.GRID_BACK: "the grid is back: {value} mV at the PCC",
-    m.RECORDS_DROPPED: "{value} records were lost because the board's store was full: reconnect the host more often",
-    m.INVERTER_AWAKE: "the inverter is in service",
-    m.PREPARE_STARTED: "a load step of {value} W is expected in {limit} s; the battery is made ready",
-    m.PREPARE_READY: "the battery is ready for the step of {value} W, {limit} s ahead of it",
-    m.PREPARE_ENDED: "the announced step of {value} W is over",
-    m.MODBUS_REFUSED: "unit {limit} refused or garbled register {value}: is the right model commissioned for it?",
-    m.WATCHDOG_UNCONFIRMED: "the inverter (unit {limit}) did not confirm its watchdog of {value} s: it might go on "
-    "alone after a fault of the board; do not leave the site before this is mended",
-    m.METER_FROZEN: "the meter at the PCC shows the same {limit} W although the inverter moved by {value} W: its "
-    "values count as stale; check the meter and where its CTs sit",
-    m.METER_MOVING: "the meter at the PCC moves again",
-    m.PREPARE_LATE: "the battery was not ready for the announced step of {value} W with {limit} s left: expect the "
-    "voltage to fall or the set to start; announce earlier, or keep more reserve",
-    m.GENSET_STARTED: "the diesel set runs (reason {value}, try {limit})",
-    m.GENSET_START_FAILED: "the diesel set did not start (try {value} of {limit}): check fuel, starter battery and its "
-    "control switch",
-    m.GENSET_LOCKED_OUT: "the diesel set is locked out after {value} failed starts: mend the cause, then acknowledge "
-    "it on site",
-    m.GENSET_STOPPED: "the diesel set stopped after {value} s",
-    m.ISLAND_FORMED: "the site runs as an island at {value} mV and {limit} mHz",
-    m.ISLAND_LEFT: "the site is back on the grid at {value} mV and {limit} mHz",
-    m.ISLAND_DARK: "the island is without voltage ({value} mV of {limit} mV): it is started again from the battery",
-    m.LOAD_SHED: "loads of priority {value} and below were cut off, {limit} s of stored energy were left",
-    m.LOAD_RESTORED: "loads of priority {value} are back, {limit} s of stored energy are left",
-    m.TRIP_CLEARED: "a trip (cause {value}) is over after {limit} s",
-    m.SUPPORT_BEGAN: "the grid is supported: {value} mHz, {limit} mV",
-    m.SUPPORT_ENDED: "the grid needs no support any more: {value} mHz, {limit} mV",
-    m.TRIPPED_EMERGENCY_STOP: "the emergency stop was pressed: release it and acknowledge the trip on site",
-    m.TRIPPED_DOOR: "the cabinet's door is open: close it",
-    m.TRIPPED_INSULATION: "the insulation monitor tripped: find the earth fault before it is acknowledged on site",
-    m.TRIPPED_OVER_VOLTAGE: "tripped at {value} mV, the limit is {limit} mV: the board returns by itself",
-    m.TRIPPED_UNDER_VOLTAGE: "tripped at {value} mV, the limit is {limit} mV: the board returns by itself",
-    m.TRIPPED_OVER_FREQUENCY: "tripped at {value} mHz, the limit is {limit} mHz: the board returns by itself",
-    m.TRIPPED_UNDER_FREQUENCY: "tripped at {value} mHz, the limit is {limit} mHz: the board returns by itself",
-    m.TRIPPED_OVER_CURRENT: "tripped at {value}, the limit for the current is {limit}: look for the load that draws it",
-    m.AUTH_FAILED: "{value} frames that claimed to be allowed to command the board were not believed: somebody has the "
-    "wrong key, or tampers with the line; `forerun commission keys status` shows which key the board holds",
-    m.KEY_CHANGED: "the board's key was changed (its id is now {value:06x})",
-    m.KEYS_UNREADABLE: "the board's key file is damaged, so it obeys nobody: set a new key with "
-    "`forerun commission keys recover`, on site",
-    m.TRIPPED_OVER_TEMPERATURE: "tripped by temperature {value}, the limit is {limit}: check fan, filter and cabinet",
+# Per event code: (cause, remedy); {value} and {limit} are the event's own numbers, in the units that the words name.
+_WORDS = {
+    m.METER_STALE: ("the meter at the PCC does not answer: the battery is held at 0 W until it does", _UNIT),
+    m.METER_BACK: ("the meter at the PCC answers again", ""),
+    m.INVERTER_LOST: ("the inverter does not answer: it is left to its own watchdog, which stops it", _UNIT),
+    m.INVERTER_BACK: ("the inverter answers again", ""),
+    m.BATTERY_STALE: ("the battery's data do not come: the battery is held at 0 W until they do", _UNIT),
+    m.BATTERY_BACK: ("the battery's data come again", ""),
+    m.HOST_LOST: ("the board heard nothing from this host for {limit} ms and went on alone with its plan", ""),
+    m.HOST_BACK: ("the board hears this host again", ""),
+    m.LEASE_ENDED: ("a setpoint of {value} W was not renewed in time, so the plan or the fallback took over", ""),
+    m.PLAN_ENDED: (
+        "plan {value} came to its end without a new one, so the fallback took over",
+        "see why no new plan came: `forerun plan explain`",
+    ),
+    m.IMPORT_LIMIT_EXCEEDED: (
+        "the import of {value} W stays above its limit of {limit} W although all that is permitted was done",
+        "shed load, or raise the battery's limits or its state of charge",
+    ),
+    m.IMPORT_LIMIT_HELD: ("the import is back under its limit of {limit} W", ""),
+    m.GRID_LOST: (
+        "the grid is gone: {value} mV at the PCC; the battery is held at 0 W",
+        "check the main breaker, then ask the network operator",
+    ),
+    m.GRID_BACK: ("the grid is back: {value} mV at the PCC", ""),
+    m.RECORDS_DROPPED: (
+        "{value} records were lost because the board's store was full",
+        "reconnect the host more often",
+    ),
+    m.INVERTER_AWAKE: ("the inverter is in service", ""),
+    m.PREPARE_STARTED: ("a load step of {value} W is expected in {limit} s; the battery is made ready", ""),
+    m.PREPARE_READY: ("the battery is ready for the step of {value} W, {limit} s ahead of it", ""),
+    m.PREPARE_ENDED: ("the announced step of {value} W is over", ""),
+    m.MODBUS_REFUSED: ("unit {limit} refused or garbled register {value}", "is the right model commissioned for it?"),
+    m.WATCHDOG_UNCONFIRMED: (
+        "the inverter (unit {limit}) did not confirm its watchdog of {value} s: it might go on alone after a fault of "
+        "the board",
+        "do not leave the site before this is mended",
+    ),
+    m.METER_FROZEN: (
+        "the meter at the PCC shows the same {limit} W although the inverter moved by {value} W: its values count as "
+        "stale",
+        "check the meter and where its CTs sit",
+    ),
+    m.METER_MOVING: ("the meter at the PCC moves again", ""),
+    m.PREPARE_LATE: (
+        "the battery was not ready for the announced step of {value} W with {limit} s left: expect the voltage to fall "
+        "or the set to start",
+        "announce earlier, or keep more reserve",
+    ),
+    m.GENSET_STARTED: ("the diesel set runs (reason {value}, try {limit})", ""),
+    m.GENSET_START_FAILED: (
+        "the diesel set did not start (try {value} of {limit})",
+        "check fuel, starter battery and its control switch",
+    ),
+    m.GENSET_LOCKED_OUT: (
+        "the diesel set is locked out after {value} failed starts",
+        "mend the cause, then acknowledge it on site",
+    ),
+    m.GENSET_STOPPED: ("the diesel set stopped after {value} s", ""),
+    m.ISLAND_FORMED: ("the site runs as an island at {value} mV and {limit} mHz", ""),
+    m.ISLAND_LEFT: ("the site is back on the grid at {value} mV and {limit} mHz", ""),
+    m.ISLAND_DARK: (
+        "the island is without voltage ({value} mV of {limit} mV): it is started again from the battery",
+        "take load off if it does not come back",
+    ),
+    m.LOAD_SHED: (
+        "loads of priority {value} and below were cut off, {limit} s of stored energy were left",
+        "they come back with stored energy; do without them till then",
+    ),
+    m.LOAD_RESTORED: ("loads of priority {value} are back, {limit} s of stored energy are left", ""),
+    m.TRIP_CLEARED: ("a trip (cause {value}) is over after {limit} s", ""),
+    m.SUPPORT_BEGAN: ("the grid is supported: {value} mHz, {limit} mV", ""),
+    m.SUPPORT_ENDED: ("the grid needs no support any more: {value} mHz, {limit} mV", ""),
+    m.TRIPPED_EMERGENCY_STOP: ("the emergency stop was pressed", "release it and acknowledge the trip on site"),
+    m.TRIPPED_DOOR: ("the cabinet's door is open", "close it"),
+    m.TRIPPED_INSULATION: (
+        "the insulation monitor tripped",
+        "find the earth fault before it is acknowledged on site",
+    ),
+    m.TRIPPED_OVER_VOLTAGE: ("tripped at {value} mV, the limit is {limit} mV", _BY_ITSELF),
+    m.TRIPPED_UNDER_VOLTAGE: ("tripped at {value} mV, the limit is {limit} mV", _BY_ITSELF),
+    m.TRIPPED_OVER_FREQUENCY: ("tripped at {value} mHz, the limit is {limit} mHz", _BY_ITSELF),
+    m.TRIPPED_UNDER_FREQUENCY: ("tripped at {value} mHz, the limit is {limit} mHz", _BY_ITSELF),
+    m.TRIPPED_OVER_CURRENT: (
+        "tripped at {value}, the limit for the current is {limit}",
+        "look for the load that draws it",
+    ),
+    m.AUTH_FAILED: (
+        "{value} frames that claimed to be allowed to command the board were not believed",
+        "somebody has the wrong key or tampers with the line: `forerun commission keys status`",
+    ),
+    m.KEY_CHANGED: ("the board's key was changed (its id is now {value:06x})", ""),
+    m.KEYS_UNREADABLE: (
+        "the board's key file is damaged, so it obeys nobody",
+        "set a new key on site: `forerun commission keys recover`",
+    ),
+    m.TRIPPED_OVER_TEMPERATURE: (
+        "tripped by temperature {value}, the limit is {limit}",
+        "check fan, filter and cabinet",
+    ),
 }
 _SETTINGS = {key: (name, unit) for key, name, unit, *_ in m.SETTINGS}
+_TRIPS = range(m.TRIPPED_EMERGENCY_STOP, m.TRIPPED_OVER_TEMPERATURE + 1)
+_DAY_S = 86_400
+
+# Events that raise an alarm: code -> (severity, codes that end it, it ends by itself after so many seconds or never).
+_RAISES = {
+    m.METER_STALE: (CRITICAL, (m.METER_BACK,), None),
+    m.METER_FROZEN: (CRITICAL, (m.METER_MOVING,), None),
+    m.INVERTER_LOST: (CRITICAL, (m.INVERTER_BACK,), None),
+    m.BATTERY_STALE: (CRITICAL, (m.BATTERY_BACK,), None),
+    m.GRID_LOST: (CRITICAL, (m.GRID_BACK,), None),
+    m.IMPORT_LIMIT_EXCEEDED: (CRITICAL, (m.IMPORT_LIMIT_HELD,), None),
+    m.WATCHDOG_UNCONFIRMED: (CRITICAL, (), None),
+    m.ISLAND_DARK: (CRITICAL, (m.ISLAND_FORMED, m.ISLAND_LEFT), None),
+    m.GENSET_LOCKED_OUT: (CRITICAL, (m.GENSET_STARTED,), None),
+    m.GENSET_START_FAILED: (WARNING, (m.GENSET_STARTED, m.GENSET_LOCKED_OUT), _DAY_S),
+    m.LOAD_SHED: (WARNING, (m.LOAD_RESTORED,), None),
+    m.PREPARE_LATE: (WARNING, (m.PREPARE_READY, m.PREPARE_ENDED), _DAY_S),
+    m.RECORDS_DROPPED: (WARNING, (), _DAY_S),
+    m.AUTH_FAILED: (WARNING, (), _DAY_S),
+    m.KEYS_UNREADABLE: (CRITICAL, (m.KEY_CHANGED,), None),
+    m.MODBUS_REFUSED: (WARNING, (), 3600),
+    m.PLAN_ENDED: (WARNING, (m.HOST_BACK,), 3600),
+    **dict.fromkeys(_TRIPS, (CRITICAL, (m.TRIP_CLEARED,), None)),
+}
+# Bits of the telemetry's `faults` by their event; they rule over it, since an event may be missing.
+_BITS = {
+    m.TRIPPED_EMERGENCY_STOP: "emergency_stop",
+    m.TRIPPED_DOOR: "door",
+    m.METER_STALE: "pcc_meter",
+    m.INVERTER_LOST: "inverter",
+    m.BATTERY_STALE: "battery",
+    m.IMPORT_LIMIT_EXCEEDED: "import_limit",
+    m.WATCHDOG_UNCONFIRMED: "watchdog",
+}
+# Faults without an event: (cause, remedy).
+_SILENT = {
+    "pv_meter": ("the PV meter does not answer: PV counts as 0 W for the plan, and its energy is substituted", _UNIT),
+    "genset_meter": ("the genset meter does not answer: its energy is substituted", _UNIT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One thing that is wrong now; since_utc_s is None when nobody saw it begin."""
+
+    name: str
+    severity: str
+    cause: str
+    remedy: str
+    since_utc_s: int | None = None
+
+
+class Raised:
+    """The board's alarms as its event records tell them; a boot ends them all, since the board then looks anew."""
+
+    def __init__(self) -> None:
+        self._events: dict[int, tuple[int, int, int]] = {}  # code -> UTC s, value, limit
+
+    def boot(self) -> None:
+        """The board started again."""
+        self._events.clear()
+
+    def take(self, utc_s: int, code: int, value: int, limit: int) -> None:
+        """Take the next event in the board's own order."""
+        for standing in [code_ for code_ in self._events if code in _RAISES[code_][1]]:
+            del self._events[standing]
+        if code in _RAISES:
+            self._events[code] = (utc_s, value, limit)
+
+    def standing(self, utc_s: int, faults: int | None) -> tuple[Alarm, ...]:
+        """Alarms that stand at `utc_s`, critical ones first; `faults`: of fresh telemetry, None without."""
+        bits = None if faults is None else {name for bit, name in enumerate(m.FAULTS) if faults >> bit & 1}
+        found = []
+        for code, (severity, _, lasts_s) in _RAISES.items():
+            event = self._events.get(code)
+            if event and lasts_s is not None and utc_s - event[0] > lasts_s:
+                event = None
+            if code in _BITS and bits is not None:
+                if _BITS[code] not in bits:
+                    continue
+            elif event is None:
+                continue
+            since_utc_s, value, limit = event or (None, None, None)
+            name = dict(m.EVENTS)[code]
+            cause, remedy = _WORDS[code] if event else _without_numbers(code)
+            found.append(Alarm(name, severity, cause.format(value=value, limit=limit), remedy, since_utc_s))
+        for name in sorted(bits & set(_SILENT) if bits else ()):
+            found.append(Alarm(name + "_silent", WARNING, *_SILENT[name]))
+        return tuple(sorted(found, key=lambda alarm: alarm.severity))  # "critical" sorts before "warning"
+
+
+def _without_numbers(code: int) -> tuple[str, str]:
+    """(cause, remedy) of a fault bit whose event never came."""
+    remedy = _WORDS[code][1]
+    cause = {
+        m.IMPORT_LIMIT_EXCEEDED: "the import stays above its limit although all that is permitted was done",
+        m.WATCHDOG_UNCONFIRMED: "the inverter did not confirm its watchdog: it might go on alone after a fault of the "
+        "board",
+    }.get(code, _WORDS[code][0])
+    return cause, remedy
 
 
 def sentence(code: int, value: int, limit: int) -> str:
@@ -71,7 +218,8 @@ def sentence(code: int, value: int, limit: int) -> str:
     if code == m.SETTINGS_CHANGED:
         name, unit = _SETTINGS.get(value, (f"setting {value}", ""))
         return f"the board's {name} is now {limit} {unit}".rstrip()
-    words = _SENTENCES.get(code)
+    words = _WORDS.get(code)
     if words is None:
         return f"{dict(m.EVENTS).get(code, f'event {code}')}, value {value}, limit {limit}"
-    return words.format(value=value, limit=limit)
+    cause, remedy = (text.format(value=value, limit=limit) for text in words)
+    return f"{cause}: {remedy}" if remedy else cause

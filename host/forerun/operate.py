@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import queue
-import secrets
 import signal
 import subprocess
 import sys
@@ -16,10 +14,9 @@ from pathlib import Path
 
 from forerun import config
 from forerun.errors import Trouble, WrongUsage
-from forerun.link import SerialLink, open_port
+from forerun.link import open_port
+from forerun.running import Running
 from forerun.service import Service
-from forerun.sitekey import key_path, signing_key
-from forerun.store import Journal
 from forerun_wire import messages
 
 POLL_S = 0.25
@@ -37,31 +34,18 @@ class Stop:
         self.asked = True
 
 
-def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
-    """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary."""
-    site = config.load(site_path)
+def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None, int | None] | None = None) -> None:
+    """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary.
+    With `web`, also its page and API on that (host, port), None: those of the site file."""
     stop, ends = Stop(), time.monotonic() + seconds
-    with Journal(site.store.path) as journal:
-        say = _speaker(as_json)
-        if journal.message:
-            say(journal.message)
-        key = signing_key(key_path(Path(site.store.path)))
-        service = Service(site, journal, nonce=secrets.token_bytes(8), key=key, say=say)
-        link = SerialLink(service, site.link.port, site.link.baud, say=say)
-        try:
-            with _announcements(site, say) as heard, status(service, as_json):
-                while not stop.asked and not (seconds and time.monotonic() >= ends):
-                    link.poll(POLL_S)
-                    while not heard.empty():
-                        job, what = heard.get_nowait()
-                        now_us = time.monotonic_ns() // 1000
-                        (service.announce if what == "announced" else service.cancel)(job, now_us)
-                        say(f"job {job.job}: {what}")
-        finally:
-            link.close()
+    with Running(site_path, say=_speaker(as_json)) as running, _web(running, web):
+        service = running.service
+        with status(service, as_json):
+            while not stop.asked and not (seconds and time.monotonic() >= ends):
+                running.poll(POLL_S)
         summary = {
-            "site": site.site.name,
-            "journal": site.store.path,
+            "site": running.site.site.name,
+            "journal": running.site.store.path,
             "board": service.board["identity"] if service.board else None,
             "latest": service.latest,
             "link": service.session.counts(),
@@ -71,28 +55,28 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _announcements(site: config.SiteFile, say: Callable[[str], None]):
-    """A queue of (job, what happened to it) that the API fills from its own threads; empty for ever without a port."""
-    heard: queue.Queue = queue.Queue()
-    if not site.compute.announce_port:
-        yield heard
+def _web(running: Running, where: tuple[str | None, int | None] | None):
+    """The web application of a running site while the `with` block lasts; nothing when `where` is None."""
+    if where is None:
+        yield
         return
-    from forerun.announcements import Board, serve
+    from forerun.web.server import LOCAL, WebServer
 
-    # No job draws more than what grid, battery and set could give together.
-    most_w = site.limits.import_limit_w + site.limits.discharge_max_w + site.genset.rated_w
-    board = Board(float(most_w), lambda job, what: heard.put((job, what)))
-    try:
-        server = serve(board, time.time, site.compute.announce_host, site.compute.announce_port)
-    except OSError as problem:
-        where = f"compute.announce_port {site.compute.announce_port}"
-        raise Trouble(f"{where} cannot be opened ({problem.strerror})") from problem
-    say(f"jobs are announced to http://{site.compute.announce_host}:{site.compute.announce_port}/v1/jobs")
-    try:
-        yield heard
-    finally:
-        server.shutdown()
-        server.server_close()
+    host, port = where[0] or running.site.web.host, running.site.web.port if where[1] is None else where[1]
+    with WebServer(running, host, port) as server:
+        running.say(f"page and API at {server.url}")
+        if not server.parts.tokens.people():
+            running.say(f"nobody has a token yet: `forerun token add NAME --role operate --site {running.site_path}`")
+        if host not in LOCAL:
+            running.say(f"{server.url} is reached from other machines without encryption: put a TLS proxy before it")
+        yield
+
+
+def tokens(site_path: Path):
+    """The token file of a site (forerun.web.access.Tokens)."""
+    from forerun.web.access import Tokens, tokens_path
+
+    return Tokens(tokens_path(config.load(site_path).store.path))
 
 
 def board_info(port: str, baud: int, site_path: Path) -> dict:

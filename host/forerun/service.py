@@ -5,6 +5,7 @@ lockstep bench all drive this same class.
 """
 
 import copy
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,7 @@ from forerun.dispatch import Dispatcher, board_points, storage_of
 from forerun.errors import Trouble
 from forerun.evidence import seal
 from forerun.forecast import LoadModel, can_fit
+from forerun.intake import REGISTERS, Reading
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
@@ -29,10 +31,13 @@ PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time 
 HISTORY_DAYS = 28
 COMMIT_AGAIN_US = 5_000_000
 REFIT_S = 6 * 3600  # the load model is fitted anew so often
+READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
 CLOCK = "clock"
 JOB = "job"
+CONTROL = "control"
 PLAN = "plan"
 LINK = "link"
+_PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
 
 
 @dataclass
@@ -69,8 +74,8 @@ class Service:
     """One site's host. Times are microseconds of any monotonic clock; `utc_offset_us` turns them into UTC.
 
     `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `plan` the
-    plan in force; neither is ever reported: reports come from the journal alone. With `key` (the site's Ed25519
-    private key) the journal is sealed every hour.
+    plan in force and `made` what it was made from; `forerun.snapshot` shows them, and nothing of it is ever reported:
+    reports come from the journal alone. With `key` (the site's Ed25519 private key) the journal is sealed every hour.
     """
 
     def __init__(
@@ -93,6 +98,12 @@ class Service:
         self.last_soc: float | None = None  # of the last interval in the journal
         self.plan = None
         self.plan_start_s = 0
+        self.made: Outlook | None = None
+        self.alarms = alarms.Raised()
+        self.readings: deque[Reading] = deque()
+        self.preparations: deque[tuple[int, int, int, int]] = deque(maxlen=32)  # UTC s, code, W, s ahead of the step
+        self.store_problem = ""  # why the journal takes nothing now
+        self.refusal = ""  # why the board and this host do not talk
         self.board: dict | None = None
         self.replies: dict[int, tuple[int, list]] = {}
         # The board has no order to start the set: a plan that counted on it would be short of its power.
@@ -100,8 +111,8 @@ class Service:
         self._key, self._sealed_hour = key, -1
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
-        self._jobs: dict[str, Announcement] = {}
-        self._prepared: set[str] = set()
+        self.jobs: dict[str, Announcement] = {}
+        self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._last_registers: tuple[int, list[int]] | None = None
         self._peak_import_w = 0
         self._plan_id = 0
@@ -166,8 +177,8 @@ class Service:
         """A scheduler says that load will come: remembered in the journal, planned for and prepared at once."""
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
-        self._jobs[job.job] = job
-        self._prepared.discard(job.job)
+        self.jobs[job.job] = job
+        self.told_jobs.discard(job.job)
         self._replan_at_s = 0
         self.step(now_us)
 
@@ -175,9 +186,14 @@ class Service:
         """The job will not come, or ends now: remembered, and planned without it from now on."""
         self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
         self._commit()
-        self._jobs.pop(job.job, None)
+        self.jobs.pop(job.job, None)
         self._replan_at_s = 0
         self.step(now_us)
+
+    def note_control(self, body: list, now_us: int) -> bool:
+        """Remember a step of a control; False while the disk does not take it (then it waits with the rest)."""
+        self._journal(now_us, CONTROL, body)
+        return self._commit()
 
     def command(self, op: int, *args: int) -> int:
         """Sequence number of a command; its (code, results) appear in `replies`. Raises Trouble without a board."""
@@ -209,7 +225,8 @@ class Service:
                 self._journal(now_us, LINK, ["lost"])
                 self.say("the board is silent; it carries its plan on and keeps its records; trying to reach it")
             elif name in ("mismatch", "refused"):
-                self.say(str(event[-1]))
+                self.refusal = str(event[-1])
+                self.say(self.refusal)
         self._told += to_say
         if records or (self._owed and now_us >= self._commit_again_us):
             self._owed = True
@@ -228,12 +245,13 @@ class Service:
         self._told.clear()
 
     def _on_hello(self, hello: dict, now_us: int) -> None:
+        self.refusal = ""
         same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
         self.board = hello
         if not same_boot:
             self._clock = BoardClock()
             self.latest = {}
-        self._prepared.clear()
+        self.told_jobs.clear()
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
         self.session.acknowledge(self.journal.on_disk(hello["identity"], hello["store_id"]) or 0)
@@ -316,18 +334,20 @@ class Service:
                 self._learn(entry.utc_us, entry.body[5], entry.body[6:])
             elif kind == JOB:
                 name, power_w, start_s, duration_s, confidence = entry.body
-                self._jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+                self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
                 if not duration_s:
-                    del self._jobs[name]  # cancelled
+                    del self.jobs[name]  # cancelled
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
 
     def _learn(self, utc_us: int, kind: int, body: list) -> None:
-        """Load and PV of an interval from the difference of its cumulative registers."""
+        """Events as alarms; load and PV of an interval from the difference of its cumulative registers."""
         if kind != messages.INTERVAL:
+            self._note(utc_us // 1_000_000, kind, body)
             return
         interval = messages.fields_named(messages.INTERVAL_FIELDS, body)
         self.last_soc = interval["soc_permille"] / 1000
+        self._keep_reading(utc_us // 1_000_000, interval)
         names = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
         registers = [interval[name] for name in names]
         end_s, length_s = utc_us // 1_000_000, interval["interval_s"]
@@ -347,6 +367,28 @@ class Service:
         middle_s = (end_s + before[0]) // 2
         self.history.put(middle_s // FORECAST_STEP_S * FORECAST_STEP_S, max(0.0, load_w), pv * to_w)
 
+    def _note(self, utc_s: int, kind: int, body: list) -> None:
+        if kind == messages.BOOT:
+            self.alarms.boot()
+        elif kind == messages.EVENT:
+            code, value, limit = body[:3]
+            self.alarms.take(utc_s, code, value, limit)
+            if code in _PREPARATIONS:
+                self.preparations.append((utc_s, code, value, limit))
+
+    def _keep_reading(self, utc_s: int, interval: dict) -> None:
+        registers = (interval[name] for name in (*REGISTERS, "soc_permille", "quality"))
+        self.readings.append(Reading(utc_s, *registers))
+        while self.readings[0].utc_s < utc_s - READINGS_S:
+            self.readings.popleft()
+
+    @property
+    def clock_uncertainty_us(self) -> int | None:
+        """Half width of what is known of the board's clock now; None before it was compared."""
+        if not self._clock.known or not self.latest:
+            return None
+        return self._clock.host_us(self.latest["uptime_s"] * 1_000_000 + self.latest["uptime_ms"] * 1000)[1]
+
     # ---- planning
 
     def _plannable(self) -> bool:
@@ -357,9 +399,12 @@ class Service:
         now_s = self._utc_s(now_us)
         period_s = self.site.plan.period_s
         self._replan_at_s = (now_s // period_s + 1) * period_s
+        for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:
+            del self.jobs[name]
+            self.told_jobs.discard(name)
         made = self.outlook(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"])
         plan, start_s = self._dispatcher.plan(made.situation), made.start_s
-        self.plan, self.plan_start_s = plan, start_s
+        self.plan, self.plan_start_s, self.made = plan, start_s, made
         self._plan_id = (self._plan_id + 1) % 65536
         self._journal(now_us, PLAN, [self._plan_id, start_s, made.basis, list(plan.relaxed)])
         self._commit()
@@ -374,7 +419,7 @@ class Service:
             self._load_model = LoadModel(load_history, FORECAST_STEP_S, count)
             self._refit_at_s = start_s + REFIT_S
         known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
-        return outlook(self.site, known, self._jobs.values(), self._load_model)
+        return outlook(self.site, known, self.jobs.values(), self._load_model)
 
     def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
@@ -391,10 +436,10 @@ class Service:
         self.session.command(messages.PLAN_COMMIT, self._plan_id, len(points), max(0, start_uptime_s))
 
     def _prepare_jobs(self, now_s: int) -> None:
-        for name, job in self._jobs.items():
+        for name, job in self.jobs.items():
             ahead_s = job.start_utc_s - now_s
-            if name not in self._prepared and -job.duration_s < ahead_s <= PREPARE_AHEAD_S:
-                self._prepared.add(name)
+            if name not in self.told_jobs and -job.duration_s < ahead_s <= PREPARE_AHEAD_S:
+                self.told_jobs.add(name)
                 left_s = job.duration_s + min(0, ahead_s)
                 self.session.command(messages.PREPARE, round(job.power_w), max(0, round(ahead_s)), round(left_s))
 
@@ -414,8 +459,10 @@ class Service:
         try:
             self.journal.commit()
         except JournalError as problem:
+            self.store_problem = str(problem)
             self.say(str(problem))
             return False
+        self.store_problem = ""
         return True
 
 

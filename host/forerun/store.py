@@ -67,6 +67,16 @@ class Damage:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Of an open journal: entries, the buffer's too; bytes on disk; bytes that wait; records that never came."""
+
+    entries: int
+    bytes: int
+    waiting_bytes: int
+    missing_records: int
+
+
 class Journal:
     """The one writer of a journal file: `append` buffers, `commit` makes durable, and only then may be acknowledged.
 
@@ -148,6 +158,11 @@ class Journal:
     def gaps(self) -> dict[tuple[str, bytes], list[tuple[int, int]]]:
         """Record numbers that never came, as (first, last) per (identity, store_id); empty when nothing is missing."""
         return {key: list(stream.missing) for key, stream in self._streams.items() if stream.missing}
+
+    def health(self) -> Health:
+        """How the journal does, without touching the disk."""
+        missing = sum(last - first + 1 for spans in self.gaps().values() for first, last in spans)
+        return Health(self._next_sequence_no, self._end, len(self._buffer), missing)
 
     def close(self) -> None:
         """Commits, then releases file and lock even if the commit raises."""
