@@ -223,6 +223,19 @@ class Snapshot:
     store: StoreHealth
     commissioning: Commissioning
 
+    def sentence(self) -> str:
+        """The site in one line."""
+        now = self.live
+        if now is None or not now.fresh:
+            return "the board is silent" if now else "waiting for the board"
+        bound = "" if now.bound_by == "none" else f" bound by {now.bound_by.replace('_', ' ')}"
+        kw = {name: getattr(now, name) / 1000 for name in ("pcc_import_w", "active_power_w", "load_w", "pv_w")}
+        return (
+            f"{now.state}{bound}   import {kw['pcc_import_w']:.2f} kW   battery {kw['active_power_w']:+.2f} kW   "
+            f"SoC {now.soc_permille / 10:.1f} %   load {kw['load_w']:.2f} kW   PV {kw['pv_w']:.2f} kW   "
+            f"{now.pcc_voltage_mv / 1000:.1f} V"
+        )
+
     def document(self) -> dict:
         """The same as JSON-ready values."""
         return asdict(self)
