@@ -94,7 +94,7 @@ class SiteSection:
 
 @dataclass(frozen=True, slots=True)
 class LinkSection:
-    """The serial line to the board."""
+    """The serial line to the board, and how often it reports."""
 
     port: str = _key(str)
     baud: int = _key(int, 9600, 4_000_000, 921_600)
@@ -274,11 +274,11 @@ class ReportingSection:
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeSection:
-    """Where schedulers announce jobs (docs/announcements.md): a port of this host, 0 = none."""
+class WebSection:
+    """Where `forerun serve` has its page, its REST API and the announcement of jobs; port 0: any that is free."""
 
-    announce_host: str = _key(str, default="127.0.0.1")
-    announce_port: int = _key(int, 0, 65_535, 0)
+    host: str = _key(str, default="127.0.0.1")
+    port: int = _key(int, 0, 65_535, 8420)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class SiteFile:
     tariff: TariffSection
     carbon: CarbonSection
     plan: PlanSection
-    compute: ComputeSection
+    web: WebSection
     metrics: MetricsSection
     mqtt: MqttSection
     modbus_tcp: ModbusTcpSection

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forerun import config
+from forerun import config, entries
 from forerun.errors import Trouble
 from forerun.link import SerialLink
 from forerun.service import Service
@@ -127,7 +127,6 @@ class Running:
     def _integrate(self) -> None:
         """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
         site, cleanup = self.site, self._integrations
-        cleanup.enter_context(_announcements(self))
         if site.metrics.port:
             from forerun import metrics
 
@@ -167,6 +166,8 @@ class Running:
         self._snapshot = self._viewer.take(now_us, self._around)
 
     def _look_around(self) -> Surroundings:
+        for sentence in entries.take_box(self.journal):
+            self.say(sentence)
         free, size = _disk(self.journal.path)
         sealed, following, problem = commissioned(self.site_path)
         return Surroundings(
@@ -213,35 +214,3 @@ def _disk(path: Path) -> tuple[int | None, int | None]:
     except OSError:
         return None, None
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-
-
-@contextlib.contextmanager
-def _announcements(running: Running):
-    """The API on which schedulers announce jobs, while the `with` block lasts; nothing without a port."""
-    site = running.site
-    if not site.compute.announce_port:
-        yield
-        return
-    from forerun.announcements import Board, serve
-
-    def heard(job, what: str) -> None:
-        def take(service: Service, now_us: int) -> None:
-            (service.announce if what == "announced" else service.cancel)(job, now_us)
-            running.say(f"job {job.job}: {what}")
-
-        running.ask(take)
-
-    # No job draws more than what grid, battery and set could give together.
-    most_w = site.limits.import_limit_w + site.limits.discharge_max_w + site.genset.rated_w
-    board = Board(float(most_w), heard)
-    try:
-        server = serve(board, time.time, site.compute.announce_host, site.compute.announce_port)
-    except OSError as problem:
-        where = f"compute.announce_port {site.compute.announce_port}"
-        raise Trouble(f"{where} cannot be opened ({problem.strerror})") from problem
-    running.say(f"jobs are announced to http://{site.compute.announce_host}:{site.compute.announce_port}/v1/jobs")
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -34,6 +34,7 @@ REFIT_S = 6 * 3600  # the load model is fitted anew so often
 READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
 CLOCK = "clock"
 JOB = "job"
+CONTROL = "control"
 PLAN = "plan"
 LINK = "link"
 _PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
@@ -209,6 +210,11 @@ class Service:
         self._commit()
         self._replan_at_s = self._refit_at_s = 0
         self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
+
+    def note_control(self, body: list, now_us: int) -> bool:
+        """Remember a step of a control; False while the disk does not take it (then it waits with the rest)."""
+        self._journal(now_us, CONTROL, body)
+        return self._commit()
 
     def command(self, op: int, *args: int) -> int:
         """Sequence number of a command; its (code, results) appear in `replies`. Raises Trouble without a board."""
