@@ -5,7 +5,7 @@ come from the journal. Names carry their unit last; active_power_w > 0 discharge
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -238,7 +238,16 @@ class Snapshot:
 
     def document(self) -> dict:
         """The same as JSON-ready values."""
-        return asdict(self)
+        return _plain(self)
+
+
+def _plain(value):
+    """As dataclasses.asdict, without copying each number of the long arrays."""
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in value.__slots__}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value] if value and is_dataclass(value[0]) else list(value)
+    return dict(value) if isinstance(value, dict) else value
 
 
 class Viewer:

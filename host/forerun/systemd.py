@@ -37,6 +37,7 @@ class Systemd:
     def _tell(self, words: str) -> None:
         if not self._name:
             return
-        # A manager that went away must not take the site with it.
+        # A manager that went away, or does not listen, must not hold the site up.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.setblocking(False)
             line.sendto(words.encode(), self._name)

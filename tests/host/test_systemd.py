@@ -43,6 +43,14 @@ def test_the_watchdog_is_fed_at_half_its_time_and_no_more(tmp_path, monkeypatch)
     assert heard == ["READY=1", *["WATCHDOG=1\nSTATUS=idle"] * 3]
 
 
+def test_a_manager_that_does_not_listen_holds_nothing_up(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        manager = Systemd({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2"})
+        for _ in range(2000):  # far more than its queue takes
+            manager.alive("idle")
+
+
 def test_without_systemd_nothing_happens(tmp_path):
     Systemd({}).ready()
     Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "2"}).alive("idle")
