@@ -94,6 +94,7 @@ class Running:
                 work.result.set_result(work.action(self.service, time.monotonic_ns() // 1000))
             except Exception as problem:  # noqa: BLE001 (it belongs to who asked)
                 work.result.set_exception(problem)
+            self._show_at = 0.0  # who asked may look at once
         if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
             self._show()
 
