@@ -81,6 +81,7 @@ class Controller:
         self.faults = 0
         self.outputs = 0
         self.load_w = 0
+        self.reactive_var = 0  # > 0 injects
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)

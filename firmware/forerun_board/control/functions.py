@@ -63,6 +63,7 @@ class Functions:
     def step(self, controller, image, dt_ms):
         """Advance all parts by one round; what they found is in them."""
         fresh = not controller.meter.stale
+        controller.reactive_var = 0  # a voltage that is not measured asks for nothing
         if fresh and self.support is not None:
             self._support_step(self.support, controller, image)
         if self.enter is not None:
@@ -90,6 +91,7 @@ class Functions:
     def _support_step(self, support, controller, image):
         support.step(image.frequency_millihz, image.pcc_voltage_mv)
         rated_w = self._config.rated_w
+        controller.reactive_var = rated_w * support.reactive_permille // 1000
         supporting = support.high_w < rated_w or support.low_w > -rated_w or support.volt_high_w < rated_w
         if supporting != self._supporting:
             self._supporting = supporting
