@@ -176,7 +176,7 @@ class FieldBus:
             return when == DOWN and not (device.attached and not device.down)
         if when == UP:
             return True
-        if when == UNARMED or when == ARMED:
+        if when in (UNARMED, ARMED):
             return device.armed == (when == ARMED)
         if when == ENERGY:
             return not device.energy_fresh and (device is not self.inverter or device.counts_energy)
@@ -243,6 +243,10 @@ class FieldBus:
                 image.active_power_w = inverter.active_power_w
                 image.inverter_state = inverter.state
                 image.inverter_age_ms = 0
+                if inverter.voltage_mv >= 0:
+                    image.bus_mv = inverter.voltage_mv
+                    image.bus_millihz = inverter.frequency_millihz
+                    image.bus_age_ms = 0
         elif self.pcc_meter.finish_fast():
             image.pcc_import_w = self.pcc_meter.power_w
             image.pcc_voltage_mv = self.pcc_meter.voltage_mv
@@ -380,8 +384,10 @@ class FieldBus:
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w
-            self._image.bus_mv = meter.voltage_mv
-            self._image.bus_millihz = meter.frequency_millihz
+            if self.inverter.voltage_mv < 0:
+                self._image.bus_mv = meter.voltage_mv
+                self._image.bus_millihz = meter.frequency_millihz
+                self._image.bus_age_ms = 0
             self._image.genset_age_ms = 0
 
 

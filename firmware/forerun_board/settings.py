@@ -66,7 +66,7 @@ class Settings:
         least_ms = self._least_ms(changed)
         cycle_ms = changed.get("cycle_ms", self._config.cycle_ms)
         if cycle_ms < least_ms:
-            return "cycle_ms = %d is shorter than the %d ms that these devices take at this bus_baud" % (cycle_ms, least_ms)
+            return "cycle_ms = %d is shorter than the %d ms that these devices take" % (cycle_ms, least_ms)
         for below, above in ORDERED:
             low = changed.get(below, getattr(self._config, below))
             high = changed.get(above, getattr(self._config, above))

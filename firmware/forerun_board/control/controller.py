@@ -43,6 +43,9 @@ OUTPUT_HEATER = 4
 OUTPUT_FAN = 8
 OUTPUT_DUMP = 16
 OUTPUT_TIE_OPEN = 32
+OUTPUT_FORM = 64  # the inverter is asked to be the grid behind the open contactor
+OUTPUT_SYNCHRONISE = 128  # and to follow the grid's voltage and frequency, before the contactor closes
+OUTPUT_SHED_SHIFT = 8  # from here on: one contact for each of three groups of loads, closed = off
 OUTPUT_PV_SHIFT = 16  # from here on: what PV has to hold back, in tenths of its rating
 
 SOC_HYSTERESIS_PERMILLE = 10

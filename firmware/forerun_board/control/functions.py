@@ -116,7 +116,11 @@ class Functions:
             controller.faults |= ctl.FAULT_TRIP
 
     def _island_step(self, island, controller, image, dt_ms):
-        island.grid_mv = 0 if controller.meter.stale else image.pcc_voltage_mv
+        # A meter that is silent says nothing: neither that the grid is lost nor that it is back, neither that the bus
+        # lives nor that it is dead.
+        island.grid_known = not controller.meter.stale
+        island.bus_known = image.bus_age_ms <= max(self._config.stale_ms, 3 * image.period_ms)
+        island.grid_mv = image.pcc_voltage_mv
         island.grid_millihz = image.frequency_millihz
         island.bus_mv = image.bus_mv
         island.bus_millihz = image.bus_millihz
@@ -175,8 +179,13 @@ class Functions:
                 outputs |= ctl.OUTPUT_HEATER
             if self.care.fan:
                 outputs |= ctl.OUTPUT_FAN
-        if self.island is not None and self.island.tie_wanted_open:
-            outputs |= ctl.OUTPUT_TIE_OPEN
+        if self.island is not None:
+            if self.island.tie_wanted_open:
+                outputs |= ctl.OUTPUT_TIE_OPEN
+            if self.island.forming:
+                outputs |= ctl.OUTPUT_FORM
+            if self.island.synchronise:
+                outputs |= ctl.OUTPUT_SYNCHRONISE
         controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
 
 

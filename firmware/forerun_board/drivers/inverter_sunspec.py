@@ -60,6 +60,8 @@ class InverterSunspec(SunspecDevice):
     def __init__(self, bus, unit, refuse):
         super().__init__(bus, unit, refuse)
         self.active_power_w = 0
+        self.voltage_mv = -1  # of its own terminals, -1: does not say
+        self.frequency_millihz = 0
         self.state = INVERTER_ASLEEP
         self.soc_permille = 0
         self.charge_max_w = 0
@@ -86,6 +88,8 @@ class InverterSunspec(SunspecDevice):
         self._measured = 701
         self._address = 0
         self._watt_scale = 0
+        self._volt_scale_701 = 0
+        self._hertz_scale = 0
         self._energy_scale = 0
         self._battery_model = 0
         self._battery_address = 0
@@ -153,7 +157,7 @@ class InverterSunspec(SunspecDevice):
         return self._address != 0 and self._battery_model != 0
 
     def _read_nameplate(self):
-        """Generator: the power the inverter accepts, from model 702, 121 or 120; without one the settings alone hold."""
+        """Generator: the power it accepts, from model 702, 121 or 120; without one the settings alone hold."""
         self.power_max_w = POWER_MAX_W
         if self._model(702):
             good = yield from self.get(self._model(702) + 26, 20)
@@ -178,6 +182,8 @@ class InverterSunspec(SunspecDevice):
             good = yield from self.get(self._address + SCALES_AT_701, SCALES_COUNT_701)
             if not good:
                 return False
+            self._volt_scale_701 = bus.i16(1)
+            self._hertz_scale = bus.i16(2)
             self._watt_scale = bus.i16(3)
             self._energy_scale = bus.i16(7)
             if not scale_valid(self._watt_scale):
@@ -224,11 +230,15 @@ class InverterSunspec(SunspecDevice):
             if code == NOT_IMPLEMENTED_U16:
                 code = 3 if bus.u16(3) == 1 else 0
             states = STATES_701
+            # Two registers; a value that would leave 31 bits is none.
+            hertz = bus.u16(17) << 16 | bus.u16(18) if bus.u16(17) < 0x1000 else NOT_IMPLEMENTED_U16
+            self._take_bus(bus.u16(16), self._volt_scale_701, hertz, self._hertz_scale)
         else:
             watts = bus.i16(14)
             self._watt_scale = bus.i16(15)
             code = bus.u16(38)
             states = STATES_103
+            self._take_bus(bus.u16(10), bus.i16(13), bus.u16(16), bus.i16(17))
         if watts == NOT_IMPLEMENTED_I16 or not scale_valid(self._watt_scale) or code >= len(states):
             self.refused(self._address)
             return False
@@ -246,6 +256,14 @@ class InverterSunspec(SunspecDevice):
         if self._apart == APART_SAMPLES:
             self.check_due = True
         return True
+
+    def _take_bus(self, volts, volt_scale, hertz, hertz_scale):
+        self.voltage_mv = -1
+        if volts != NOT_IMPLEMENTED_U16 and scale_valid(volt_scale):
+            self.voltage_mv = scaled(volts, volt_scale + 3)
+        self.frequency_millihz = 0
+        if hertz < 1_000_000 and hertz != NOT_IMPLEMENTED_U16 and scale_valid(hertz_scale):
+            self.frequency_millihz = scaled(hertz, hertz_scale + 3)
 
     def _is_doubtful(self, watts):
         """Whether this power is another order of magnitude than the one before and the setpoint: some inverters change
