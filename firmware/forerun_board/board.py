@@ -77,6 +77,8 @@ class Board:
             gc.collect()
             self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
             self.cycle.begin_anew(self.fieldbus)
+        elif self.fieldbus.inverter.grid is not None:
+            self.fieldbus.inverter.grid.ready = False  # its values may be other ones now
         self._session.lost_ms = self.config.host_lost_ms
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
@@ -88,9 +90,14 @@ class Board:
         self.controller.commission(None)
         gc.collect()
         if self.config.functions or self.config.pv_limit_permille < 1000:
-            from forerun_board.control.functions import Functions
+            from forerun_board.control import functions
 
-            self.controller.commission(Functions(self.config))
+            for bits, name in functions.MODULES:
+                if self.config.functions & bits:
+                    gc.collect()
+                    __import__("forerun_board.control." + name)
+            gc.collect()
+            self.controller.commission(functions.Functions(self.config))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""

@@ -16,6 +16,17 @@ BOUND_ENTER_SERVICE = 12
 BOUND_TEMPERATURE = 13
 BOUND_PEAK = 14
 
+# What a bit of `functions` brings into memory; whoever loads these one by one, and collects garbage in between, finds
+# room for all of them.
+MODULES = (
+    (15, "grid_support"),
+    (c.FUNCTION_ENTER_SERVICE, "enter_service"),
+    (c.FUNCTION_PEAK, "peak"),
+    (c.FUNCTION_BATTERY_CARE, "battery_care"),
+    (c.FUNCTION_GENSET, "genset_control"),
+    (c.FUNCTION_ISLANDING, "islanding"),
+    (c.FUNCTION_TRIP, "trip"),
+)
 TEMPERATURE_MS = 120_000  # cells are slow; a sensor that is silent for longer than this is lost
 
 

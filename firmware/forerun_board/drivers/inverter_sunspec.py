@@ -79,7 +79,7 @@ class InverterSunspec(SunspecDevice):
         self.armed = False
         self.confirmed = False
         self.pv_w = 0  # of its strings, where it has model 160
-        self.grid = None  # GridSunspec, where such functions are commissioned
+        self.grid: "Any" = None  # type: ignore  # noqa: F821  GridSunspec, where such functions are commissioned
         self._scales_fresh = False
         self.scales_due = False  # a reading that may be due to another scale factor: it counts once they were read
         self.check_due = False
