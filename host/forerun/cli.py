@@ -21,6 +21,8 @@ app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
 app.add_typer(commission_app, name="commission")
+token_app = typer.Typer(help="Who may use the web page and the API.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
@@ -59,6 +61,68 @@ def run(
 
 
 @app.command()
+def serve(
+    site: SitePath = Path("site.toml"),
+    host: Annotated[str | None, typer.Option(help="Address to serve on; without it, web.host of the site.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; without it, web.port of the site; 0: a free one.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run a site with its web page, REST API and announcement of jobs. `forerun token` lets people in."""
+    from forerun import operate
+
+    operate.run(site, seconds, as_json=as_json, web=(host, port))
+
+
+@token_app.command("add")
+def token_add(
+    name: Annotated[str, typer.Argument(help="Who will use it; the journal says who did what.")],
+    role: Annotated[str, typer.Option(help="read, operate or commission; each may do what those before it may.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it. It is shown this once: only its hash is kept."""
+    import time
+
+    from forerun import operate
+
+    token = operate.tokens(site).make(name, role, time.time())
+    if as_json:
+        _print_json({"name": name, "role": role, "token": token})
+    else:
+        print(token)
+        print(f"{name} may {role} with it; it is shown this once", file=sys.stderr)
+
+
+@token_app.command("list")
+def token_list(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Say who has a token, and with which role."""
+    from forerun import operate
+
+    people = operate.tokens(site).people()
+    if as_json:
+        _print_json({"tokens": [{"name": one.name, "role": one.role, "made_utc_s": one.made_utc_s} for one in people]})
+    else:
+        operate.show_report({one.name: one.role for one in people} or {"nobody": "has a token yet"})
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(help="Whose token.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Take a token away; its open pages are logged out within seconds."""
+    from forerun import operate
+
+    operate.tokens(site).revoke(name)
+    if as_json:
+        _print_json({"revoked": name})
+
+
+@app.command()
 def report(
     site: SitePath = Path("site.toml"),
     since: Annotated[str, typer.Option("--from", help="First moment, UTC, like 2024-01-31; else the first day.")] = "",
@@ -85,12 +149,16 @@ def verify(
     journal: Annotated[Path | None, typer.Option(help="The journal it was made from.")] = None,
     factors: Annotated[Path | None, typer.Option(help="The factor table; without it, this version's.")] = None,
     key: Annotated[str, typer.Option(help="The site's public key in hex; without it, the journal's first one.")] = "",
+    record_key: Annotated[list[str] | None, typer.Option(help="A board's record key in hex: checks its codes.")] = None,
+    commitment: Annotated[str, typer.Option(help="SHA-256 of the record key in hex, as noted on site.")] = "",
+    tsa_root: Annotated[Path | None, typer.Option(help="The timestamp authority's root certificate, PEM.")] = None,
     as_json: Json = False,
 ) -> None:
     """Recompute a report from the raw records, offline, and check its signatures. Exit status 1: something is wrong."""
     from forerun import publish
 
-    verdict = publish.verify(report, journal, factors, key)
+    known = {"key": key, "record_keys": tuple(record_key or ()), "commitment": commitment, "tsa_root": tsa_root}
+    verdict = publish.verify(report, journal, factors, known)
     if as_json:
         _print_json({"findings": verdict.findings, "notes": verdict.notes, "checked": verdict.checked})
     else:
@@ -157,10 +225,63 @@ def grid(
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
-    """Check an hourly grid answer and put it into the journal of a site that is not running."""
+    """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
     result = publish.take_grid(site, answer, provider, area)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def correct(
+    reason: Annotated[str, typer.Option(help="Why; it stands in every report from here on.")],
+    author: Annotated[str, typer.Option(help="Who says so.")],
+    record: Annotated[int | None, typer.Option(help="Number of the meter record, as `forerun explain` tells.")] = None,
+    field: Annotated[str, typer.Option(help="What of it: import_wh, pv_wh, soc_permille, …")] = "",
+    value: Annotated[int | None, typer.Option(help="What it must be.")] = None,
+    entry: Annotated[int | None, typer.Option(help="Instead: the entry made by hand that does not count.")] = None,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Correct a meter record by a new entry in the journal; nothing is edited, reports are superseded."""
+    from forerun import operate, publish
+
+    result = publish.correct(site, record, field, value, entry, reason, author)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def enter(
+    tables: Annotated[list[Path], typer.Argument(help="CSV: certificates, submeter readings, or exchanged meters.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Enter tables into the journal: name,time_utc,value of submeters; meter,time_utc,serial; or certificates."""
+    from forerun import operate, publish
+
+    result = publish.enter(site, tables)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def timestamp(
+    url: Annotated[str, typer.Argument(help="Address of the timestamp authority (RFC 3161 over HTTP).")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Have a timestamp authority stamp the latest signed root: then not even the site can date it back."""
+    from forerun import operate, publish
+
+    result = publish.stamp(site, url)
     if as_json:
         _print_json(result)
     else:
@@ -193,17 +314,11 @@ def surge(
     as_json: Json = False,
 ) -> None:
     """Play announced load steps on a weak feeder, with and without the announcement: readiness, volts, set starts."""
-    from forerun import pictures
-    from forerun import surge as player
+    from forerun import operate
 
-    result = player.experiment(count, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(pictures.surge_svg(player.exhibit(seed)))
+    result = operate.play_surges(count, seed, out, quiet=as_json)
     if as_json:
-        _print_json({**result, "picture": str(out)})
-    else:
-        print(json.dumps(result, indent=2))
-        print(f"picture: {out}")
+        _print_json(result)
 
 
 @app.command()

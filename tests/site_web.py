@@ -1,0 +1,119 @@
+"""A running site with its web server, for the tests of both: the real run loop in a thread of its own."""
+
+import contextlib
+import json
+import math
+import threading
+import urllib.error
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+
+from forerun import config
+from forerun.running import Running
+from forerun.store import Journal
+from forerun.web.server import WebServer
+from forerun_wire import messages
+
+
+def site_file(folder: Path, port: str = "/dev/no-such-board", baud: int = 115200) -> Path:
+    """A site file in `folder`: the demo's site with this port to the board, reporting five times a second."""
+    text = files("forerun").joinpath("demo_site.toml").read_text()
+    text = text.replace('port = "/dev/ttyACM0"', f'port = "{port}"').replace("baud = 115200", f"baud = {baud}")
+    text = text.replace("telemetry_ms = 1000 ", "telemetry_ms = 200 ")
+    path = folder / "site.toml"
+    path.write_text(text)
+    return path
+
+
+class Client:
+    """Asks a server as one person: ask(method, path, document) -> (status, document, headers)."""
+
+    def __init__(self, url: str, token: str = "", **headers: str):
+        self.url, self.headers = url, headers
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+
+    def ask(self, method: str, path: str, document=None, **headers: str):
+        body = document if isinstance(document, bytes) or document is None else json.dumps(document).encode()
+        sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        request = urllib.request.Request(self.url + path, body, sent, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, _read(answer), answer.headers
+        except urllib.error.HTTPError as refused:
+            return refused.code, _read(refused), refused.headers
+
+
+def _read(answer):
+    data = answer.read()
+    if answer.headers.get("Content-Type", "").startswith("application/json"):
+        return json.loads(data) if data else None
+    return data
+
+
+class Site:
+    """`running`, `server`, and a client for each role: read, operate, commission; `said` is what the site said."""
+
+    def __init__(self, running: Running, server: WebServer, said: list[str]):
+        self.running, self.server, self.said = running, server, said
+        self.tokens = {}
+        for role in ("read", "operate", "commission"):
+            self.tokens[role] = server.parts.tokens.make(f"{role}er", role, 0)
+        self.read, self.operate, self.commission = (Client(server.url, token) for token in self.tokens.values())
+
+    def person(self, name: str, role: str = "operate") -> Client:
+        """One more person."""
+        return Client(self.server.url, self.server.parts.tokens.make(name, role, 0))
+
+
+@contextlib.contextmanager
+def running_site(site_path: Path, turn=lambda running: None):
+    """A Site whose loop turns while the `with` block lasts; `turn(running)` is called at each turn."""
+    said: list[str] = []
+    stopped = threading.Event()
+    with Running(site_path, say=said.append) as running, WebServer(running, "127.0.0.1", 0) as server:
+
+        def loop() -> None:
+            while not stopped.is_set():
+                running.poll(0.02)
+                turn(running)
+
+        thread = threading.Thread(target=loop, name="site")
+        thread.start()
+        try:
+            yield Site(running, server, said)
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def remember(site_path: Path, days: float, until_s: float) -> None:
+    """Fill the journal with the intervals of an earlier board: a load that follows the day, PV that follows the sun,
+    a battery that takes what is left of it and gives it back in the evening."""
+    journal = Path(config.load(site_path).store.path)
+    end_s = int(until_s) // 300 * 300
+    registers = dict.fromkeys(("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh"), 0.0)
+    stored_wh = 20_000.0
+    with Journal(journal) as kept:
+        for number in range(1, round(days * 288) + 1):
+            utc_s = end_s - 300 * (round(days * 288) - number)
+            hour = utc_s % 86_400 / 3600
+            load_w = 6200 + 1800 * math.sin((hour - 9) * math.pi / 12) + 500 * math.sin(number * 0.7)
+            pv_w = max(0.0, 11_000 * math.sin((hour - 6) * math.pi / 12)) if 6 < hour < 18 else 0.0
+            battery_w = load_w - pv_w - 2500 if 17 <= hour < 23 else min(0.0, load_w - pv_w)
+            battery_w = max(min(battery_w, (stored_wh - 6000) * 12), (stored_wh - 57_000) * 12)
+            stored_wh -= battery_w / 12
+            import_w = load_w - pv_w - battery_w
+            for name, watts in (("import_wh", import_w), ("export_wh", -import_w), ("charge_wh", -battery_w),
+                                ("discharge_wh", battery_w), ("pv_wh", pv_w)):  # fmt: skip
+                registers[name] += max(0.0, watts) / 12
+            values = {name: int(value) for name, value in registers.items()}
+            values |= {"interval_s": 300, "import_max_w": int(max(0, import_w)) + 300, "pcc_voltage_min_mv": 228_000,
+                       "soc_permille": round(stored_wh / 60)}  # fmt: skip
+            body = [values.get(name, 0) for name in messages.INTERVAL_FIELDS]
+            kept.append_record(utc_s * 1_000_000, "earlier-board", b"earlier!", number,
+                               [1, 300 * number, 0, messages.INTERVAL, *body])  # fmt: skip
+        kept.commit()
