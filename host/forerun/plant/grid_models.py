@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from forerun.plant.site import Site
-from forerun.plant.sunspec import Model
+from forerun.sunspec import Model
 
 
 def controlled(site: Site, number: int, fixed: dict[str, Any],
