@@ -73,7 +73,7 @@ class Board:
         """Take settings that have been checked; the bus begins anew if they concern it."""
         if self.settings.set(pairs):
             self.hal.set_bus_baud(self.config.bus_baud)
-            self.cycle.fieldbus = self.fieldbus = None  # two of them at a time would be one too many for the memory
+            del self.cycle.fieldbus, self.fieldbus  # two of them at a time would be one too many for the memory
             gc.collect()
             self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
             self.cycle.begin_anew(self.fieldbus)
