@@ -261,6 +261,7 @@ def _issue(document: dict, data: bytes, path: Path) -> None:
         raise Trouble(f"{key_path(path)}: without the site's key the report cannot be issued; a copy can be verified, "
                       "or rebuilt where the key or the log of issued reports is")  # fmt: skip
     with Journal(issued_path(path)) as log:
+        body |= {"size": log.tree.size, "root": log.tree.root()}  # each entry signs all before it
         log.append(time.time_ns() // 1000, "host", evidence.REPORT, evidence.signed(body, signing_key(
             key_path(path))))  # fmt: skip
 
