@@ -196,6 +196,8 @@ def replay(path: Path, side: str, tell: Callable[[str], None] = lambda line: Non
                 session = kind(message[1 + m.HELLO_IDENTITY], "replay", message[1 + m.HELLO_NONCE], max_frame=2048)
             elif message and message[0] == m.RECORD_ACK and role == HOST and session is not None:
                 session.acknowledge(message[1])
+            elif message and message[0] == m.HEARTBEAT and role == HOST and session is not None:
+                session.heartbeat_count = message[1]
         elif session is not None:
             session.receive(frame.line, len(frame.line), now_ms)
         if session is None:
