@@ -57,6 +57,7 @@ def statement(
                                       taken.exchanges.get(name, ())) for name in intake.SUBMETERS},
         certificates=tuple(taken.certificates), residual=used["residual"], upstream=used["upstream"],
         pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table), journal_hours=books.hours(),
+        end_utc_s=end_utc_s,
         embodied_factor={} if site.equipment.battery_embodied_kg else {"battery": "battery-manufacture"},
     )  # fmt: skip
     figures, missing = results.figures(subject)
@@ -213,14 +214,14 @@ def _edges(intervals, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
 
 def _certificates(taken, subject, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
     """What was sold, and certificates of this period for which there was not enough energy."""
-    left_wh, found = results.match(subject.journal_hours, taken.certificates).left_wh, []
+    left_wh, found = results.match(subject.journal_hours, taken.certificates, end_utc_s).left_wh, []
     for item in taken.certificates:
         if item.end_utc_s <= start_utc_s or item.start_utc_s >= end_utc_s:
             continue
         said = []
         if item.action == results.SOLD:
             said.append(f"certificate {item.id} over {item.wh} Wh was sold: that energy is not green for this site")
-        if item.id in left_wh and item.end_utc_s <= end_utc_s:
+        if item.id in left_wh:
             what = "the PV of its time made" if item.action == results.SOLD else "the import of its time left it"
             used_wh = item.wh - left_wh[item.id]
             said.append(f"certificate {item.id} is over {item.wh} Wh, {what} {used_wh} Wh")
