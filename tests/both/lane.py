@@ -2,7 +2,9 @@
 
 import binascii
 import json
+import os
 import sys
+import time
 
 ROOT = __file__.rpartition("/tests/both/")[0] or "." if "/tests/both/" in __file__ else "."
 IS_MICROPYTHON = sys.implementation.name == "micropython"
@@ -50,3 +52,12 @@ class Chance:
 
     def one_in(self, number):
         return self.below(number) == 0
+
+
+def scratch():
+    """A new directory, emptied by discard()."""
+    base = os.getenv("TMPDIR") if hasattr(os, "getenv") else None
+    stamp = time.ticks_us() if hasattr(time, "ticks_us") else time.monotonic_ns()
+    path = "%s/forerun-test-%d" % (base or "/tmp", stamp)
+    os.mkdir(path)
+    return path

@@ -9,11 +9,11 @@ from machine import WDT, Pin, reset_cause, unique_id
 from forerun_board.clock import Clock
 from forerun_board.control.controller import OUTPUT_GENSET_START, OUTPUT_TRIP
 from forerun_board.control.image import INPUT_DOOR, INPUT_EMERGENCY_STOP
+from forerun_board.hal.restart import restart, store
 from forerun_board.hal.uart import UartLine
 from forerun_board.hal.waiter import Waiter
 
 LINK_BAUD = 115200
-STORE = "/records"
 
 
 class Chip:
@@ -31,7 +31,7 @@ class Chip:
         self.board = pins.BOARD
         self.interpreter = "MicroPython %d.%d.%d %s" % (sys.implementation.version[:3] + (sys.platform,))
         self.identity = pins.BOARD + "-" + "".join(["%02x" % byte for byte in unique_id()])
-        self.store = STORE
+        self.store = store()
         self._stop = Pin(pins.EMERGENCY_STOP, Pin.IN, Pin.PULL_UP)
         self._door = Pin(pins.DOOR, Pin.IN, Pin.PULL_UP)
         self._trip = Pin(pins.TRIP, Pin.OUT, value=0)
@@ -73,3 +73,7 @@ class Chip:
     def reset_cause(self):
         """Why the board started, as machine.reset_cause() numbers it on this chip."""
         return reset_cause()
+
+    def restart(self):
+        """Start the board anew."""
+        restart()

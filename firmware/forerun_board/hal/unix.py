@@ -7,6 +7,7 @@ import sys
 import termios
 
 from forerun_board.clock import Clock
+from forerun_board.hal.restart import restart
 from forerun_board.hal.waiter import Waiter
 
 INTERPRETER = "MicroPython %d.%d.%d unix" % sys.implementation.version[:3]
@@ -65,6 +66,10 @@ class _Unix:
 
     def feed(self):
         """There is no hardware watchdog."""
+
+    def restart(self):
+        """End with the status that asks for a new start."""
+        restart()
 
     def set_bus_baud(self, baud):
         """Another speed from here on."""
