@@ -14,9 +14,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forerun.plant.board import BoardProcess, line_rate
+from forerun.plant.senses import Senses
 
 REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever written, idle until s, µs, outputs
-RELEASE = struct.Struct("<IIHHIHH")  # now s, µs, link bytes to read, bus bytes to read, inputs, cycle ms, spare
+# Now s, µs, link bytes to read, bus bytes to read, inputs, cycle ms, pulses, counts of PCC voltage and current, answers
+# of the sensors of air and cells.
+RELEASE = struct.Struct("<IIHHIHHHH6s9s")
 BITS_PER_CHARACTER = 11
 HOST_PACE_US = 1000  # the host is asked at most once a millisecond, so an impatient host cannot stop the clock
 # Contacts of the board, as bits of its outputs and inputs.
@@ -65,6 +68,7 @@ class Lockstep:
         self.bus_filter: Callable[[str, bytes, int], bytes] | None = None
         self.inputs = 0
         self.outputs = 0
+        self.senses: Senses | None = None  # sensors and analogue channels, when the board has any
         self.rounds = 0
         self._character_us = BITS_PER_CHARACTER * 1_000_000 / link_baud
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -163,12 +167,18 @@ class Lockstep:
             len(bus),
             self.inputs | (GENSET_RUNNING if self.site.genset.state >= 2 else 0),
             self.cycle_ms(self.now_us),
-            0,
+            *self._felt(),
         )
         os.write(self.board.bench_in, message)  # first, so that the board is reading while its lines fill
         for fd, data in ((self.board.link_fd, link), (self.board.bus_fd, bus)):
             while data:
                 data = data[os.write(fd, data) :]
+
+    def _felt(self) -> tuple[int, int, int, bytes, bytes]:
+        if self.senses is None:
+            return 0, 0, 0, b"", b""
+        self.site.advance(self.now_us)
+        return self.senses.pulses(), *self.senses.counts(self.now_us), self.senses.air(), self.senses.cell()
 
     def _await_board(self) -> None:
         """Read the board's next request, and from its lines exactly the bytes it says it has written."""
