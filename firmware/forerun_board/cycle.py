@@ -42,8 +42,11 @@ class Cycle:
         self._period_us = 0
         self._start_us = self._clock.ticks_us  # when this round was to start
         self._began_ms = self._clock.ms  # when it really did
+        self._began_us = self._start_us
         self._sample = 0
         self._waits_for_bus = False
+        self._watching = False  # a look at the PCC meter between rounds is under way
+        self._early = False  # this period has had its decision before time
         self._collected_ms = self._clock.ms
         self._collected_round = 0
         self._set_period()
@@ -59,6 +62,7 @@ class Cycle:
         """Other devices from here on; the round under way is given up."""
         self.fieldbus = fieldbus
         self._waits_for_bus = False
+        self._watching = False
         self.phase = WAIT
 
     def poll(self):
@@ -104,6 +108,8 @@ class Cycle:
         return self._period_us - ((self._clock.ticks_us - self._start_us) & MASK)
 
     def _wait(self):
+        if self._watching and self._looked():
+            return True
         left_us = self._left_us()
         if left_us <= 0:
             if not self.fieldbus.settle():
@@ -112,7 +118,22 @@ class Cycle:
             return True
         if not self.fieldbus.work(left_us):
             self._use_slack(left_us)
+            if not (self._early or self._hal.stretched_ms):
+                self._watching = self.fieldbus.start_watch(self._left_us())
         return False
+
+    def _looked(self):
+        """True if what the look at the PCC meter found has begun a decision before its time, one in each period."""
+        if self.fieldbus.bus.busy:
+            return False
+        self._watching = False
+        if not (self.fieldbus.finish_watch() and self._controller.import_pressing(self._image.pcc_import_w)):
+            return False
+        self._early = True
+        self._open_image()
+        self._image.pcc_age_ms = 0
+        self.phase = DECIDE
+        return True
 
     def _use_slack(self, left_us):
         """Flash and the collector have their known place: here, when the bus is quiet and there is time."""
@@ -134,13 +155,18 @@ class Cycle:
         else:
             self._start_us = (self._start_us + self._period_us) & MASK
         self._set_period()
+        self._open_image()
+        self._early = False
+        self._sample = 0
+        self._waits_for_bus = False
+        self.phase = SAMPLE
+
+    def _open_image(self):
+        self._began_us = self._clock.ticks_us
         self._image.inputs = self._hal.inputs()
         self._image.now_s = self._clock.s
         self._image.begin((self._clock.ms - self._began_ms) & MASK)
         self._began_ms = self._clock.ms
-        self._sample = 0
-        self._waits_for_bus = False
-        self.phase = SAMPLE
 
     def _take_samples(self):
         fieldbus = self.fieldbus
@@ -180,7 +206,7 @@ class Cycle:
 
     def _finish(self):
         self.rounds += 1
-        self.busy_us = (self._clock.ticks_us - self._start_us) & MASK
+        self.busy_us = (self._clock.ticks_us - self._began_us) & MASK
         self._report()
         self.alive.round(self.fieldbus.bus.transactions)
         self.phase = WAIT

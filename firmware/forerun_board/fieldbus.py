@@ -2,7 +2,7 @@
 
 from forerun_board.clock import MASK
 from forerun_board.drivers.inverter_sunspec import BATTERY_COUNT_802, FAST_COUNT_103, FAST_COUNT_701, InverterSunspec
-from forerun_board.drivers.meter_sunspec import FAST_COUNT, MeterSunspec
+from forerun_board.drivers.meter_sunspec import FAST_COUNT, WATCH_COUNT, MeterSunspec
 from forerun_board.drivers.modbus_rtu import Master, read_us, write_us
 from forerun_board.drivers.sunspec import ASK
 from forerun_wire.messages import (
@@ -76,6 +76,7 @@ class FieldBus:
         self._image = image
         self._clock = clock
         self._slow_us = read_us(max(BATTERY_COUNT_802, FAST_COUNT_103), config.bus_baud)
+        self._watch_us = read_us(WATCH_COUNT, config.bus_baud)
         self._generator = None
         self._pressing = False
         self._step = ASK
@@ -160,6 +161,20 @@ class FieldBus:
         inverter = self.inverter
         return _up(inverter) and inverter.armed and inverter.start_setpoint(power_w)
 
+    def start_watch(self, slack_us):
+        """True if a short look at the PCC meter was started; what it finds may call for a decision before its time."""
+        if slack_us < self._watch_us or self._step != ASK or not _up(self.pcc_meter):
+            return False
+        self.pcc_meter.start_watch()
+        return True
+
+    def finish_watch(self):
+        """True if there was an answer: it is in the image."""
+        if not self.pcc_meter.finish_watch():
+            return False
+        self._image.pcc_import_w = self.pcc_meter.power_w
+        return True
+
     # ---- work between rounds
 
     def urgent_ms(self):
@@ -192,6 +207,7 @@ class FieldBus:
             self._step = next(generator)
         except StopIteration:
             self._generator = None
+            self._step = ASK
 
     def _pick(self, slack_us):
         """The generator of the first job in the list that is due and may run, begun; None if there is none."""

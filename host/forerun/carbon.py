@@ -9,7 +9,7 @@ from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 
 from forerun.factors import HOUR_S, Factor, GridHour
-from forerun.intake import RECORD, RECORD_KIND, REGISTERS, REPLACED, Gap, Reading, readings_of
+from forerun.intake import RECORD, RECORD_KIND, REGISTERS, REPLACED, STEPPED, Gap, Reading, readings_of
 from forerun.inventory import AVERAGE, NOTHING, Drawn, Store
 
 __all__ = ["RECORD", "RECORD_KIND", "Battery", "Factor", "Factors", "Gap", "Interval", "Ledger", "Reading", "Sum",
@@ -28,7 +28,8 @@ RULE = (
 )
 _SUBSTITUTED = ((1, "import and export substituted by the board"), (2, "battery substituted by the board"),
                 (4, "PV substituted by the board"), (8, "genset substituted by the board"),
-                (REPLACED, "a value substituted by a correction"))  # fmt: skip
+                (REPLACED, "a value substituted by a correction"),
+                (STEPPED, "the clock was stepped: its length is not sure"))  # fmt: skip
 EXACT = Context(prec=50)
 _SETTLE_SHARE = Decimal("0.02")  # of the capacity: a state of charge this far below the books is lost energy
 
@@ -103,10 +104,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Intervals added up: load by source [Wh], grams, on-site share 0–1 of the load (PV, at once or stored)."""
+    """Intervals added up: load by source [Wh], grams, on-site share 0–1 of the load (PV, at once or stored).
+    hour_utc_s: start of the UTC hour in which the first interval has its middle."""
 
     start_utc_s: int
     end_utc_s: int
+    hour_utc_s: int
     load_wh: int
     pv_wh: int
     grid_wh: int
@@ -117,6 +120,7 @@ class Sum:
     charge_wh: int
     discharge_wh: int
     pv_made_wh: int
+    pv_export_wh: int
     genset_made_wh: int
     load_g: Decimal
     export_g: Decimal
@@ -147,10 +151,7 @@ class Ledger:
 
     def hours(self) -> tuple[Sum, ...]:
         """One Sum per UTC hour in which an interval has its middle."""
-        hours: dict[int, list[Interval]] = {}
-        for interval in self.intervals:
-            hours.setdefault(interval.middle_utc_s // HOUR_S, []).append(interval)
-        return tuple(summed(intervals) for _, intervals in sorted(hours.items()))
+        return hours_of(self.intervals)
 
     def total(self) -> Sum | None:
         """Everything; None when there is no interval."""
@@ -264,6 +265,8 @@ def _broken(before: Reading, now: Reading, limits_w: Mapping[str, int]) -> str:
         return "the same reading came twice: the second one was left out"
     if length_s <= 0:
         return f"a reading of {-length_s} s earlier follows: the board's clock was set back"
+    if now.exchanged:
+        return f"the {' and '.join(now.exchanged)} meter was exchanged in between: what passed there is not known"
     for name in REGISTERS:
         then_wh, now_wh = getattr(before, name), getattr(now, name)
         if now_wh < then_wh:
@@ -397,6 +400,14 @@ def _quality(reasons: Iterable[str]) -> str:
     return ESTIMATED if reasons else MEASURED
 
 
+def hours_of(intervals: Iterable[Interval]) -> tuple[Sum, ...]:
+    """One Sum per UTC hour in which an interval has its middle, in order."""
+    hours: dict[int, list[Interval]] = {}
+    for interval in intervals:
+        hours.setdefault(interval.middle_utc_s // HOUR_S, []).append(interval)
+    return tuple(summed(items) for _, items in sorted(hours.items()))
+
+
 def summed(intervals: Iterable[Interval]) -> Sum:
     """Intervals added up, exactly; at least one."""
     with localcontext(EXACT):
@@ -415,6 +426,7 @@ def _added(intervals: list[Interval]) -> Sum:
     return Sum(
         start_utc_s=intervals[0].start_utc_s,
         end_utc_s=intervals[-1].end_utc_s,
+        hour_utc_s=intervals[0].middle_utc_s // HOUR_S * HOUR_S,
         load_wh=load_wh,
         pv_wh=flows["pv_to_load"],
         grid_wh=flows["grid_to_load"],
@@ -425,6 +437,7 @@ def _added(intervals: list[Interval]) -> Sum:
         charge_wh=taken["battery"],
         discharge_wh=given["battery"],
         pv_made_wh=given["pv"],
+        pv_export_wh=flows["pv_to_export"],
         genset_made_wh=given["genset"],
         **grams,
         apart_wh=sum(interval.apart_wh for interval in intervals),

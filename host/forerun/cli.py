@@ -21,6 +21,8 @@ app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
 app.add_typer(commission_app, name="commission")
+token_app = typer.Typer(help="Who may use the web page and the API.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
@@ -56,6 +58,68 @@ def run(
     from forerun import operate
 
     operate.run(site, seconds, as_json=as_json)
+
+
+@app.command()
+def serve(
+    site: SitePath = Path("site.toml"),
+    host: Annotated[str | None, typer.Option(help="Address to serve on; without it, web.host of the site.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; without it, web.port of the site; 0: a free one.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run a site with its web page, REST API and announcement of jobs. `forerun token` lets people in."""
+    from forerun import operate
+
+    operate.run(site, seconds, as_json=as_json, web=(host, port))
+
+
+@token_app.command("add")
+def token_add(
+    name: Annotated[str, typer.Argument(help="Who will use it; the journal says who did what.")],
+    role: Annotated[str, typer.Option(help="read, operate or commission; each may do what those before it may.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it. It is shown this once: only its hash is kept."""
+    import time
+
+    from forerun import operate
+
+    token = operate.tokens(site).make(name, role, time.time())
+    if as_json:
+        _print_json({"name": name, "role": role, "token": token})
+    else:
+        print(token)
+        print(f"{name} may {role} with it; it is shown this once", file=sys.stderr)
+
+
+@token_app.command("list")
+def token_list(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Say who has a token, and with which role."""
+    from forerun import operate
+
+    people = operate.tokens(site).people()
+    if as_json:
+        _print_json({"tokens": [{"name": one.name, "role": one.role, "made_utc_s": one.made_utc_s} for one in people]})
+    else:
+        operate.show_report({one.name: one.role for one in people} or {"nobody": "has a token yet"})
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(help="Whose token.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Take a token away; its open pages are logged out within seconds."""
+    from forerun import operate
+
+    operate.tokens(site).revoke(name)
+    if as_json:
+        _print_json({"revoked": name})
 
 
 @app.command()
@@ -157,10 +221,47 @@ def grid(
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
-    """Check an hourly grid answer and put it into the journal of a site that is not running."""
+    """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
     result = publish.take_grid(site, answer, provider, area)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def correct(
+    reason: Annotated[str, typer.Option(help="Why; it stands in every report from here on.")],
+    author: Annotated[str, typer.Option(help="Who says so.")],
+    record: Annotated[int | None, typer.Option(help="Number of the meter record, as `forerun explain` tells.")] = None,
+    field: Annotated[str, typer.Option(help="What of it: import_wh, pv_wh, soc_permille, …")] = "",
+    value: Annotated[int | None, typer.Option(help="What it must be.")] = None,
+    entry: Annotated[int | None, typer.Option(help="Instead: the entry made by hand that does not count.")] = None,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Correct a meter record by a new entry in the journal; nothing is edited, reports are superseded."""
+    from forerun import operate, publish
+
+    result = publish.correct(site, record, field, value, entry, reason, author)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def enter(
+    tables: Annotated[list[Path], typer.Argument(help="CSV: certificates, submeter readings, or exchanged meters.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Enter tables into the journal: name,time_utc,value of submeters; meter,time_utc,serial; or certificates."""
+    from forerun import operate, publish
+
+    result = publish.enter(site, tables)
     if as_json:
         _print_json(result)
     else:

@@ -9,7 +9,7 @@ from forerun.programme import ABOVE_MAX, BELOW_MIN, OVER_LIMIT, RESERVE, SURGE, 
 from forerun.reserve import tiers
 from forerun.situation import Genset, Inputs, Storage
 
-_LEVELS = 31
+_LEVELS = 61
 _POWERS = 7
 
 
@@ -32,6 +32,42 @@ def starts(on: np.ndarray, run_s: float) -> int:
 def peak_kw(flows: dict[str, np.ndarray]) -> float:
     """Highest import of a programme's flows."""
     return float((flows["import"] + flows["over_import"]).max())
+
+
+def moves(genset: Genset, inputs: Inputs, on: np.ndarray, flows: dict, worth_per_kw: np.ndarray) -> list[np.ndarray]:
+    """Other hours for the set, the most promising first: each stretch begun or ended a step sooner or later.
+    worth_per_kw: (n,) what a kW more saves in each step; to the first order that rates them."""
+    n, hours = len(on), inputs.step_s / 3600
+    turning = hours * genset.idle_cost_per_h
+    per_kw = worth_per_kw - hours * genset.cost_per_kwh
+    adds = np.maximum(per_kw * genset.least_w, per_kw * genset.rated_w) / 1000 - turning
+    drops = turning - per_kw * flows["genset"]
+    found: list[tuple[float, int, bool]] = []
+    for first, last in _stretches(on):
+        found += [(float(drops[first]), first, False), (float(drops[last - 1]), last - 1, False)]
+        found += [(float(adds[step]), step, True) for step in (first - 1, last) if 0 <= step < n]
+    made = []
+    for _, step, runs in sorted(found, key=lambda move: -move[0]):
+        other = on.copy()
+        other[step] = runs
+        if _allowed(genset, inputs, other):
+            made.append(other)
+    return made
+
+
+def _stretches(on: np.ndarray) -> list[tuple[int, int]]:
+    """(first, one after the last) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _allowed(genset: Genset, inputs: Inputs, on: np.ndarray) -> bool:
+    """Whether each stretch lasts as long as the set must run; the last one may go on beyond the horizon."""
+    if np.any(running_steps(genset, inputs) & ~on):
+        return False
+    ends = np.concatenate([[0.0], np.cumsum(inputs.step_s)])
+    return all(last == len(on) or (first == 0 and inputs.genset_run_s > 0)
+               or ends[last] - ends[first] >= genset.min_run_s for first, last in _stretches(on))  # fmt: skip
 
 
 class _Search:
@@ -104,48 +140,64 @@ class _Search:
         ends = np.cumsum(self.inputs.step_s)
         forced = np.searchsorted(ends, ends - self.inputs.step_s + genset.min_run_s) - np.arange(n)
         forced = np.clip(forced, 0, np.arange(n, 0, -1) - 1)  # steps that must follow a step of starting
-        rows = 2 + int(forced.max())
-        place, share, beyond = self._landing()
-        costs = np.stack([self.off, self.running])[:, :, None, :] + beyond
-        values = np.zeros((n + 1, rows, _LEVELS))
+        must = int(np.count_nonzero(running_steps(genset, self.inputs)))
+        rows = _rows(forced, must)
+        place, share, beyond = self._landing_of(self.levels, self.stored_wh[:, :, None])
+        off, running = self.off[:, :, None] + beyond, self.running[:, :, None] + beyond
+        ahead = np.zeros((rows[n], _LEVELS))
+        values = [ahead] * (n + 1)
+        starts_here, stops_here = np.zeros((2, n, _LEVELS), dtype=bool)
         for step in range(n - 1, -1, -1):
-            ahead = values[step + 1] + self.held[step]
-            after = ahead[:, place[step]] + share[step] * (ahead[:, place[step] + 1] - ahead[:, place[step]])
-            stay_off = (after[0] + costs[0, step]).min(axis=1)
-            going = (after[1:] + costs[1, step]).min(axis=2)  # followed by: free, then forced 1, 2, …
-            values[step, 2:] = going[:-1] if rows > 2 else going[:0]
+            after = self._after(ahead + self.held[step], place[step], share[step])
+            stay_off = np.minimum.reduce(after[0] + off[step], axis=0)
+            going = np.minimum.reduce(after[1:] + running[step], axis=1)  # followed by: free, then forced 1, 2, …
             start = going[forced[step]] + genset.start_cost
-            values[step, 0] = np.minimum(stay_off, start)
-            values[step, 1] = np.minimum(going[0], stay_off)
-        return self._forwards(values, forced)
+            starts_here[step], stops_here[step] = start < stay_off, stay_off < going[0]
+            ahead = np.empty((rows[step], _LEVELS))
+            np.minimum(stay_off, start, out=ahead[0])
+            np.minimum(going[0], stay_off, out=ahead[1])
+            ahead[2:] = going[: rows[step] - 2]
+            values[step] = ahead
+        return self._forwards(values, forced, must, starts_here, stops_here)
 
-    def _landing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n, L, A) level below where each action lands, share of the way to the next, and the cost of going beyond."""
-        return self._landing_of(self.levels[None, :, None], self.stored_wh[:, None, :])
+    @staticmethod
+    def _after(ahead: np.ndarray, place: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """(rows, …) values where the actions land, between two levels."""
+        near = ahead.take(place, axis=1)
+        return near + share * (ahead.take(place + 1, axis=1) - near)
 
     def _landing_of(self, from_wh, change_wh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Level below where each action lands, share of the way to the next, and the cost of going beyond."""
         to_wh = from_wh + change_wh
-        inside = np.clip(to_wh, self.levels[0], self.levels[-1])
+        inside = np.minimum(np.maximum(to_wh, self.levels[0]), self.levels[-1])
         at = (inside - self.levels[0]) / self.width
         place = np.minimum(at.astype(np.int64), _LEVELS - 2)
-        return place, at - place, np.abs(to_wh - inside) / 1000 * OVER_LIMIT * self.dearest
+        return place, at - place, np.abs(to_wh - inside) * (OVER_LIMIT * self.dearest / 1000)
 
-    def _forwards(self, values: np.ndarray, forced: np.ndarray) -> np.ndarray:
-        inputs, n = self.inputs, len(self.hours)
-        must = int(np.count_nonzero(running_steps(self.genset, inputs)))
-        running, energy, on = inputs.genset_run_s > 0, self.start_wh, np.zeros(n, dtype=bool)
+    def _forwards(self, values: list[np.ndarray], forced: np.ndarray, must: int, starts_here, stops_here) -> np.ndarray:
+        """(n,) bool along the one way that begins with what is stored now; the way between is that of the powers."""
+        n = len(self.hours)
+        running, energy, on = self.inputs.genset_run_s > 0, self.start_wh, np.zeros(n, dtype=bool)
+        low_wh, high_wh = float(self.levels[0]), float(self.levels[-1])
         for step in range(n):
-            place, share, beyond = self._landing_of(energy, self.stored_wh[step])
-            ahead = values[step + 1] + self.held[step]
-            after = ahead[:, place] + share * (ahead[:, place + 1] - ahead[:, place])
-            stay = after[0] + self.off[step] + beyond
-            follows = max(0, must - 1) if running else forced[step]
-            row = min(1 + follows, after.shape[0] - 1)
-            go = after[row] + self.running[step] + beyond + (0.0 if running else self.genset.start_cost)
-            on[step] = must > 0 or go.min() < stay.min()
-            if on[step]:
+            level = round((energy - low_wh) / self.width)
+            goes = must > 0 or not stops_here[step, level] if running else must > 0 or starts_here[step, level]
+            if goes:
                 must = max(0, (must if running else forced[step] + 1) - 1)
-            best = np.argmin(go if on[step] else stay)
-            running = bool(on[step])
-            energy = float(np.clip(energy + self.stored_wh[step, best], self.levels[0], self.levels[-1]))
+            running = on[step] = bool(goes)
+            row = 1 + must if running else 0
+            place, share, cost = self._landing_of(energy, self.stored_wh[step])
+            ahead = values[step + 1][row] + self.held[step]
+            cost += ahead[place] * (1 - share) + ahead[place + 1] * share
+            cost += self.running[step] if running else self.off[step]
+            energy = min(high_wh, max(low_wh, energy + float(self.stored_wh[step, cost.argmin()])))
         return on
+
+
+def _rows(forced: np.ndarray, must: int) -> list[int]:
+    """How many rows of values each step needs, one more for what comes after the last: two, and one for each further
+    step that a start before it (or the set that runs already) may still force."""
+    rows = [2 + must]
+    for count in forced:
+        rows.append(max(2, rows[-1] - 1, 2 + int(count)))
+    return rows

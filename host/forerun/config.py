@@ -15,6 +15,7 @@ from forerun.errors import WrongUsage
 from forerun_wire.messages import FALLBACKS, SETTINGS
 
 EXAMPLE = Path(__file__).with_name("example_site.toml")
+NONE = "none"
 BAUD_RATES = (9600, 19200, 38400, 57600, 115200)
 
 
@@ -23,7 +24,7 @@ class ConfigError(WrongUsage):
 
 
 def load(path: Path | str) -> "SiteFile":
-    """The checked site file; a relative store.path starts at its folder. Raises ConfigError with one sentence."""
+    """The checked site file; relative paths in it start at its folder. Raises ConfigError with one sentence."""
     path = Path(path)
     try:
         text = path.read_bytes().decode()
@@ -42,7 +43,9 @@ def load(path: Path | str) -> "SiteFile":
     site = _site(str(path), table)
     _check_together(str(path), site)
     store = dataclasses.replace(site.store, path=str(path.parent / site.store.path))
-    return dataclasses.replace(site, store=store)
+    named = {key: getattr(site.mqtt, key) for key in ("password_file", "ca_file")}
+    placed = {key: name if name == NONE else str(path.parent / name) for key, name in named.items()}
+    return dataclasses.replace(site, store=store, mqtt=dataclasses.replace(site.mqtt, **placed))
 
 
 def board_settings(site: "SiteFile") -> dict[int, int]:
@@ -70,6 +73,7 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
         "fallback": FALLBACKS.index(safety.fallback),
         "inverter_watchdog_s": safety.inverter_watchdog_s,
         "import_margin_w": limits.import_margin_w,
+        "telemetry_ms": site.link.telemetry_ms,
         **dataclasses.asdict(site.functions),
     }
     return {key: values.get(name, default) for key, name, _, _, _, default in SETTINGS}
@@ -90,10 +94,11 @@ class SiteSection:
 
 @dataclass(frozen=True, slots=True)
 class LinkSection:
-    """The serial line to the board."""
+    """The serial line to the board, and how often it reports."""
 
     port: str = _key(str)
     baud: int = _key(int, 9600, 4_000_000, 921_600)
+    telemetry_ms: int = _key(int, 50, 60_000, 250)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +274,43 @@ class ReportingSection:
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeSection:
-    """Where schedulers announce jobs (docs/announcements.md): a port of this host, 0 = none."""
+class WebSection:
+    """Where `forerun serve` has its page, its REST API and the announcement of jobs; port 0: any that is free."""
 
-    announce_host: str = _key(str, default="127.0.0.1")
-    announce_port: int = _key(int, 0, 65_535, 0)
+    host: str = _key(str, default="127.0.0.1")
+    port: int = _key(int, 0, 65_535, 8420)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """Where Prometheus scrapes this site: http://host:port/metrics; port 0 = nowhere."""
+
+    host: str = _key(str, default="127.0.0.1")
+    port: int = _key(int, 0, 65_535, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSection:
+    """The broker that the site's values are published to, "none" = none. "none" as well for no user name, no password
+    file, and no file with the authority that signed the broker's certificate (then the line is not encrypted)."""
+
+    host: str = _key(str, default=NONE)
+    port: int = _key(int, 1, 65_535, 1883)
+    username: str = _key(str, default=NONE)
+    password_file: str = _key(str, default=NONE)
+    ca_file: str = _key(str, default=NONE)
+    topic: str = _key(str, default="forerun")
+    discovery_topic: str = _key(str, default="homeassistant")
+    period_s: int = _key(int, 1, 3600, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusTcpSection:
+    """Where a SCADA reads the site as SunSpec models over Modbus TCP, and as which unit; port 0 = nowhere."""
+
+    host: str = _key(str, default="127.0.0.1")
+    port: int = _key(int, 0, 65_535, 0)
+    unit: int = _key(int, 1, 247, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +332,10 @@ class SiteFile:
     tariff: TariffSection
     carbon: CarbonSection
     plan: PlanSection
-    compute: ComputeSection
+    web: WebSection
+    metrics: MetricsSection
+    mqtt: MqttSection
+    modbus_tcp: ModbusTcpSection
     store: StoreSection
     equipment: EquipmentSection
     reporting: ReportingSection

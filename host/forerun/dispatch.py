@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from forerun.commitment import commitment, peak_kw, running_steps, starts
+from forerun.commitment import commitment, moves, peak_kw, running_steps, starts
 from forerun.programme import Programme
 from forerun.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
@@ -17,6 +17,7 @@ HOLD_BATTERY, HOLD_PCC = 0, 1
 MAX_POINTS = 96
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
+_MOVES = 4  # so many other hours of the set are tried: a millisecond each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,23 +66,31 @@ class Dispatcher:
 
     def _committed(self, inputs: Inputs, targets_wh: np.ndarray, relaxed: dict) -> tuple[dict, np.ndarray]:
         """Flows with the set on or off in each step, and when it is on: as the search finds it, or only as
-        long as it must when that is cheaper."""
+        long as it must when that is cheaper; then with its hours moved where the programme's own prices say so."""
         genset = self.storage.genset
         kept = running_steps(genset, inputs)
-        choices = [kept]
-        if relaxed["genset"].sum() > 1e-6:
-            choices.append(commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed)))
-        elif not kept.any():
+        if relaxed["genset"].sum() <= 1e-6 and not kept.any():
             return relaxed, kept  # without its least power and start it would be cheaper still, and yet is not wanted
-        best = None
-        for on in {choice.tobytes(): choice for choice in choices}.values():
-            self._programme.commit(on)
-            flows, cost = self._programme.solve()
-            hours = inputs.step_s / 3600
-            cost += genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
-            if best is None or cost < best[0]:
-                best = cost, flows, on
-        return best[1:]
+        choices = [commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))]
+        if starts(choices[0], inputs.genset_run_s) <= 1:
+            choices.append(kept)
+        best = min((self._priced(inputs, on) for on in choices), key=lambda found: found[0])
+        tried = {on.tobytes() for on in choices}
+        for _ in range(_MOVES):
+            ahead = [on for on in moves(genset, inputs, *best[1:]) if on.tobytes() not in tried]
+            if not ahead:
+                break
+            tried.add(ahead[0].tobytes())
+            best = min(best, self._priced(inputs, ahead[0]), key=lambda found: found[0])
+        return best[2], best[1]
+
+    def _priced(self, inputs: Inputs, on: np.ndarray) -> tuple[float, np.ndarray, dict, np.ndarray]:
+        """Cost with penalties, the hours, the flows, and what a kW more would be worth in each step."""
+        self._programme.commit(on)
+        flows, cost = self._programme.solve()
+        genset, hours = self.storage.genset, inputs.step_s / 3600
+        cost += genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
+        return cost, on, flows, self._programme.worth_per_kw()
 
 
 def dispatcher_of(site) -> Dispatcher:

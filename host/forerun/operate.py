@@ -34,10 +34,11 @@ class Stop:
         self.asked = True
 
 
-def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
-    """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary."""
+def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None, int | None] | None = None) -> None:
+    """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary.
+    With `web`, also its page and API on that (host, port), None: those of the site file."""
     stop, ends = Stop(), time.monotonic() + seconds
-    with Running(site_path, say=_speaker(as_json)) as running:
+    with Running(site_path, say=_speaker(as_json)) as running, _web(running, web):
         service = running.service
         with status(service, as_json):
             while not stop.asked and not (seconds and time.monotonic() >= ends):
@@ -51,6 +52,31 @@ def run(site_path: Path, seconds: float, *, as_json: bool) -> None:
         }
     if as_json:
         print(json.dumps(summary, sort_keys=True), flush=True)
+
+
+@contextlib.contextmanager
+def _web(running: Running, where: tuple[str | None, int | None] | None):
+    """The web application of a running site while the `with` block lasts; nothing when `where` is None."""
+    if where is None:
+        yield
+        return
+    from forerun.web.server import LOCAL, WebServer
+
+    host, port = where[0] or running.site.web.host, running.site.web.port if where[1] is None else where[1]
+    with WebServer(running, host, port) as server:
+        running.say(f"page and API at {server.url}")
+        if not server.parts.tokens.people():
+            running.say(f"nobody has a token yet: `forerun token add NAME --role operate --site {running.site_path}`")
+        if host not in LOCAL:
+            running.say(f"{server.url} is reached from other machines without encryption: put a TLS proxy before it")
+        yield
+
+
+def tokens(site_path: Path):
+    """The token file of a site (forerun.web.access.Tokens)."""
+    from forerun.web.access import Tokens, tokens_path
+
+    return Tokens(tokens_path(config.load(site_path).store.path))
 
 
 def board_info(port: str, baud: int, site_path: Path) -> dict:

@@ -59,6 +59,7 @@ class Programme:
         self._highs.changeColsBounds(len(columns), columns, lower, upper)
         cost = self._hours * genset.cost_per_kwh / self.dearest
         self._highs.changeColsCost(len(columns), columns, cost)
+
     def _build(self, step_s: np.ndarray) -> None:
         n, storage = len(step_s), self.storage
         hours, steps = step_s / 3600, np.arange(n)
@@ -158,6 +159,10 @@ class Programme:
                 self._open([opened], True)
                 self._open([shut], False)
         return best, least * self.dearest
+
+    def worth_per_kw(self) -> np.ndarray:
+        """(n,) what one kW more, from nowhere, would save in each step, in the tariff's currency."""
+        return np.asarray(self._highs.getSolution().row_dual)[: len(self._step_s)] * self.dearest
 
     def _flows(self) -> dict[str, np.ndarray]:
         values = np.asarray(self._highs.getSolution().col_value)

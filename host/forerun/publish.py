@@ -7,11 +7,10 @@ import time
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from forerun import bundle, carbon, config, evidence, explain, factors, gridmix, intake, pages, rank, statement
+from forerun import bundle, carbon, config, entries, evidence, explain, factors, gridmix, intake, pages, rank, statement
 from forerun.errors import Trouble, WrongUsage
 from forerun.sitekey import key_path, signing_key
 from forerun.store import Entry, Journal, JournalBusy, read
@@ -30,14 +29,11 @@ def publish(site_path: Path, out: Path, since: str, until: str, form: str) -> di
     """
     if form not in MANY_FORMATS:
         raise WrongUsage(f"--format {form}: it must be one of {', '.join(MANY_FORMATS)}")
-    site = config.load(site_path)
-    path = Path(site.store.path)
-    if not path.exists():
-        raise Trouble(f"{path}: there is no journal yet; `forerun run --site {site_path}` makes one")
+    site, path = config.load(site_path), _journal_of(site_path)
     _seal_now(path)
-    entries = list(read(path))
-    start_utc_s, end_utc_s = _period(since, until, entries)
-    document, data, is_new = _document(site, entries, path, start_utc_s, end_utc_s)
+    found = list(read(path))
+    start_utc_s, end_utc_s = _period(since, until, found)
+    document, data, is_new = _document(site, found, path, start_utc_s, end_utc_s)
     final = document["report"]["status"] == statement.FINAL
     if final and is_new:
         _issue(document, data, path)
@@ -70,8 +66,8 @@ def explained(figure: str, at: str, report: Path, journal: Path) -> list[str]:
     for path in (report, journal):
         if not path.is_file():
             raise WrongUsage(f"{path}: there is no such file")
-    entries = [entry for entry in read(journal) if isinstance(entry, Entry)]
-    return explain.lines(figure, _moment(at) if at else None, report.read_bytes(), entries)
+    found = [entry for entry in read(journal) if isinstance(entry, Entry)]
+    return explain.lines(figure, _moment(at) if at else None, report.read_bytes(), found)
 
 
 def ranked(paths: list[Path], weights: str) -> dict:
@@ -109,9 +105,9 @@ def export(report: Path, journal: Path, vendor: str, product: str, out: Path) ->
     for path in (report, journal, key_path(journal)):
         if not path.is_file():
             raise WrongUsage(f"{path}: there is no such file")
-    entries = [entry for entry in read(journal) if isinstance(entry, Entry)]
+    found = [entry for entry in read(journal) if isinstance(entry, Entry)]
     key = signing_key(key_path(journal))
-    out.write_bytes(bundle.of_report(json.loads(report.read_bytes()), entries, vendor, {"name": product}, key))
+    out.write_bytes(bundle.of_report(json.loads(report.read_bytes()), found, vendor, {"name": product}, key))
     kpis = {name: None if value is None else str(value) for name, value in bundle.load(out).kpis.items()}
     return {"bundle": str(out), **kpis}
 
@@ -132,11 +128,35 @@ def take_grid(site_path: Path, answer: str, provider: str, area: str) -> dict:
     usual = json.loads(usual_path.read_text()) if usual_path.exists() else {}
     gridmix.check(found, yearly, site.site.latitude, site.site.longitude,
                   {fuel: Decimal(mw) for fuel, mw in usual.items()} or None)  # fmt: skip
-    with Journal(path) as journal:
-        journal.append(found.hours[0].start_utc_s * 1_000_000, "host", intake.GRID, found.journal_body())
+    where = entries.put(path, [(found.hours[0].start_utc_s * 1_000_000, intake.GRID, found.journal_body())])
     mix = gridmix.total_mix(found)
     usual_path.write_text(json.dumps({fuel: str(mw + Decimal(usual.get(fuel, 0))) for fuel, mw in mix.items()}))
-    return {"hours": len(found.hours), "source": found.source}
+    return {"hours": len(found.hours), "source": found.source, "where": where}
+
+
+def correct(
+    site_path: Path, record: int | None, field: str, value: int | None, entry: int | None, reason: str, author: str
+) -> dict:
+    """Enters a correction: of a record's field, or that an entry made by hand does not count. Returns it, and where."""
+    path = _journal_of(site_path)
+    body = entries.correction(list(read(path)), record=record, field=field, value=value, entry=entry, reason=reason,
+                              author=author)  # fmt: skip
+    return {**body, "where": entries.put(path, [(time.time_ns() // 1000, intake.CORRECTION, body)])}
+
+
+def enter(site_path: Path, tables: Iterable[Path]) -> dict:
+    """Enters the rows of CSV tables, all or none; returns how many of each kind, and where they are."""
+    path = Path(config.load(site_path).store.path)
+    items = [item for table in tables for item in entries.of_table(table, time.time_ns() // 1000)]
+    kinds = [kind for _, kind, _ in items]
+    return {**{kind: kinds.count(kind) for kind in sorted(set(kinds))}, "where": entries.put(path, items)}
+
+
+def _journal_of(site_path: Path) -> Path:
+    path = Path(config.load(site_path).store.path)
+    if not path.exists():
+        raise Trouble(f"{path}: there is no journal yet; `forerun run --site {site_path}` makes one")
+    return path
 
 
 def _answer(where: str, cache: Path) -> bytes:
@@ -160,18 +180,18 @@ def issued_path(journal: Path) -> Path:
     return journal.with_name(journal.name + ".issued")
 
 
-def _document(site, entries: list, path: Path, start_utc_s: int, end_utc_s: int) -> tuple[dict, bytes, bool]:
+def _document(site, found: list, path: Path, start_utc_s: int, end_utc_s: int) -> tuple[dict, bytes, bool]:
     """(document, its bytes, whether it is new): the one that was issued for the period if nothing changed since, else
     one that supersedes it."""
     table = factors.load()
     earlier = [item for item in _issued(issued_path(path))
                if (item.start_utc_s, item.end_utc_s) == (start_utc_s, end_utc_s)]  # fmt: skip
     if earlier:
-        last = statement.statement(site, entries, table, start_utc_s, end_utc_s, earlier[:-1])
+        last = statement.statement(site, found, table, start_utc_s, end_utc_s, earlier[:-1])
         data = evidence.canonical(last)
         if hashlib.sha256(data).hexdigest() == earlier[-1].sha256:
             return last, data, False
-    document = statement.statement(site, entries, table, start_utc_s, end_utc_s, earlier)
+    document = statement.statement(site, found, table, start_utc_s, end_utc_s, earlier)
     return document, evidence.canonical(document), True
 
 
@@ -210,8 +230,8 @@ def _seal_now(path: Path) -> None:
             evidence.seal(journal, signing_key(key_path(path)), last.utc_us)
 
 
-def _period(since: str, until: str, entries: Iterable) -> tuple[int, int]:
-    moments = [entry.utc_us // 1_000_000 for entry in entries
+def _period(since: str, until: str, found: Iterable) -> tuple[int, int]:
+    moments = [entry.utc_us // 1_000_000 for entry in found
                if isinstance(entry, Entry) and entry.kind == intake.RECORD]  # fmt: skip
     if not moments and not (since and until):
         raise Trouble("the journal holds no meter record yet: there is nothing to report")
@@ -219,12 +239,13 @@ def _period(since: str, until: str, entries: Iterable) -> tuple[int, int]:
     end = _moment(until) if until else -(-max(moments) // carbon.INTERVAL_S) * carbon.INTERVAL_S
     if start >= end:
         raise WrongUsage(f"--from {since or start} must be before --to {until or end}")
+    if start % factors.HOUR_S or (until and end % factors.HOUR_S):
+        raise WrongUsage("a period begins and ends at a whole hour of UTC: certificates are matched by the hour")
     return start, end
 
 
 def _moment(text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text)
+        return entries.moment(text)
     except ValueError as error:
         raise WrongUsage(f"{text}: is no date; write 2024-01-31, or 2024-01-31T12:00Z") from error
-    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())

@@ -3,7 +3,7 @@
 Emissions in grams CO2e, energy in Wh, shares 0–1; Decimal, unrounded. None: not known, and a sentence says why.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 
@@ -30,7 +30,8 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a period's figures are made from. submeters: what each used in the period, None when there is no meter."""
+    """What a period's figures are made from. hours: of the period; journal_hours: all up to its end, () = the same;
+    submeters: what each used in the period, None when there is no meter."""
 
     hours: tuple[Sum, ...]
     length_s: int
@@ -41,17 +42,26 @@ class Subject:
     upstream: Factor | None
     pv_life_cycle: Factor | None
     embodied_kg: dict[str, tuple[Decimal, int]]  # of EQUIPMENT: (kg, life in years); 0 kg = not known
+    journal_hours: tuple[Sum, ...] = ()
 
 
 @dataclass(slots=True)
 class Matching:
-    """Certificates put to the hours: Wh and grams of the import they cover, and what of the PV was sold."""
+    """Certificates put to hours, each by start of the hour [utc_s]: Wh and grams of the import that they cover, of it
+    what is matched by the hour (at most the grid's energy to the load), and what of export and PV was sold.
+    left_wh: by certificate id, what found no energy of its time."""
 
-    covered_wh: Decimal = ZERO
-    covered_g: Decimal = ZERO
-    hourly_wh: dict[int, int] = field(default_factory=dict)  # by hour, at most the grid's energy to the load
-    sold_pv_wh: int = 0
-    sold_export_wh: int = 0
+    covered_wh: dict[int, int] = field(default_factory=dict)
+    covered_g: dict[int, Decimal] = field(default_factory=dict)
+    hourly_wh: dict[int, int] = field(default_factory=dict)
+    sold_export_wh: dict[int, int] = field(default_factory=dict)
+    sold_pv_wh: dict[int, int] = field(default_factory=dict)
+    left_wh: dict[str, int] = field(default_factory=dict)
+
+    def within(self, name: str, hours: Iterable[Sum]):
+        """Sum of one of the parts over these hours."""
+        part = getattr(self, name)
+        return sum((part.get(hour.hour_utc_s, 0) for hour in hours), 0)
 
 
 def article9(sources: Sequence[tuple[Decimal, Decimal]]) -> tuple[Decimal, Decimal]:
@@ -69,48 +79,81 @@ def cfe(load: Sequence, clean: Sequence, grid_cfe: Sequence) -> Decimal | None:
     return Decimal(sum(parts)) / total
 
 
-def used(readings: Iterable[tuple[int, int]], start_utc_s: int, end_utc_s: int) -> Decimal | None:
-    """What a cumulative register counted in the period; a fall counts nothing. None without two readings."""
-    last_before = inside = None
+def used(
+    readings: Iterable[tuple[int, int]], start_utc_s: int, end_utc_s: int, exchanged_utc_s: Sequence[int] = ()
+) -> Decimal | None:
+    """What a cumulative register counted in the period; a fall, and a step over an exchange of the meter, count
+    nothing. None without two readings."""
+    before: tuple[int, int] | None = None
     total, count = 0, 0
     for utc_s, value in readings:
         if utc_s <= start_utc_s:
-            last_before, count = value, 1
+            before, count = (utc_s, value), 1
             continue
         if utc_s > end_utc_s:
             break
-        inside = last_before if inside is None else inside
-        if inside is not None and value >= inside:
-            total += value - inside
-        inside, count = value, count + 1
+        if before is not None and value >= before[1] and not any(before[0] < at <= utc_s for at in exchanged_utc_s):
+            total += value - before[1]
+        before, count = (utc_s, value), count + 1
     return Decimal(total) if count > 1 else None
 
 
-def match(subject: Subject) -> Matching:
-    """Each cancelled certificate covers the import of its own interval, in order of time, until it is used up; only
-    one of at most an hour counts as matched by the hour. Sold ones take from the export first, then from the PV."""
-    result = Matching()
-    free_wh = {hour.start_utc_s // HOUR_S: hour.import_wh for hour in subject.hours}
-    load_wh = {hour.start_utc_s // HOUR_S: hour.grid_wh for hour in subject.hours}
-    for item in subject.certificates:
-        if item.action != CANCELLED:
-            continue
-        left_wh = item.wh
-        for hour in range(item.start_utc_s // HOUR_S, -(-item.end_utc_s // HOUR_S)):
-            taken_wh = min(left_wh, free_wh.get(hour, 0))
-            if taken_wh == 0:
-                continue
-            left_wh -= taken_wh
-            free_wh[hour] -= taken_wh
-            result.covered_wh += taken_wh
-            result.covered_g += taken_wh * item.g_per_kwh / 1000
+def match(hours: Sequence[Sum], certificates: Iterable[Certificate]) -> Matching:
+    """Certificates over all hours that the journal holds, so that none is used in two periods. A cancelled one covers
+    the import of its own interval, in order of time, until it is used up; only one of at most an hour counts as matched
+    by the hour. A sold one takes from the PV that was exported in its interval first, then from the rest of the PV of
+    it; sold beyond that, it counts against its first hour all the same."""
+    result, by_hour = Matching(), {hour.hour_utc_s: hour for hour in hours}
+    import_wh = {at: hour.import_wh for at, hour in by_hour.items()}
+    exported_wh = {at: hour.pv_export_wh for at, hour in by_hour.items()}
+    kept_wh = {at: hour.pv_made_wh - hour.pv_export_wh for at, hour in by_hour.items()}
+    for item in certificates:
+        first_s = item.start_utc_s // HOUR_S * HOUR_S
+        span = [at for at in range(first_s, item.end_utc_s, HOUR_S) if at in by_hour]
+        if item.action == CANCELLED:
+            taken, left_wh = _take(item.wh, import_wh, span)
+            _add(result.covered_wh, taken)
+            _add(result.covered_g, {at: wh * item.g_per_kwh / 1000 for at, wh in taken.items()})
             if item.end_utc_s - item.start_utc_s <= HOUR_S:
-                room_wh = load_wh[hour] - result.hourly_wh.get(hour, 0)
-                result.hourly_wh[hour] = result.hourly_wh.get(hour, 0) + min(taken_wh, room_wh)
-    sold_wh = sum(item.wh for item in subject.certificates if item.action == SOLD)
-    result.sold_export_wh = min(sold_wh, sum(hour.export_wh for hour in subject.hours))
-    result.sold_pv_wh = sold_wh - result.sold_export_wh
+                room_wh = {at: by_hour[at].grid_wh - result.hourly_wh.get(at, 0) for at in taken}
+                _add(result.hourly_wh, {at: min(wh, room_wh[at]) for at, wh in taken.items()})
+        else:
+            taken, left_wh = _take(item.wh, exported_wh, span)
+            _add(result.sold_export_wh, taken)
+            taken, left_wh = _take(left_wh, kept_wh, span)
+            _add(result.sold_pv_wh, taken)
+            _add(result.sold_pv_wh, {span[0]: left_wh} if left_wh and span else {})
+        if left_wh:
+            result.left_wh[item.id] = left_wh
     return result
+
+
+def _take(wanted_wh: int, free_wh: dict[int, int], span: Sequence[int]) -> tuple[dict[int, int], int]:
+    """(Wh taken by hour, Wh that found nothing); what is taken is no longer free."""
+    taken = {}
+    for at in span:
+        wh = min(wanted_wh, free_wh[at])
+        if wh:
+            taken[at] = wh
+            wanted_wh -= wh
+            free_wh[at] -= wh
+    return taken, wanted_wh
+
+
+def _add(sums: dict, more: Mapping) -> None:
+    for at, value in more.items():
+        sums[at] = sums.get(at, 0) + value
+
+
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """What certificates do in the period alone."""
+
+    covered_wh: int
+    covered_g: Decimal
+    sold_export_wh: int
+    sold_pv_wh: int
+    hourly_wh: Mapping[int, int]
 
 
 def figures(subject: Subject) -> tuple[dict[str, Figure], list[str]]:
@@ -118,10 +161,13 @@ def figures(subject: Subject) -> tuple[dict[str, Figure], list[str]]:
     in no scope and no sum."""
     with localcontext(EXACT):
         missing: list[str] = []
-        matching = match(subject)
+        matched = match(subject.journal_hours or subject.hours, subject.certificates)
+        sums = {name: matched.within(name, subject.hours) for name in
+                ("covered_wh", "covered_g", "sold_export_wh", "sold_pv_wh")}  # fmt: skip
+        matching = _Cover(**sums, hourly_wh=matched.hourly_wh)
         found = {**_scopes(subject, matching, missing), **_embodied(subject, missing), **_shares(subject, matching),
                  **_indicators(subject, matching, missing)}  # fmt: skip
-        export_g = sum(((Decimal(hour.export_wh) * subject.factors.grid_at(hour.start_utc_s).g_per_kwh / 1000)
+        export_g = sum(((Decimal(hour.export_wh) * subject.factors.grid_at(hour.hour_utc_s).g_per_kwh / 1000)
                         for hour in subject.hours), ZERO)  # fmt: skip
         unsold = 1 - Decimal(matching.sold_export_wh) / (_total(subject, "export_wh") or 1)
         found["outside_avoided_g"] = Figure(
@@ -134,7 +180,7 @@ def _total(subject: Subject, name: str):
     return sum((getattr(hour, name) for hour in subject.hours), 0)
 
 
-def _scopes(subject: Subject, matching: Matching, missing: list[str]) -> dict[str, Figure]:
+def _scopes(subject: Subject, matching: _Cover, missing: list[str]) -> dict[str, Figure]:
     factors, fuel_ml = subject.factors, subject.submeters["fuel_ml"]
     litres = Decimal(_total(subject, "genset_made_wh")) * factors.litres.value / 1000
     basis = f"genset energy times {factors.litres.id}"
@@ -186,15 +232,15 @@ def _embodied(subject: Subject, missing: list[str]) -> dict[str, Figure]:
     return found
 
 
-def _shares(subject: Subject, matching: Matching) -> dict[str, Figure]:
+def _shares(subject: Subject, matching: _Cover) -> dict[str, Figure]:
     hours, load_wh = subject.hours, Decimal(_total(subject, "load_wh"))
     on_site = max(ZERO, Decimal(_total(subject, "pv_load_wh")) - matching.sold_pv_wh)
-    matched = on_site + sum(matching.hourly_wh.values())
+    matched = on_site + sum(matching.hourly_wh.get(hour.hour_utc_s, 0) for hour in hours)
     grid, clean, shares = ZERO, [], []
     unsold = on_site / (Decimal(_total(subject, "pv_load_wh")) or 1)
     for hour in hours:
-        share = subject.factors.grid_at(hour.start_utc_s).clean_share
-        covered = matching.hourly_wh.get(hour.start_utc_s // HOUR_S, 0)
+        share = subject.factors.grid_at(hour.hour_utc_s).clean_share
+        covered = matching.hourly_wh.get(hour.hour_utc_s, 0)
         grid += hour.clean_load_wh - hour.pv_load_wh + covered * (1 - share)
         clean.append(hour.pv_load_wh * unsold + covered)
         shares.append(share)
@@ -213,7 +259,7 @@ def _shares(subject: Subject, matching: Matching) -> dict[str, Figure]:
     }  # fmt: skip
 
 
-def _indicators(subject: Subject, matching: Matching, missing: list[str]) -> dict[str, Figure]:
+def _indicators(subject: Subject, matching: _Cover, missing: list[str]) -> dict[str, Figure]:
     meters = subject.submeters
     made_wh = _total(subject, "pv_made_wh") + _total(subject, "genset_made_wh")
     all_wh = Decimal(_total(subject, "import_wh") + made_wh - _total(subject, "export_wh"))

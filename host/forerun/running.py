@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forerun import config
+from forerun import config, entries
 from forerun.errors import Trouble
 from forerun.link import SerialLink
 from forerun.service import Service
@@ -60,7 +60,7 @@ class Running:
             self._viewer = Viewer(self.service)
             self._show()
             cleanup.enter_context(StatusSocket(site.store.path, self._document))
-            cleanup.enter_context(_announcements(self))
+            self._integrate(cleanup)
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -97,6 +97,37 @@ class Running:
         if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
             self._show()
 
+    def _integrate(self, cleanup: contextlib.ExitStack) -> None:
+        """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
+        site = self.site
+        if site.metrics.port:
+            from forerun import metrics
+
+            self._start(cleanup, "metrics", lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
+        if site.mqtt.host != config.NONE:
+            from forerun import mqtt
+
+            self._start(cleanup, "mqtt", lambda: mqtt.Publisher(site, self._seen, self._complain))
+        if site.modbus_tcp.port:
+            from forerun import modbus_tcp
+
+            self._start(cleanup, "modbus_tcp", lambda: modbus_tcp.serve(site.modbus_tcp, self._seen))
+
+    def _start(self, cleanup: contextlib.ExitStack, name: str, made: Callable) -> None:
+        try:
+            cleanup.enter_context(made())
+        except Trouble as problem:
+            self._complain(name, str(problem))
+
+    def _complain(self, name: str, sentence: str) -> None:
+        """An integration does not work; '' when it does again."""
+        if sentence and self.complaints.get(name) != sentence:
+            self.say(sentence)
+        self.complaints = {key: said for key, said in {**self.complaints, name: sentence}.items() if said}
+
+    def _seen(self) -> Snapshot:
+        return self._snapshot
+
     def _show(self) -> None:
         now = time.monotonic()
         if now >= self._look_at:
@@ -108,6 +139,8 @@ class Running:
         self._snapshot = self._viewer.take(now_us, self._around)
 
     def _look_around(self) -> Surroundings:
+        for sentence in entries.take_box(self.journal):
+            self.say(sentence)
         free, size = _disk(self.journal.path)
         sealed, following, problem = commissioned(self.site_path)
         return Surroundings(
@@ -152,35 +185,3 @@ def _disk(path: Path) -> tuple[int | None, int | None]:
     except OSError:
         return None, None
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-
-
-@contextlib.contextmanager
-def _announcements(running: Running):
-    """The API on which schedulers announce jobs, while the `with` block lasts; nothing without a port."""
-    site = running.site
-    if not site.compute.announce_port:
-        yield
-        return
-    from forerun.announcements import Board, serve
-
-    def heard(job, what: str) -> None:
-        def take(service: Service, now_us: int) -> None:
-            (service.announce if what == "announced" else service.cancel)(job, now_us)
-            running.say(f"job {job.job}: {what}")
-
-        running.ask(take)
-
-    # No job draws more than what grid, battery and set could give together.
-    most_w = site.limits.import_limit_w + site.limits.discharge_max_w + site.genset.rated_w
-    board = Board(float(most_w), heard)
-    try:
-        server = serve(board, time.time, site.compute.announce_host, site.compute.announce_port)
-    except OSError as problem:
-        where = f"compute.announce_port {site.compute.announce_port}"
-        raise Trouble(f"{where} cannot be opened ({problem.strerror})") from problem
-    running.say(f"jobs are announced to http://{site.compute.announce_host}:{site.compute.announce_port}/v1/jobs")
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -23,7 +23,7 @@ from forerun.intake import REGISTERS, Reading
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
-from forerun_wire.session import Session
+from forerun_wire.host import HostSession
 
 FORECAST_STEP_S = 300
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
@@ -34,6 +34,7 @@ REFIT_S = 6 * 3600  # the load model is fitted anew so often
 READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
 CLOCK = "clock"
 JOB = "job"
+CONTROL = "control"
 PLAN = "plan"
 LINK = "link"
 _PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
@@ -90,7 +91,7 @@ class Service:
     ):
         self.site, self.journal, self.say = site, journal, say
         self.utc_offset_us = utc_offset_us
-        self.session = Session(messages.ROLE_HOST, site.site.name, f"forerun {__version__}", nonce)
+        self.session = HostSession(site.site.name, f"forerun {__version__}", nonce)
         self.history = copy.deepcopy(history)  # it grows here
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
@@ -188,6 +189,11 @@ class Service:
         self.jobs.pop(job.job, None)
         self._replan_at_s = 0
         self.step(now_us)
+
+    def note_control(self, body: list, now_us: int) -> bool:
+        """Remember a step of a control; False while the disk does not take it (then it waits with the rest)."""
+        self._journal(now_us, CONTROL, body)
+        return self._commit()
 
     def command(self, op: int, *args: int) -> int:
         """Sequence number of a command; its (code, results) appear in `replies`. Raises Trouble without a board."""

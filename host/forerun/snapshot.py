@@ -17,7 +17,7 @@ from forerun.compute import Announcement
 from forerun.config import SiteFile
 from forerun.dispatch import Plan
 from forerun.factors import HOUR_S
-from forerun.intake import Reading
+from forerun.intake import REGISTERS, Reading
 from forerun.planning import STEP_S, Outlook
 from forerun_wire import messages as m
 
@@ -64,6 +64,19 @@ class Live:
     pv_w: int
     genset_w: int
     lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The cumulative registers [Wh] of the last interval record in the journal, and when that ended."""
+
+    utc_s: int
+    import_wh: int
+    export_wh: int
+    charge_wh: int
+    discharge_wh: int
+    pv_wh: int
+    genset_wh: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +200,8 @@ class Commissioning:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """See the module. `live` is None before the first telemetry, `plan` and `forecast` before the first plan."""
+    """See the module. `live` is None before the first telemetry, `plan` and `forecast` before the first plan, `totals`
+    and `carbon` before the first intervals. battery_limit_w: the larger one of its commissioned power limits."""
 
     version: int
     utc_s: float
@@ -196,8 +210,10 @@ class Snapshot:
     started_utc_s: int | None
     import_limit_w: int
     export_limit_w: int
+    battery_limit_w: int
     capacity_wh: int
     live: Live | None
+    totals: Totals | None
     alarms: tuple[Alarm, ...]
     plan: PlanView | None
     forecast: ForecastView | None
@@ -242,8 +258,10 @@ class Viewer:
             started_utc_s=around.started_utc_s,
             import_limit_w=site.limits.import_limit_w,
             export_limit_w=site.limits.export_limit_w,
+            battery_limit_w=max(site.limits.charge_max_w, site.limits.discharge_max_w),
             capacity_wh=site.battery.capacity_wh,
             live=live,
+            totals=_totals(service.readings),
             alarms=_alarms(service, live, link, store, int(utc_s), around),
             plan=self._planned[1],
             forecast=self._planned[2],
@@ -314,6 +332,13 @@ def _live(service, now_us: int) -> Live | None:
         age_ms, age_ms <= STALE_MS, _named(m.STATES, now["state"]), _named(m.BOUNDS, now["bound_by"]), faults,
         *(now[name] for name in _SAME_NAME),
     )  # fmt: skip
+
+
+def _totals(readings: Sequence[Reading]) -> Totals | None:
+    if not readings:
+        return None
+    last = readings[-1]
+    return Totals(last.utc_s, *(getattr(last, name) for name in REGISTERS))
 
 
 def _named(names: Sequence[str], number: int) -> str:

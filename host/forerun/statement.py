@@ -51,11 +51,11 @@ def statement(
     books = carbon.ledger(taken.readings, factors, battery, methods=METHODS, limits_w=limits_w)
     intervals = [item for item in books.intervals if start_utc_s <= item.middle_utc_s < end_utc_s]
     subject = results.Subject(
-        hours=_hours(intervals), length_s=end_utc_s - start_utc_s, factors=factors,
-        submeters={name: results.used(taken.submeters.get(name, ()), start_utc_s, end_utc_s)
-                   for name in intake.SUBMETERS},
+        hours=carbon.hours_of(intervals), length_s=end_utc_s - start_utc_s, factors=factors,
+        submeters={name: results.used(taken.submeters.get(name, ()), start_utc_s, end_utc_s,
+                                      taken.exchanges.get(name, ())) for name in intake.SUBMETERS},
         certificates=tuple(taken.certificates), residual=used["residual"], upstream=used["upstream"],
-        pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table),
+        pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table), journal_hours=books.hours(),
     )  # fmt: skip
     figures, missing = results.figures(subject)
     stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *filter(None, used.values())])
@@ -117,13 +117,6 @@ def _embodied(site, table: Table) -> dict[str, tuple[Decimal, int]]:
     return found
 
 
-def _hours(intervals: Iterable[carbon.Interval]) -> tuple[carbon.Sum, ...]:
-    hours: dict[int, list[carbon.Interval]] = {}
-    for interval in intervals:
-        hours.setdefault(interval.middle_utc_s // HOUR_S, []).append(interval)
-    return tuple(carbon.summed(items) for _, items in sorted(hours.items()))
-
-
 def _inputs(site, battery, limits_w, used, subject, factors) -> dict:
     """All that the figures depend on beside journal and table: enough to recompute them."""
     return {
@@ -176,10 +169,9 @@ def _gaps(
     found += _edges(intervals, start_utc_s, end_utc_s)
     found += _validity(intervals, subject)
     found += _clock_changes(site.reporting.timezone, start_utc_s, end_utc_s)
-    for item in taken.certificates:
-        if item.action == results.SOLD:
-            sentence = f"certificate {item.id} over {item.wh} Wh was sold: that energy is not green for this site"
-            found.append(carbon.Gap(item.start_utc_s, item.end_utc_s, sentence))
+    found += _certificates(taken, subject, start_utc_s, end_utc_s)
+    found += _submeter_edges(taken, start_utc_s, end_utc_s)
+    missing = [*taken.notes, *missing]
     if any(subject.factors.grid_at(item.middle_utc_s).clean_share == 0 for item in intervals):
         missing = [*missing, "the carbon-free share of the grid is not known for every hour: there it counts as 0"]
     if any(item.gas_basis == "CO2e" and item.gwp_set != "AR6" for item in stated):
@@ -199,6 +191,38 @@ def _edges(intervals, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
         found.append(carbon.Gap(start_utc_s, first_s, f"no reading in the first {first_s - start_utc_s} s"))
     if end_utc_s - last_s > carbon.INTERVAL_S:
         found.append(carbon.Gap(last_s, end_utc_s, f"no reading in the last {end_utc_s - last_s} s"))
+    return found
+
+
+def _certificates(taken, subject, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
+    """What was sold, and certificates of this period for which there was not enough energy."""
+    left_wh, found = results.match(subject.journal_hours, taken.certificates).left_wh, []
+    for item in taken.certificates:
+        if item.end_utc_s <= start_utc_s or item.start_utc_s >= end_utc_s:
+            continue
+        said = []
+        if item.action == results.SOLD:
+            said.append(f"certificate {item.id} over {item.wh} Wh was sold: that energy is not green for this site")
+        if item.id in left_wh and item.end_utc_s <= end_utc_s:
+            what = "the PV of its time made" if item.action == results.SOLD else "the import of its time left it"
+            used_wh = item.wh - left_wh[item.id]
+            said.append(f"certificate {item.id} is over {item.wh} Wh, {what} {used_wh} Wh")
+        found += [carbon.Gap(item.start_utc_s, item.end_utc_s, sentence) for sentence in said]
+    return found
+
+
+def _submeter_edges(taken, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
+    """Submeters whose readings do not reach the ends of the period: their figures are over another time."""
+    found = []
+    for name, readings in taken.submeters.items():
+        times = [utc_s for utc_s, _ in readings if utc_s <= end_utc_s]
+        if not times:
+            continue
+        first_s = max((utc_s for utc_s in times if utc_s <= start_utc_s), default=times[0])
+        for edge_s, at_s, words in ((start_utc_s, first_s, "begins"), (end_utc_s, times[-1], "ends")):
+            if abs(edge_s - at_s) > HOUR_S:
+                sentence = f"{name} is known from or to {_moment(at_s)}, the period {words} at {_moment(edge_s)}"
+                found.append(carbon.Gap(min(edge_s, at_s), max(edge_s, at_s), sentence))
     return found
 
 

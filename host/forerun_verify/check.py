@@ -141,8 +141,8 @@ def _figures(report: dict, entries: list) -> list[str]:
         faults.append("corrections: not those of the journal")
     if heard.certificates != report["instruments"]:
         faults.append("instruments: not those of the journal")
-    rows, books = intervals(report, heard, factors)
-    rows = [row for row in rows if start_s <= (row["start_utc_s"] + row["end_utc_s"]) // 2 < end_s]
+    all_rows, books = intervals(report, heard, factors)
+    rows = [row for row in all_rows if start_s <= (row["start_utc_s"] + row["end_utc_s"]) // 2 < end_s]
     faults += _rows(report, rows)
     storage = report["storage"]
     loads = {"weighted average": "load_g", "FIFO": "fifo_g", "LIFO": "lifo_g"}
@@ -151,7 +151,7 @@ def _figures(report: dict, entries: list) -> list[str]:
     expected = {**books, **{name: sum((row[key] for row in rows), Decimal(0)) for name, key in loads.items()}}
     faults += [f"storage: {name} is {stored.get(name)}, it should be {value:.9f}" for name, value in expected.items()
                if not _near(stored.get(name), value, FIGURE_TOLERANCE)]  # fmt: skip
-    for name, value in figures(report, rows, heard, factors, start_s, end_s).items():
+    for name, value in figures(report, all_rows, heard, factors, start_s, end_s).items():
         told_value = report["results"].get(name, {"value": "absent"})["value"]
         if not _near(told_value, value, FIGURE_TOLERANCE):
             should = "null" if value is None else f"{value:.9f}"

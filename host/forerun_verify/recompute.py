@@ -94,27 +94,24 @@ def grid_at(utc_s: int, told: Told, named: dict, factors: dict) -> tuple[Decimal
     return Decimal(factors[named["grid"][hour % len(named["grid"])]]["value"]), ZERO
 
 
-def figures(report: dict, rows: list[dict], told: Told, factors: dict, start_s: int, end_s: int) -> dict:
+def figures(
+    report: dict, all_rows: list[dict], told: Told, factors: dict, start_s: int, end_s: int
+) -> dict:  # fmt: skip
     """Every result of the report by name, unrounded; None where a meter or a factor is missing."""
     inputs = report["monitoring_plan"]["inputs"]
     factor = {name: Decimal(factors[key]["value"]) for name, key in inputs["factors"].items() if isinstance(key, str)}
-    hours: dict[int, dict] = {}
-    for row in rows:
-        hour = hours.setdefault((row["start_utc_s"] + row["end_utc_s"]) // 2 // 3600, {})
-        for name, value in row.items():
-            if name not in ("quality", "start_utc_s", "end_utc_s"):
-                hour[name] = hour.get(name, 0) + value
-        hour.setdefault("first", row["start_utc_s"])
-    for hour in hours.values():
-        hour["grid_g"], hour["clean_share"] = grid_at(hour["first"], told, inputs["factors"], factors)
+    hours = _hours([row for row in all_rows if start_s <= (row["start_utc_s"] + row["end_utc_s"]) // 2 < end_s])
+    for number, hour in hours.items():
+        hour["grid_g"], hour["clean_share"] = grid_at(number * 3600, told, inputs["factors"], factors)
     total = {name: sum((hour[name] for hour in hours.values()), ZERO) for name in (
         "load_wh", "import_made", "pv_made", "genset_made", "exported", "import_g", "genset_g", "pv_load_wh",
         "apart_wh")}  # fmt: skip
-    meter = {name: counted(told.submeters.get(name, []), start_s, end_s) for name in (
+    meter = {name: counted(told.submeters.get(name, []), start_s, end_s, told.exchanges.get(name, [])) for name in (
         "it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")}  # fmt: skip
-    covered_wh, covered_g, matched = _matched(told.certificates, hours)
-    sold_wh = sum(item["wh"] for item in told.certificates if item["action"] == "sold")
-    sold_pv_wh = max(ZERO, sold_wh - total["exported"])
+    used = _matched(told.certificates, _hours(all_rows))
+    covered_wh, covered_g, sold_export_wh, sold_pv_wh = (
+        sum((used[name].get(number, 0) for number in hours), ZERO) for name in ("wh", "grams", "export", "pv"))
+    matched = {number: used["hourly"].get(number, 0) for number in hours}
     litres = meter["fuel_ml"] / 1000 if meter["fuel_ml"] is not None else total["genset_made"] * factor["litres"] / 1000
     rest_wh = total["import_made"] - covered_wh
     rest_rate = factor.get("residual", total["import_g"] * 1000 / (total["import_made"] or 1))
@@ -135,14 +132,24 @@ def figures(report: dict, rows: list[dict], told: Told, factors: dict, start_s: 
     if None not in parts:
         apart_wh += abs(total["load_wh"] - sum(parts))
     export_g = sum((hour["exported"] * hour["grid_g"] / 1000 for hour in hours.values()), ZERO)
-    sold_export = min(Decimal(sold_wh), total["exported"])
     return found | {
         "pue": _ratio(all_wh, meter["it_wh"]), "ref": _ratio(own_wh + covered_wh, all_wh),
         "cue": _ratio(total["import_g"] + total["genset_g"], meter["it_wh"]),
         "erf": _ratio(meter["heat_reuse_wh"], all_wh), "wue": _ratio(meter["water_ml"], meter["it_wh"]),
         "residual": _ratio(apart_wh, total["load_wh"]),
-        "outside_avoided_g": export_g * (1 - sold_export / (total["exported"] or 1)),
+        "outside_avoided_g": export_g * (1 - sold_export_wh / (total["exported"] or 1)),
     }  # fmt: skip
+
+
+def _hours(rows: list[dict]) -> dict[int, dict]:
+    """Sums of the rows by hour since 1970 of their middles."""
+    hours: dict[int, dict] = {}
+    for row in rows:
+        hour = hours.setdefault((row["start_utc_s"] + row["end_utc_s"]) // 2 // 3600, {})
+        for name, value in row.items():
+            if name not in ("quality", "start_utc_s", "end_utc_s"):
+                hour[name] = hour.get(name, 0) + value
+    return hours
 
 
 def _interval(first: dict, last: dict, rates: dict, clean: Decimal, stores: list[Inventory]) -> dict:
@@ -210,20 +217,33 @@ def _through(store: Inventory, flows: dict, rates: dict, clean: Decimal, given_w
     return [missing_wh, grams, green_wh, clean_wh]
 
 
-def _matched(certificates: list[dict], hours: dict) -> tuple[Decimal, Decimal, dict[int, int]]:
-    """(covered Wh, their grams, Wh matched by the hour)."""
-    free = {hour: row["import_made"] for hour, row in hours.items()}
-    wh, grams, matched = ZERO, ZERO, {}
+def _matched(certificates: list[dict], hours: dict) -> dict[str, dict[int, Decimal]]:
+    """By hour: import covered [wh, grams], of it matched by the hour, and PV sold from the export and from the rest."""
+    bought = {hour: row["import_made"] for hour, row in hours.items()}
+    export = {hour: row["pv_to_export"] for hour, row in hours.items()}
+    kept = {hour: row["pv_made"] - row["pv_to_export"] for hour, row in hours.items()}
+    done: dict[str, dict] = {name: {} for name in ("wh", "grams", "hourly", "export", "pv")}
+
+    def give(name: str, hour: int, amount) -> None:
+        done[name][hour] = done[name].get(hour, 0) + amount
+
     for item in certificates:
-        left = item["wh"] if item["action"] == "cancelled" else 0
-        for hour in range(item["start_utc_s"] // 3600, -(-item["end_utc_s"] // 3600)):
-            part = min(left, free.get(hour, 0))
-            if part:
-                left, free[hour] = left - part, free[hour] - part
-                wh, grams = wh + part, grams + part * Decimal(item["g_per_kwh"]) / 1000
-                if item["end_utc_s"] - item["start_utc_s"] <= 3600:
-                    matched[hour] = min(matched.get(hour, 0) + part, hours[hour]["grid_to_load"])
-    return wh, grams, matched
+        left = item["wh"]
+        span = [hour for hour in range(item["start_utc_s"] // 3600, -(-item["end_utc_s"] // 3600)) if hour in hours]
+        pools = [("wh", bought)] if item["action"] == "cancelled" else [("export", export), ("pv", kept)]
+        for name, pool in pools:
+            for hour in span:
+                part = min(left, pool[hour])
+                left, pool[hour] = left - part, pool[hour] - part
+                give(name, hour, part)
+                if name == "wh":
+                    give("grams", hour, part * Decimal(item["g_per_kwh"]) / 1000)
+                    if item["end_utc_s"] - item["start_utc_s"] <= 3600:
+                        room = hours[hour]["grid_to_load"] - done["hourly"].get(hour, 0)
+                        give("hourly", hour, min(part, room))
+        if item["action"] == "sold" and span:
+            give("pv", span[0], left)
+    return done
 
 
 def _shares(hours: dict, total: dict, matched: dict, sold_pv_wh: Decimal) -> dict:

@@ -12,14 +12,34 @@ def test_import_limit_feeds_the_load_forward_and_names_itself():
         [
             (50, 5_000, 0, "->", 0, m.BOUND_NONE),
             (50, 14_700, 0, "->", 0, m.BOUND_NONE),
-            (50, 22_000, 0, "->", 7_300, m.BOUND_IMPORT_LIMIT),  # 22000 - (15000 - 300) in one round
+            (50, 22_000, 0, "->", 9_125, m.BOUND_IMPORT_LIMIT),  # 22000 - (15000 - 300) in one round, and a quarter
             (50, 14_700, 7_300, "->", 7_300, m.BOUND_IMPORT_LIMIT),
-            (50, 14_800, 7_300, "->", 7_400, m.BOUND_IMPORT_LIMIT),
+            (50, 14_800, 7_300, "->", 7_425, m.BOUND_IMPORT_LIMIT),
             (50, 14_700, 7_300, "->", 7_302, m.BOUND_IMPORT_LIMIT),  # 100 W too much for 50 ms, with 2 s of integral
             (50, 10_000, 7_300, "->", 2_602, m.BOUND_IMPORT_LIMIT),
             (50, 5_000, 2_000, "->", 0, m.BOUND_NONE),
         ],
     )
+
+
+def test_an_inverter_is_hurried_for_as_long_as_it_takes_to_answer():
+    scene = Scene(import_limit_w=10_000, import_margin_w=0, export_limit_w=50_000)
+    names = "dt pcc_import_w active_power_w -> setpoint_w"
+    scene.play(
+        names,
+        [
+            (50, 18_000, 0, "->", 10_000),  # 8 kW and a quarter of the way
+            (20, 14_000, 2_000, "->", 10_000),  # 6 kW seem enough; the meter is newer than the inverter's 2 kW
+            (50, 10_000, 8_000, "->", 8_010),  # there: nothing more, but for the trim
+            (50, 10_400, 8_000, "->", 8_512),
+            (150, 10_400, 8_000, "->", 8_525),
+            (100, 10_400, 8_000, "->", 8_450),  # 300 ms above: it has answered, the rest is the trim's
+        ],
+    )
+    controller = scene.tick(1000, pcc_import_w=18_000, active_power_w=0)
+    assert 8_000 <= controller.setpoint_w <= 8_100, "in long rounds there is nothing to hurry"
+    scene = Scene(import_limit_w=1_000, import_margin_w=0, export_limit_w=0)
+    scene.play(names, [(50, 18_000, 0, "->", 18_000)])  # a quarter more would export
 
 
 def test_trim_closes_what_the_inverter_does_not_deliver_and_stops_at_its_bound():
@@ -63,7 +83,7 @@ def test_export_limit_charges_when_it_must():
 def test_higher_stages_win_and_keep_their_name():
     scene = Scene(import_limit_w=10_000, import_margin_w=0)
     rows = [
-        (50, 30_000, 30_000, 500, 0, "->", 20_000, m.BOUND_IMPORT_LIMIT),
+        (50, 30_000, 30_000, 500, 0, "->", 25_000, m.BOUND_IMPORT_LIMIT),
         (50, 30_000, 12_000, 500, 0, "->", 12_000, m.BOUND_BATTERY),
         (50, 30_000, 12_000, 100, 0, "->", 0, m.BOUND_SOC),
         (50, 30_000, 12_000, 105, 0, "->", 0, m.BOUND_SOC),  # hysteresis of 10 permille
@@ -104,8 +124,8 @@ def test_ramp_holds_back_what_is_wanted_but_not_what_a_limit_demands():
         (50, 5_000, 100, "->", 200, m.BOUND_RAMP),
         (250, 5_000, 200, "->", 700, m.BOUND_RAMP),
         (250, 5_000, 700, "->", 1_000, m.BOUND_NONE),
-        (50, 26_000, 1_000, "->", 12_000, m.BOUND_IMPORT_LIMIT),
-        (50, 5_000, 12_000, "->", 11_900, m.BOUND_RAMP),
+        (50, 26_000, 1_000, "->", 14_750, m.BOUND_IMPORT_LIMIT),
+        (50, 5_000, 12_000, "->", 14_650, m.BOUND_RAMP),
     ]
     scene.play("dt pcc_import_w active_power_w -> setpoint_w bound_by", rows)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+import plan_oracle
 from forerun import config
 from forerun.dispatch import (
     HOLD_BATTERY,
@@ -457,3 +458,17 @@ def test_steps_of_a_plan_are_fine_where_it_is_near():
     steps = plan_steps(48)
     assert steps.sum() == 48 * 3600 and len(steps) == 100
     assert plan_steps(24).sum() == 24 * 3600 and plan_steps(1).sum() == 3600
+
+
+@pytest.mark.parametrize("seed", (0, 3))
+def test_hours_of_the_set_are_within_half_a_percent_of_an_exact_optimum(seed):
+    """Twelve hours, on the steps that the service plans with; `make bench` measures 48 h."""
+    storage, asked = weak_grid_case(seed)
+    n = len(plan_steps(12))
+    short = replace(asked, step_s=asked.step_s[:n], load_w=asked.load_w[:n] + 3000, pv_w=asked.pv_w[:n],
+                    energy_price_per_kwh=asked.energy_price_per_kwh[:n], soc=0.2)  # fmt: skip
+    plan = Dispatcher(storage).plan(short)
+    best = plan_oracle.optimum(storage, short, limit_s=30.0)
+    gap = (plan_oracle.objective(storage, short, plan) - best.objective) / max(1.0, plan.cost)
+    assert (plan.genset_w > 0).any(), "the case has to need the set"
+    assert -0.002 < gap < 0.005, f"seed {seed}: {gap:.3%}"

@@ -1,11 +1,9 @@
 """From what is known to a plan on the command line, in words and as a picture."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import replace
 from decimal import Decimal
 from importlib.resources import files
@@ -13,10 +11,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from forerun import config, operate
+from forerun import config
 from forerun.compute import Announcement
 from forerun.dispatch import Dispatcher, dispatcher_of, storage_of
-from forerun.errors import Trouble
 from forerun.planning import Known, document, explained, folded, outlook
 from forerun.service import Service
 from forerun.store import Journal
@@ -94,23 +91,6 @@ def test_a_cancelled_job_is_forgotten_and_stays_so_after_a_restart(site, tmp_pat
     with Journal(tmp_path / "journal") as journal:
         again = Service(site, journal, nonce=b"12345678").outlook(START, 0.5, 6000.0)
         assert again.situation.surges[0].load_w == pytest.approx(15_000) and "1 announced" in again.basis
-
-
-def test_jobs_that_a_scheduler_posts_reach_whoever_runs_the_site(site):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    said, open_site = [], replace(site, compute=replace(site.compute, announce_port=port))
-    body = json.dumps({"job": "a b", "power_w": 5000, "start_utc_s": time.time() + 900, "duration_s": 60}).encode()
-    url = f"http://127.0.0.1:{port}/v1/jobs"
-    with operate._announcements(open_site, said.append) as heard:
-        urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=5).close()
-        urllib.request.urlopen(urllib.request.Request(f"{url}/a%20b", method="DELETE"), timeout=5).close()
-        assert [(job.job, what) for job, what in (heard.get(timeout=5), heard.get(timeout=5))] == [
-            ("a b", "announced"), ("a b", "cancelled")]  # fmt: skip
-        with pytest.raises(Trouble, match="cannot be opened"), operate._announcements(open_site, said.append):
-            pass
-    assert url in said[0]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from forerun.plant.devices import inverter_bank, units
 from forerun.plant.site import Site, SiteConfig
-from forerun.plant.sunspec import Bank, ModbusRefusal, Model
+from forerun.sunspec import Bank, ModbusRefusal, Model
 
 # Lengths as the SunSpec Alliance publishes them.
 LENGTHS = {1: 66, 103: 50, 123: 24, 124: 24, 203: 105, 701: 153, 702: 50, 704: 65, 713: 7, 715: 7, 802: 62}

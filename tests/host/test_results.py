@@ -67,8 +67,10 @@ def hours(count: int = 2, **more) -> tuple[carbon.Sum, ...]:
     zero = dict.fromkeys(carbon.Sum.__slots__, 0)
     base = {**zero, "load_wh": 1000, "grid_wh": 600, "import_wh": 800, "import_g": Decimal(80), "genset_made_wh": 100,
             "genset_g": Decimal(100), "pv_made_wh": 400, "pv_load_wh": Decimal(300), "clean_load_wh": Decimal(300),
-            "export_wh": 100, "on_site_share": None, "quality": "measured", "reasons": ()}  # fmt: skip
-    return tuple(carbon.Sum(**{**base, "start_utc_s": MIDNIGHT + 3600 * index, **more}) for index in range(count))
+            "export_wh": 100, "pv_export_wh": 100, "on_site_share": None, "quality": "measured",
+            "reasons": ()}  # fmt: skip
+    return tuple(carbon.Sum(**{**base, "start_utc_s": MIDNIGHT + 3600 * index,
+                                "hour_utc_s": MIDNIGHT + 3600 * index, **more}) for index in range(count))
 
 
 def subject(**more) -> results.Subject:
@@ -130,12 +132,34 @@ def test_green_shares_on_site_matched_and_grid():
 
 
 def test_what_was_sold_is_not_green_for_the_site_and_avoids_nothing():
-    sold = certificate(action="sold", wh=200)
+    sold = certificate(action="sold", wh=200, end_utc_s=MIDNIGHT + 7200)
     assert value("green_on_site", subject(certificates=(sold,))) == Decimal("0.3")  # the export had 200 Wh
     assert value("outside_avoided_g", subject(certificates=(sold,))) == 0
     assert value("outside_avoided_g", subject()) == 20
-    more = certificate(action="sold", wh=500)
+    more = replace(sold, wh=500)
     assert value("green_on_site", subject(certificates=(more,))) == Decimal("0.15")
+    of_one_hour = replace(sold, end_utc_s=MIDNIGHT + 3600)  # it exported 100 Wh, so 100 Wh of its other PV were sold
+    assert value("green_on_site", subject(certificates=(of_one_hour,))) == Decimal("0.25")
+    assert value("outside_avoided_g", subject(certificates=(of_one_hour,))) == 10
+
+
+def test_a_certificate_serves_one_period_after_the_other_and_never_twice():
+    first, second = hours()
+    both = certificate(wh=1000, end_utc_s=MIDNIGHT + 7200)
+    given = subject(residual=TABLE.factors["residual-NO"], certificates=(both,), journal_hours=(first, second))
+    assert value("scope2_market_g", replace(given, hours=(first,))) == 0  # 800 of the 1000 Wh
+    assert value("scope2_market_g", replace(given, hours=(second,))) == Decimal("0.6") * 402
+    sold = replace(both, action="sold", wh=250)
+    given = replace(given, certificates=(sold,))
+    assert value("outside_avoided_g", replace(given, hours=(first,))) == 0
+    assert value("green_on_site", replace(given, hours=(first,))) == Decimal("0.25")  # 50 Wh beyond both exports
+    assert value("green_on_site", replace(given, hours=(second,))) == Decimal("0.3")
+
+
+def test_what_is_sold_beyond_the_pv_of_its_time_is_known():
+    found = results.match(hours(), [certificate(action="sold", wh=900), certificate(id="b", wh=700)])
+    assert found.left_wh == {"a": 500}  # 400 Wh were made in that hour
+    assert found.sold_pv_wh == {MIDNIGHT: 800}
 
 
 def test_avoided_emissions_are_in_no_scope():

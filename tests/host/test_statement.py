@@ -108,7 +108,8 @@ def test_a_swapped_meter_with_its_new_serial(tmp_path):
 
     document = report(tmp_path, swap)
     assert "the pv meter was exchanged: serial SN-2" in sentences(document)
-    assert "pv_wh fell from" in sentences(document)
+    assert "the pv meter was exchanged in between: what passed there is not known" in sentences(document)
+    assert len(document["intervals"]["rows"]) == DAY - 1
     assert {"meter": "pv", "unit": 3, "serial": "SN-2"} in document["meters"]
 
 
@@ -150,6 +151,109 @@ def test_a_clock_that_is_stepped(tmp_path):
 
     text = sentences(report(tmp_path, back))
     assert "the clock was stepped by -3600 s" in text and "the board's clock was set back" in text
+
+
+def test_a_clock_stepped_by_less_than_an_interval_leaves_no_interval_measured(tmp_path, plain):
+    def forth_and_back(index, record):
+        record["utc_s"] += 60 if 40 <= index < 48 else 0
+        return [record]
+
+    document = report(tmp_path, forth_and_back)
+    assert "stepped by +60 s" in sentences(document) and "stepped by -60 s" in sentences(document)
+    columns = document["intervals"]["columns"]
+    reasons = [dict(zip(columns, row, strict=True))["reasons"] for row in document["intervals"]["rows"]]
+    assert sum("the clock was stepped" in reason for reason in reasons) == 2
+    assert load_wh(document) == load_wh(plain)
+
+
+def test_a_used_meter_that_counts_on_from_anywhere_is_no_energy(tmp_path, plain):
+    """The new meter's register is higher than the old one's, by less than any limit would notice."""
+
+    def swap(index, record):
+        record["registers"][4] += 700 if index >= 50 else 0
+        return [*([("meter", {"meter": "pv", "serial": "used"})] if index == 50 else []), record]
+
+    document = report(tmp_path, swap)
+    assert load_wh(document) < load_wh(plain)
+    assert "the pv meter was exchanged in between" in sentences(document)
+
+
+def test_a_serial_told_before_any_record_is_no_exchange(tmp_path):
+    def told(index, record):
+        return [("meter", {"meter": "pv", "serial": "first"}), record] if index in (0, 30) else [record]
+
+    document = report(tmp_path, told)
+    assert "exchanged" not in sentences(document) and len(document["intervals"]["rows"]) == DAY
+
+
+def test_submeters_that_are_reset_late_double_exchanged_or_silent_are_named(tmp_path):
+    late = []
+
+    def told(index, record):
+        reading = ("submeter", ["it_wh", 1000 * index if index < 30 else 1000 * (index - 30)])
+        cooling = [("submeter", ["cooling_wh", 100 * index])] if 20 <= index < 60 else []
+        if index == 10:
+            late.append(record["utc_s"])
+            return [record]
+        if index == 50:
+            return [("meter", {"meter": "it_wh", "serial": "B"}), ("submeter", ["it_wh", 90_000]), record]
+        if index > 50:
+            reading = ("submeter", ["it_wh", 90_000 + 1000 * (index - 50)])
+        return [reading, *([reading] if index == 70 else []), *cooling, record]
+
+    document = report(tmp_path, told)
+    text = sentences(document)
+    assert "it_wh fell from 29000 to 0: the meter was reset" in text
+    assert "it_wh came twice, the same reading" in text
+    assert "the it_wh meter was exchanged: serial B" in text
+    assert "cooling_wh is known from or to 2024-01-01T05:00:00Z, the period begins at" in text
+    assert "cooling_wh is known from or to 2024-01-01T14:45:00Z, the period ends at" in text
+    # 29 steps, 19 after the reset (30→49), 46 after the exchange: neither the fall nor the jump to 90 000 counts.
+    assert document["results"]["pue"]["inputs"]["below"] == str(1000 * (29 + 19 + 46))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("certificate", {"id": "x"}),
+        ("certificate", {"id": "x", "action": "kept", "start_utc_s": START, "end_utc_s": START + 1, "wh": 1,
+                         "g_per_kwh": "0", "technology": "", "issuer": ""}),
+        ("certificate", {"id": "x", "action": "sold", "start_utc_s": START, "end_utc_s": START, "wh": 1,
+                         "g_per_kwh": "0", "technology": "", "issuer": ""}),
+        ("certificate", {"id": "x", "action": "sold", "start_utc_s": START, "end_utc_s": START + 9, "wh": -1,
+                         "g_per_kwh": "0", "technology": "", "issuer": ""}),
+        ("certificate", {"id": "x", "action": "sold", "start_utc_s": START, "end_utc_s": START + 9, "wh": 1,
+                         "g_per_kwh": "NaN", "technology": "", "issuer": ""}),
+        ("grid", {"start_utc_s": START, "g_per_kwh": ["1"], "clean_share": [], "source": "x"}),
+        ("grid", {"start_utc_s": START, "g_per_kwh": ["-1"], "clean_share": [None], "source": "x"}),
+        ("grid", {"start_utc_s": START + 900, "g_per_kwh": ["1"], "clean_share": [None], "source": "x"}),
+        ("grid", {"start_utc_s": START, "g_per_kwh": ["1"], "clean_share": ["1.1"], "source": "x"}),
+        ("submeter", ["it_wh", -5]),
+        ("submeter", ["tea_l", 5]),
+        ("submeter", {}),
+        ("meter", {"meter": 3, "serial": "x"}),
+        ("correction", {"record": "7"}),
+        ("record", ["x", 1]),
+        ("record", [b"12345678", 500, 1, 2, 3, 1, 900, "a"]),
+    ],
+)  # fmt: skip
+def test_an_entry_that_is_none_of_its_kind_stays_out_and_is_named(tmp_path, plain, kind, body):
+    document = report(tmp_path, lambda index, record: [(kind, body), record] if index == 5 else [record])
+    assert f"is no {kind}" in sentences(document)
+    assert document["results"] == plain["results"]
+
+
+def test_an_entry_that_was_withdrawn_does_not_count_and_is_named(tmp_path, plain):
+    """The first entry of the journal is that certificate."""
+    void = ("correction", {"entry": 0, "reason": "of another site", "author": "A. Test"})
+
+    def told(index, record):
+        first = [certificate("c1", "cancelled", 1000)] if index == 0 else []
+        return [*first, record, *([void] if index == 9 else [])]
+
+    document = report(tmp_path, told)
+    assert "entry 0 withdrawn by A. Test: of another site; the certificate does not count" in sentences(document)
+    assert document["results"] == plain["results"] and document["corrections"] == [void[1]]
 
 
 def test_a_board_that_substituted_and_a_correction(tmp_path):
@@ -196,20 +300,22 @@ def test_the_grid_by_the_hour_from_the_journal(tmp_path, plain):
     assert value(document, "cfe") > Decimal("0.9") - Decimal("0.05")
 
 
-def certificate(name: str, action: str, wh: int) -> tuple:
-    return ("certificate", {"id": name, "action": action, "start_utc_s": START, "end_utc_s": START + HOUR_S, "wh": wh,
+def certificate(name: str, action: str, wh: int, span_h: int = 1) -> tuple:
+    end = START + span_h * HOUR_S
+    return ("certificate", {"id": name, "action": action, "start_utc_s": START, "end_utc_s": end, "wh": wh,
                             "g_per_kwh": "0", "technology": "hydro", "issuer": "test"})  # fmt: skip
 
 
 def test_a_certificate_used_twice_and_one_that_was_sold(tmp_path, plain):
     def told(index, record):
         more = [certificate("c1", "cancelled", 1000), certificate("c1", "cancelled", 1000),
-                certificate("c2", "sold", 300_000)]  # fmt: skip
+                certificate("c2", "sold", 300_000, 24)]  # fmt: skip
         return [*more, record] if index == 0 else [record]
 
     document = report(tmp_path, told)
     text = sentences(document)
     assert "certificate c1 is used twice" in text and "certificate c2 over 300000 Wh was sold" in text
+    assert "certificate c2 is over 300000 Wh, the PV of its time made" in text
     assert value(document, "green_on_site") == 0 < value(plain, "green_on_site")
     assert value(document, "outside_avoided_g") == 0
     assert value(plain, "scope2_market_g") - value(document, "scope2_market_g") == 402

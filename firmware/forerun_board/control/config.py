@@ -52,6 +52,7 @@ class Config:
         self.genset_start_load_w = 0  # 0 = off
         self.genset_exercise_h = 0  # 0 = off
         self.pv_limit_permille = 1000
+        self.records_keep = 0  # of a full store: 0 the newest records, 1 the oldest
         self.voltage_gain_q8 = 0  # analogue channels: mV and mA per count, in 1/256; 0 = none
         self.current_gain_q8 = 0
         self.ct_phases = 3

@@ -52,6 +52,8 @@ GRID_LOST_MS = 100
 GRID_BACK_MS = 3000
 FROZEN_MS = 2000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
+HURRY_MS = 250  # by then an inverter has answered
+PRESSING_W = 500  # what a load's own noise does not reach
 RAMP_OPEN_W_PER_S = 1_000_000
 _ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
 SUBMETER_INTERVAL_MS = 1000  # how often the round reads the meters that no limit depends on
@@ -91,6 +93,7 @@ class Controller:
         self._hold_trim = Trim()
         self._grid_lost = Persistence(GRID_LOST_MS, GRID_BACK_MS)
         self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
+        self._hurry_ms = 0
         self._empty = False
         self._full = False
         self._was_running = False
@@ -120,7 +123,7 @@ class Controller:
             self.functions.step(self, image, dt_ms)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
-        self._open_window(image, net_w)
+        self._open_window(image, net_w, running)
         wanted_w = self._wanted_w(dt_ms, net_w)
         previous_w = self.setpoint_w if running else 0
         self._ramp.step(RAMP_OPEN_W_PER_S if self.prepare.ramp_open else self.config.ramp_w_per_s, dt_ms)
@@ -197,7 +200,7 @@ class Controller:
             code = ev.GRID_LOST if self._grid_lost.active else ev.GRID_BACK
             self.events.push(code, image.pcc_voltage_mv, threshold_mv)
 
-    def _open_window(self, image, net_w):
+    def _open_window(self, image, net_w, running):
         """The permitted power before the ramp, stage by stage."""
         config = self.config
         window = self.window
@@ -220,11 +223,32 @@ class Controller:
         if self._grid_lost.active:
             window.narrow(0, 0, win.BOUND_GRID_LOST)
         held_w = self._held_import_w()
-        window.narrow(net_w - held_w + self._import_trim.trim_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
+        needed_w = net_w - held_w + self._import_trim.trim_w
+        over = running and image.pcc_import_w > held_w
+        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 2 * HURRY_MS) if over else 0
+        if over and self._hurry_ms <= HURRY_MS:
+            needed_w = self._hurried_w(needed_w, image.active_power_w, held_w)
+        window.narrow(needed_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         export_w = config.export_limit_w - config.export_margin_w
         window.narrow(-win.WIDEST_W, net_w + export_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
         if self.functions is not None:
             self.functions.narrow_grid(window)
+
+    def _hurried_w(self, needed_w, active_power_w, held_w):
+        """What is asked for just after the import rose above its limit: needed_w, and what makes an inverter get there
+        sooner. In rounds longer than an inverter's answer there is nothing to hurry.
+
+        The meter was read later than the inverter, which may have moved meanwhile, so that too little seems to be
+        needed: nothing is taken back that is still under way. And who lags behind his setpoint is there sooner if it
+        is set further: by a quarter of the way that is left, never so far that it could export.
+        """
+        hurried_w = needed_w + max(0, min((needed_w - active_power_w) // 4, held_w))
+        under_way_w = max(0, self.setpoint_w - active_power_w)
+        return max(hurried_w, min(self.setpoint_w, needed_w + under_way_w // 2))
+
+    def import_pressing(self, import_w):
+        """Whether this import is so far above what is held that it should not wait for the next round."""
+        return not self.meter.stale and import_w > self._held_import_w() + PRESSING_W
 
     def _held_import_w(self):
         """The import that is held: margin and headroom below the limit; what that takes is never exported against the

@@ -1,6 +1,7 @@
 """SunSpec three-phase meter, model 203 (also 201, 202, 204: same layout): power, voltage, frequency, energy."""
 
 from forerun_board.control.image import saturated_w
+from forerun_board.drivers.modbus_rtu import OK
 from forerun_board.drivers.sunspec import (
     NOT_IMPLEMENTED_I16,
     SunspecDevice,
@@ -10,6 +11,8 @@ from forerun_board.drivers.sunspec import (
 
 METER_MODELS = (203, 201, 202, 204)
 FAST_COUNT = 23  # ID … W_SF
+POWER_AT = 18
+WATCH_COUNT = 5  # W … W_SF
 ENERGY_AT = 38  # TotWhExp … TotWh_SF
 ENERGY_COUNT = 17
 
@@ -55,6 +58,18 @@ class MeterSunspec(SunspecDevice):
     def finish_fast(self):
         """True if the round's reading is good: power_w, voltage_mv and frequency_millihz are new."""
         return self._settle(self._address) and self.take_fast()
+
+    def start_watch(self):
+        """Start the shortest reading there is: the power alone."""
+        self.bus.read(self.unit, self._address + POWER_AT, WATCH_COUNT, 0)
+
+    def finish_watch(self):
+        """True if the power is new. A failure counts for nothing: the round's own readings judge the meter."""
+        bus = self.bus
+        if bus.outcome != OK or bus.i16(0) == NOT_IMPLEMENTED_I16 or not scale_valid(bus.i16(4)):
+            return False
+        self.power_w = saturated_w(scaled(bus.i16(0), bus.i16(4)))
+        return True
 
     def take_fast(self):
         """True if the bus's answer is a meter's; stores it."""

@@ -12,7 +12,7 @@ from typing import Any
 from forerun.plant.inverter import FAULT, RUNNING, SLEEPING, STARTING
 from forerun.plant.rtu import Slave
 from forerun.plant.site import Site
-from forerun.plant.sunspec import Bank, Model
+from forerun.sunspec import Bank, Model
 
 INVERTER_UNIT, PCC_METER_UNIT, PV_METER_UNIT, GENSET_METER_UNIT = 1, 2, 3, 4
 INVERTER_MODELS = (1, 103, 123, 124, 701, 702, 704, 713, 715, 802)

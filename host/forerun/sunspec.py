@@ -143,8 +143,8 @@ class Bank:
         address = base + 2
         for model in models:
             address = self._lay_out(model, address)
-        self._end = address + 2
-        self._image = bytearray((self._end - base) * 2)
+        self.end = address + 2
+        self._image = bytearray((self.end - base) * 2)
         self._image[:4] = b"SunS"
         self._image[-4:] = b"\xff\xff\x00\x00"
         for point in self._points:
@@ -155,7 +155,7 @@ class Bank:
 
     def read(self, address: int, count: int) -> bytes:
         """`count` registers from `address`, big-endian, with live points asked now. Raises ModbusRefusal."""
-        if address < self.base or address + count > self._end:
+        if address < self.base or address + count > self.end:
             raise ModbusRefusal(ILLEGAL_ADDRESS, f"registers {address} to {address + count - 1} are not mapped")
         start = (address - self.base) * 2
         if self.frozen_image is not None:
@@ -181,7 +181,7 @@ class Bank:
         while place < end:
             point = self._by_address.get(place)
             if point is None:
-                mapped = self.base <= place < self._end - 2 and place >= self.base + 2
+                mapped = self.base <= place < self.end - 2 and place >= self.base + 2
                 raise ModbusRefusal(ILLEGAL_VALUE if mapped else ILLEGAL_ADDRESS,
                                     f"register {place} is {'inside a point' if mapped else 'not mapped'}")
             if not point.writable:
@@ -206,7 +206,7 @@ class Bank:
 
     def freeze(self, on: bool) -> None:
         """Fault: on = every read returns what the registers hold now, for ever."""
-        self.frozen_image = self.read(self.base, self._end - self.base) if on else None
+        self.frozen_image = self.read(self.base, self.end - self.base) if on else None
 
     def _lay_out(self, model: Model, address: int) -> int:
         """Add the model's points from `address` on and return the address after it."""

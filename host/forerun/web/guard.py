@@ -1,0 +1,94 @@
+"""What holds for every request, before any route sees it: a bounded body, headers that a browser is held to by."""
+
+import asyncio
+import json
+
+LARGEST_BODY = 65_536
+BODY_S = 10.0  # for the whole of it
+# No inline script or style, nothing from elsewhere; nobody may put the page into a frame.
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """ASGI middleware: refuses a body above LARGEST_BODY or slower than BODY_S, and sets the security headers that the
+    answer does not set itself."""
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(
+                    (name.encode(), value.encode()) for name, value in _HEADERS.items() if name.encode() not in there
+                )]  # fmt: skip
+            await send(message)
+
+        try:
+            body = await _body(scope, receive)
+        except _Refused as refused:
+            await _answer(guarded, *refused.args)
+            return
+        await self._app(scope, _replay(body, receive), guarded)
+
+
+class _Refused(Exception):
+    """(status, sentence)"""
+
+
+async def _body(scope, receive) -> bytes:
+    """The whole body. Raises _Refused."""
+    too_large = _Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    if length.isdigit() and int(length) > LARGEST_BODY:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise _Refused(400, "the request ended before its body did")
+                body += message.get("body", b"")
+                if len(body) > LARGEST_BODY:
+                    raise too_large
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        raise _Refused(408, f"the body did not come within {BODY_S:.0f} s") from None
+
+
+def _replay(body: bytes, receive):
+    """What the application receives: the body in one piece, then what else comes."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message():
+        return waiting.pop() if waiting else await receive()
+
+    return next_message
+
+
+async def _answer(send, status: int, sentence: str) -> None:
+    body = json.dumps({"error": sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+               (b"connection", b"close")]  # fmt: skip
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,80 @@
+"""The board on the emulated site, as JSON lines: what a load step costs at 115200 baud, in emulated time.
+
+    python -m tests.bench_board [steps]
+"""
+
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+SEED = 11
+LIMIT_W = 10_000
+BASE_W = 6_000
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The smallest of `values` that at least `share` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14_000,
+               **options) -> dict[str, list[float]]:  # fmt: skip
+    """Per step, in ms: until a setpoint that answers it is on the wire, and until the import is below its limit again.
+
+    Steps of lowest_w to highest_w, which the inverter can carry, come at any phase of the board's round; between them
+    the site rests.
+    """
+    from forerun_wire import messages as m
+    from hil.rig import Rig
+
+    chance = random.Random(seed)
+    found: dict[str, list[float]] = {"setpoint_ms": [], "limit_ms": []}
+    with tempfile.TemporaryDirectory() as folder:
+        sections = {"limits": {"import_limit_w": LIMIT_W}}
+        with Rig(Path(folder), load_w=BASE_W, sections=sections, seed=seed, **options) as bench:
+            bench.run_until_armed()
+            writes: list[int] = []
+            controls = bench.site.inverter
+            written = controls.written
+
+            def note(now_us, model, changes):
+                if model == 704 and changes.get("WSet", 0) >= 1000:
+                    writes.append(bench.bench.now_us)
+                written(now_us, model, changes)
+
+            type(controls).written, kept = lambda self, *words: note(*words), type(controls).written
+            written = lambda *words: kept(controls, *words)  # noqa: E731
+            try:
+                for _ in range(count):
+                    bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 60_000)
+                    bench.run(2.5 + chance.random())
+                    start_us = bench.bench.now_us + 1000 * chance.randrange(1, 50) + chance.randrange(1000)
+                    start_us -= start_us % 1000
+                    writes.clear()
+                    bench.site.add_job(start_us, 1_500_000, chance.randrange(lowest_w, highest_w))
+                    trace = bench.site.record(start_us, start_us + 1_400_000, 1000)
+                    bench.run(1.6)
+                    over = [at for at, watts in zip(trace.t_us, trace.pcc_import_w, strict=True) if watts > LIMIT_W]
+                    found["setpoint_ms"].append((min(writes) - start_us) / 1000)
+                    found["limit_ms"].append((over[-1] - start_us) / 1000 if over else 0.0)
+            finally:
+                type(controls).written = kept
+    return found
+
+
+def main(count: int) -> None:
+    figures = load_steps(count, SEED)
+    for name, limit in (("setpoint_ms", 60), ("limit_ms", 200)):
+        values = figures[name]
+        print(json.dumps({"bench": "load_step_" + name, "p50": quantile(values, 0.5), "p99": quantile(values, 0.99),
+                          "max": max(values), "limit": limit, "count": count, "seed": SEED}), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
