@@ -294,17 +294,11 @@ def surge(
     as_json: Json = False,
 ) -> None:
     """Play announced load steps on a weak feeder, with and without the announcement: readiness, volts, set starts."""
-    from forerun import pictures
-    from forerun import surge as player
+    from forerun import operate
 
-    result = player.experiment(count, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(pictures.surge_svg(player.exhibit(seed)))
+    result = operate.play_surges(count, seed, out, quiet=as_json)
     if as_json:
-        _print_json({**result, "picture": str(out)})
-    else:
-        print(json.dumps(result, indent=2))
-        print(f"picture: {out}")
+        _print_json(result)
 
 
 @app.command()

@@ -134,6 +134,41 @@ def surge_svg(surge: dict) -> str:
     return _svg(figure, minute, None, "surge", "Voltage at the PCC around the load step, both ways")
 
 
+def surges_svg(exhibit: dict, pairs: list[dict]) -> str:
+    """One announced step at 1 ms, volts and amperes; and the lowest voltage of every step over its notice, both ways
+    (forerun.surge.exhibit, and the pairs of forerun.surge.document)."""
+    figure, ((volts, amperes), (every, early)) = _axes("surges", 6.4, rows=2, columns=(1, 1), apart=True)
+    at_s = _array(exhibit["at_s"])
+    shown = (at_s >= ZOOM_S[0]) & (at_s <= ZOOM_S[1])
+    for way in ("without", "with"):
+        look = {"color": _COLOURS[way], "linewidth": 1.8, "label": f"{way} the announcement"}
+        volts.plot(at_s[shown], _array(exhibit[f"{way}_v"])[shown], **look)
+        amperes.plot(at_s[shown], _array(exhibit[f"{way}_a"])[shown], **look)
+        every.scatter([pair["notice_s"] / 60 for pair in pairs], [pair[f"{way}_v"] for pair in pairs], s=9,
+                      color=_COLOURS[way], linewidths=0)  # fmt: skip
+    words = f"a step of {exhibit['job_w'] / 1000:.0f} kW, told {exhibit['notice_s'] / 60:.0f} min ahead"
+    for axes, unit in ((volts, "V (RMS, phase)"), (amperes, "A (phase, import)")):
+        axes.axvline(0, color="#555", linewidth=0.8, linestyle=":")
+        axes.set(xlim=ZOOM_S, xlabel=f"seconds from {words}", ylabel=unit)
+    volts.legend(loc="upper left", bbox_to_anchor=(0, 1.2), ncols=2, frameon=False, fontsize=8.5)
+    every.set(xscale="log", xlabel="minutes of notice, every step of the experiment", ylabel="lowest V at 1 ms")
+    every.set_xticks([1, 2, 5, 10, 20, 60], ["1", "2", "5", "10", "20", "60"])
+    for axes in (volts, every):
+        low = min(BAND[0] - 6, axes.get_ylim()[0])
+        axes.set_ylim(bottom=low)
+        axes.axhspan(low, BAND[0], color="#f6dfd8", linewidth=0, zorder=0)
+        axes.text(0.99, BAND[0] - 0.4, f"EN 50160: {BAND[0]:.0f} V ", transform=axes.get_yaxis_transform(), va="top",
+                  ha="right", fontsize=8, color="#8a3a26")  # fmt: skip
+    ready = [pair for pair in pairs if pair["lead_s"] is not None]
+    early.scatter([pair["possible_lead_s"] / 60 for pair in ready], [pair["lead_s"] / 60 for pair in ready], s=9,
+                  color=_COLOURS["with"], linewidths=0)  # fmt: skip
+    ends = early.get_xlim()
+    early.plot(ends, ends, color="#555", linewidth=0.8, linestyle=":")
+    early.axhline(5, color="#555", linewidth=0.8, linestyle=(0, (5, 4)))
+    early.set(xlabel="best possible lead, minutes", ylabel="ready so many minutes ahead")
+    return _svg(figure, volts, None, "surges", "Announced load steps with and without the announcement")
+
+
 def carbon_svg(hours: list[dict]) -> str:
     figure, (above, below) = _axes("carbon", 3.6, rows=2)
     starts = np.array([hour["start_utc_s"] // 3600 * 3600 for hour in hours], dtype=float)
@@ -159,13 +194,14 @@ def _array(values: list) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def _axes(name: str, height: float, rows: int = 1, columns: tuple[float, ...] = (1,)):
+def _axes(name: str, height: float, rows: int = 1, columns: tuple[float, ...] = (1,), apart: bool = False):
+    """A figure and its axes, which share an axis where they stand in line, unless each is `apart`."""
     from matplotlib.figure import Figure  # a second of import that no other command should pay
 
     figure = Figure(figsize=(9.2, height), layout="constrained")
     many = rows > 1
-    axes = figure.subplots(rows, len(columns), sharex=many, sharey=not many, width_ratios=columns)
-    for part in np.atleast_1d(axes):
+    axes = figure.subplots(rows, len(columns), sharex=many and not apart, sharey=not many, width_ratios=columns)
+    for part in np.atleast_1d(axes).flat:
         part.spines[["top", "right"]].set_visible(False)
         part.grid(axis="y", color="#dddddd", linewidth=0.6)
         part.set_axisbelow(True)
