@@ -35,6 +35,8 @@ class Commands:
             return m.UNKNOWN_OP, ["this board does not know operation %d" % op]
         if role < m.OP_ROLES[op]:
             return m.NOT_ALLOWED, ["operation %d needs a key of this board for role %d" % (op, m.OP_ROLES[op])]
+        if m.MAINTENANCE <= op <= m.UPDATE_STATUS:
+            return self._board.updating().execute(op, args)
         if op >= m.KEY_SET:
             from forerun_board import keys
 
@@ -57,6 +59,9 @@ class Commands:
             board.image.period_ms,
             board.boot_count,
             board.settings.crc(),
+            board.hal.reset_cause(),
+            board.cycle.worst_us,
+            board.cycle.worst_late_us,
         ]
 
     def _setpoint(self, args):

@@ -5,6 +5,7 @@ The choice is made before anything else is imported, by the firmware in /lib, wh
 
 from forerun_board.twoslot import TwoSlot
 
+CONFIRM_S = 120  # uptime by which the host has to confirm a firmware on trial
 FOLDERS = ("", "/a", "/b")  # by slot; 0 is /lib
 
 

@@ -39,7 +39,7 @@ def main():
         run = chosen()
         run()
     except Exception as error:  # noqa: BLE001  whatever it is: on a board nobody would start it again
-        sys.print_exception(error)  # type: ignore  # MicroPython's
+        sys.print_exception(error, sys.stderr)  # type: ignore  # MicroPython's
         if run is None:
             slots.give_up(slot)
         restart()

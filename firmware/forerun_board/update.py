@@ -9,6 +9,7 @@ A file gets its name once it lies on flash with the right sum, so what has its n
 import hashlib
 import os
 
+from forerun_board.control import events as ev
 from forerun_board.slots import FOLDERS, Slots
 from forerun_board.twoslot import make_directory
 from forerun_wire import messages as m
@@ -153,7 +154,6 @@ class Update:
         now_s = self._board.clock.s
         due = self._restart_at_s
         if 0 <= due <= now_s:
-            self._board.flush()
             self._board.hal.restart()
         self.idle = due < 0 and not self._held()
 
@@ -260,7 +260,8 @@ class Update:
         self.slots.confirmed = self.slots.trial
         self.slots.trial = 0
         self.slots.keep()
-        self._board.controller.events.push(m.UPDATE_CONFIRMED, self.slots.confirmed, 0)
+        self._board.on_trial = False
+        self._board.controller.events.push(ev.UPDATE_CONFIRMED, self.slots.confirmed, 0)
         return m.DONE, []
 
 

@@ -81,6 +81,12 @@ TRIPPED_OVER_FREQUENCY = 46
 TRIPPED_UNDER_FREQUENCY = 47
 TRIPPED_OVER_CURRENT = 48
 TRIPPED_OVER_TEMPERATURE = 49
+ANALOG_LOST = 53
+ANALOG_BACK = 54
+SENSOR_LOST = 55
+SENSOR_BACK = 56
+UPDATE_CONFIRMED = 57
+UPDATE_FELL_BACK = 58
 
 # Names of bounds that only such functions set.
 BOUND_FREQUENCY = 10
@@ -198,7 +204,8 @@ OPS = (
     (KEY_CONFIRM, "key_confirm"),
 )
 KEY_ROLES = ("read", "operate", "commission")
-INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc")
+INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc",
+               "reset_cause", "worst_cycle_us", "worst_late_us")  # fmt: skip
 
 RECORD_KINDS = ((INTERVAL, "interval"), (EVENT, "event"), (ACTED, "acted"), (BOOT, "boot"), (GAP, "gap"))
 INTERVAL_FIELDS = (
@@ -278,6 +285,12 @@ EVENTS = (
     (AUTH_FAILED, "auth_failed"),
     (KEY_CHANGED, "key_changed"),
     (KEYS_UNREADABLE, "keys_unreadable"),
+    (ANALOG_LOST, "analog_lost"),
+    (ANALOG_BACK, "analog_back"),
+    (SENSOR_LOST, "sensor_lost"),
+    (SENSOR_BACK, "sensor_back"),
+    (UPDATE_CONFIRMED, "update_confirmed"),
+    (UPDATE_FELL_BACK, "update_fell_back"),
 )
 # Bits of the telemetry's `faults`, from 1 on.
 FAULTS = (

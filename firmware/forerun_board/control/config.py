@@ -71,6 +71,11 @@ NOMINAL_MILLIHZ = 50_000
 FALLBACK_IDLE = 0
 FALLBACK_SELF_CONSUMPTION = 1
 
+# Bits of `sensors`.
+SENSOR_CELL = 1  # DS18B20 on the battery
+SENSOR_AIR = 2  # SHT3x beside it
+SENSOR_PULSE = 4  # S0 meter of PV
+
 # Bits of `functions`: what was commissioned beyond limits, orders and the battery's own bounds.
 FUNCTION_OVER_FREQUENCY = 1
 FUNCTION_UNDER_FREQUENCY = 2

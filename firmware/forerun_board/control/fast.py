@@ -33,8 +33,11 @@ class Fast:
 
     def pressing(self, controller):
         """Whether the import rose so far above what is held, since the last decision, that it should not wait."""
+        if not self.trusted:
+            return False
         import_w = self.import_w
-        return self.trusted and import_w > self._used_w + APART_W and controller.import_pressing(import_w)
+        rose_w = import_w - self._used_w
+        return rose_w > APART_W + (abs(import_w) >> 4) and controller.import_pressing(import_w)
 
     def measure(self, image, events):
         """Before a decision: put the import into the image if it rose, and say when meter and channels do not agree."""
@@ -45,7 +48,7 @@ class Fast:
             self._judge(apart, image.dt_ms, import_w, image.pcc_import_w, events)
         if self.trusted and apart and rose_w > 0:
             image.pcc_import_w = import_w
-        self._used_w = image.pcc_import_w
+        self._used_w = max(import_w, image.pcc_import_w)
         tripped = self.state[inner.TRIPPED]
         if tripped:
             image.inputs |= im.INPUT_FAST_TRIP

@@ -41,6 +41,7 @@ class Image:
         self.battery_age_ms = AGE_MAX_MS
         self.pv_w = 0
         self.pv_age_ms = AGE_MAX_MS
+        self.pulse_wh = 0  # of the pulse meter
         self.genset_w = 0
         self.genset_age_ms = AGE_MAX_MS
         self.cell_decic = 200  # 0.1 °C

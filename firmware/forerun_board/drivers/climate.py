@@ -19,7 +19,7 @@ _MASK = 0x3FFF_FFFF
 
 
 class Climate:
-    """The sensors that are there: `cell` on the battery, `air` beside it, or None. Call step() when a few ms do no harm.
+    """The sensors that are there: `cell` on the battery, `air` beside it, or None. step() may take a few ms.
 
     A sensor silent for LOST_MS is lost: its humidity counts as not measured, and the age of the cells' temperature goes
     on growing, until nothing is charged any more; both are events.

@@ -4,15 +4,16 @@ import pins
 from machine import I2C, Pin
 from onewire import OneWire
 
+from forerun_board.control.config import SENSOR_AIR, SENSOR_CELL
 from forerun_board.drivers.climate import Climate, Ds18b20, Sht3x
 
 
 def climate(config):
     """The climate sensors that the settings name."""
     cell = air = None
-    if config.sensors & 1:
+    if config.sensors & SENSOR_CELL:
         cell = Ds18b20(OneWire(Pin(pins.ONE_WIRE)))
-    if config.sensors & 2:
+    if config.sensors & SENSOR_AIR:
         air = Sht3x(I2C(0, sda=Pin(pins.SDA), scl=Pin(pins.SCL), freq=100_000))
     return Climate(cell, air)
 

@@ -7,6 +7,7 @@ import sys
 import termios
 
 from forerun_board.clock import MASK, Clock
+from forerun_board.control.config import SENSOR_AIR, SENSOR_CELL
 from forerun_board.hal.restart import restart
 from forerun_board.hal.waiter import Waiter
 
@@ -17,6 +18,7 @@ _VTIME = 5
 _VMIN = 6
 _REQUEST = "<IIIII"
 _RELEASE = "<IIHHIHHHH"
+_REQUEST_SIZE = 20
 _RELEASE_SIZE = 39
 _AIR = 24  # where the answers of the sensors lie in a release
 _CELL = 30
@@ -185,7 +187,7 @@ class Lockstep(_Unix):
         self._paths = (_environment("FORERUN_LINK"), _environment("FORERUN_BUS"))
         self._in = sys.stdin.buffer
         self._out = sys.stdout.buffer
-        self._request = bytearray(_RELEASE_SIZE)
+        self._request = bytearray(_REQUEST_SIZE)
         self._release = bytearray(_RELEASE_SIZE)
         self._inputs = 0
         self._outputs = 0
@@ -253,7 +255,8 @@ class Lockstep(_Unix):
         """The sensors that the settings name, as the master plays them."""
         from forerun_board.drivers.climate import Climate, Ds18b20, Sht3x
 
-        return Climate(Ds18b20(self) if config.sensors & 1 else None, Sht3x(self) if config.sensors & 2 else None)
+        cell = Ds18b20(self) if config.sensors & SENSOR_CELL else None
+        return Climate(cell, Sht3x(self) if config.sensors & SENSOR_AIR else None)
 
     def count_pulses(self, meter):
         """Have the master's pulses counted by `meter`."""

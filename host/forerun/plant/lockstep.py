@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from forerun.plant.board import BoardProcess, line_rate
+from forerun.plant.board import RESTARTS, BoardProcess, line_rate
 from forerun.plant.senses import Senses
 
 REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever written, idle until s, µs, outputs
@@ -29,6 +29,10 @@ PV_SHIFT = 16  # from here on: tenths of its rating that PV has to hold back
 GENSET_RUNNING = 32
 LOOP_US = 100  # a pass of the board's main loop takes time too; without it a board that polls would stop the clock
 SILENT_BOARD_S = 20.0  # a board that says nothing for so long has hung: a fault of the program, not of the site
+
+
+class BoardRestarts(Exception):
+    """The board asked to be started anew."""
 
 
 class BoardHung(RuntimeError):
@@ -181,6 +185,14 @@ class Lockstep:
         return self.senses.pulses(), *self.senses.counts(self.now_us), self.senses.air(), self.senses.cell()
 
     def _await_board(self) -> None:
+        """The board's next request; one that restarts does so at this instant, with its outputs at rest meanwhile."""
+        try:
+            self._take_request()
+        except BoardRestarts:
+            self.power_off()
+            self.power_on()
+
+    def _take_request(self) -> None:
         """Read the board's next request, and from its lines exactly the bytes it says it has written."""
         request = self._read_exactly(self.board.bench_out, REQUEST.size)
         link_total, bus_total, until_s, until_us, outputs = REQUEST.unpack(request)
@@ -230,6 +242,8 @@ class Lockstep:
                 chunk = os.read(fd, 65536)
                 if not chunk:
                     code = board.process.wait()
+                    if code == RESTARTS:
+                        raise BoardRestarts
                     words = bytes(held[board.bench_out]).decode(errors="replace").strip().splitlines()
                     said = f": {words[-1]}" if words else ""
                     raise BoardHung(f"MicroPython ended with status {code} at t = {self.now_us / 1e6} s{said}")

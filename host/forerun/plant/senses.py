@@ -13,8 +13,8 @@ _LAST = 4095
 
 
 class Senses:
-    """Values that a test may change: `voltage_share` and `current_share` of what is true (−1: the CT is backwards, 0: it
-    fell off), `humidity` (0 to 1, None: the sensor is gone), `cell_c`, `air_c` (None: gone), `watt_hours_per_pulse`."""
+    """Values that a test may change: `voltage_share` and `current_share` of what is true (−1: CT backwards, 0: fell off),
+    `cell_c` and `air_c` in °C (None: the sensor is gone), `humidity` (0 to 1), `watt_hours_per_pulse`."""
 
     def __init__(self, site):
         self.site = site
