@@ -149,12 +149,16 @@ def verify(
     journal: Annotated[Path | None, typer.Option(help="The journal it was made from.")] = None,
     factors: Annotated[Path | None, typer.Option(help="The factor table; without it, this version's.")] = None,
     key: Annotated[str, typer.Option(help="The site's public key in hex; without it, the journal's first one.")] = "",
+    record_key: Annotated[list[str] | None, typer.Option(help="A board's record key in hex: checks its codes.")] = None,
+    commitment: Annotated[str, typer.Option(help="SHA-256 of the record key in hex, as noted on site.")] = "",
+    tsa_root: Annotated[Path | None, typer.Option(help="The timestamp authority's root certificate, PEM.")] = None,
     as_json: Json = False,
 ) -> None:
     """Recompute a report from the raw records, offline, and check its signatures. Exit status 1: something is wrong."""
     from forerun import publish
 
-    verdict = publish.verify(report, journal, factors, key)
+    known = {"key": key, "record_keys": tuple(record_key or ()), "commitment": commitment, "tsa_root": tsa_root}
+    verdict = publish.verify(report, journal, factors, known)
     if as_json:
         _print_json({"findings": verdict.findings, "notes": verdict.notes, "checked": verdict.checked})
     else:
@@ -262,6 +266,22 @@ def enter(
     from forerun import operate, publish
 
     result = publish.enter(site, tables)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command()
+def timestamp(
+    url: Annotated[str, typer.Argument(help="Address of the timestamp authority (RFC 3161 over HTTP).")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Have a timestamp authority stamp the latest signed root: then not even the site can date it back."""
+    from forerun import operate, publish
+
+    result = publish.stamp(site, url)
     if as_json:
         _print_json(result)
     else:

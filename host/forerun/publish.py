@@ -10,7 +10,21 @@ from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 
-from forerun import bundle, carbon, config, entries, evidence, explain, factors, gridmix, intake, pages, rank, statement
+from forerun import (
+    bundle,
+    carbon,
+    config,
+    entries,
+    evidence,
+    explain,
+    factors,
+    gridmix,
+    intake,
+    pages,
+    rank,
+    statement,
+    timestamp,
+)
 from forerun.errors import Trouble, WrongUsage
 from forerun.sitekey import key_path, signing_key
 from forerun.store import Entry, Journal, JournalBusy, read
@@ -49,8 +63,10 @@ def publish(site_path: Path, out: Path, since: str, until: str, form: str) -> di
             **{name: document["results"][name]["value"] for name in shown}}  # fmt: skip
 
 
-def verify(report: Path, journal: Path | None, table: Path | None, key: str):
-    """The verdict (forerun_verify.check.Verdict) on a report; the journal beside it, the table of this package."""
+def verify(report: Path, journal: Path | None, table: Path | None, known: dict):
+    """The verdict (forerun_verify.check.Verdict) on a report; the journal beside it, the table of this package.
+    known: fields of forerun_verify.check.Known."""
+    from forerun_verify.check import Known
     from forerun_verify.check import verify as check
 
     if journal is None:
@@ -58,7 +74,7 @@ def verify(report: Path, journal: Path | None, table: Path | None, key: str):
     for path in (report, journal):
         if not path.is_file():
             raise WrongUsage(f"{path}: there is no such file")
-    return check(report, journal, table or factors.TABLE, key)
+    return check(report, journal, table or factors.TABLE, Known(**known))
 
 
 def explained(figure: str, at: str, report: Path, journal: Path) -> list[str]:
@@ -150,6 +166,15 @@ def enter(site_path: Path, tables: Iterable[Path]) -> dict:
     items = [item for table in tables for item in entries.of_table(table, time.time_ns() // 1000)]
     kinds = [kind for _, kind, _ in items]
     return {**{kind: kinds.count(kind) for kind in sorted(set(kinds))}, "where": entries.put(path, items)}
+
+
+def stamp(site_path: Path, url: str) -> dict:
+    """Has a timestamp authority stamp the latest signed root, and keeps its token in the journal."""
+    path = _journal_of(site_path)
+    _seal_now(path)
+    body = timestamp.stamped(read(path), url)
+    return {"entry": body["entry"], "tsa": url,
+            "where": entries.put(path, [(time.time_ns() // 1000, timestamp.TIMESTAMP, body)])}  # fmt: skip
 
 
 def _journal_of(site_path: Path) -> Path:

@@ -18,7 +18,7 @@ from forerun import config, entries
 from forerun.errors import Trouble
 from forerun.link import SerialLink
 from forerun.service import Service
-from forerun.sitekey import key_path, signing_key
+from forerun.sitekey import key_path, record_keys, signing_key
 from forerun.snapshot import Snapshot, Surroundings, Viewer
 from forerun.status import StatusSocket
 from forerun.store import Journal
@@ -54,7 +54,8 @@ class Running:
             if self.journal.message:
                 self.say(self.journal.message)
             key = signing_key(key_path(Path(site.store.path)))
-            self.service = Service(site, self.journal, nonce=secrets.token_bytes(8), key=key, say=self.say)
+            self.service = Service(site, self.journal, nonce=secrets.token_bytes(8), key=key, say=self.say,
+                                   record_keys=record_keys(self.journal.path))  # fmt: skip
             self.link = SerialLink(self.service, site.link.port, site.link.baud, say=self.say)
             cleanup.callback(self.link.close)
             self._viewer = Viewer(self.service)
@@ -94,6 +95,7 @@ class Running:
                 work.result.set_result(work.action(self.service, time.monotonic_ns() // 1000))
             except Exception as problem:  # noqa: BLE001 (it belongs to who asked)
                 work.result.set_exception(problem)
+            self._show_at = 0.0  # who asked may look at once
         if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
             self._show()
 

@@ -6,7 +6,7 @@ lockstep bench all drive this same class.
 
 import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,9 +17,9 @@ from forerun.compute import Announcement
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Dispatcher, board_points, storage_of
 from forerun.errors import Trouble
-from forerun.evidence import seal
+from forerun.evidence import commitment, is_authentic, seal, tag_of
 from forerun.forecast import LoadModel, can_fit
-from forerun.intake import REGISTERS, Reading
+from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
@@ -87,6 +87,7 @@ class Service:
         utc_offset_us: int = 0,
         history: History | None = None,
         key=None,
+        record_keys: Sequence[bytes] = (),
         say: Callable[[str], None] = lambda sentence: None,
     ):
         self.site, self.journal, self.say = site, journal, say
@@ -109,6 +110,7 @@ class Service:
         # The board has no order to start the set: a plan that counted on it would be short of its power.
         self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
         self._key, self._sealed_hour = key, -1
+        self._record_keys, self._bound_to = tuple(record_keys), set()  # keys; commitments that the journal holds
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
         self.jobs: dict[str, Announcement] = {}
@@ -252,6 +254,7 @@ class Service:
             self._clock = BoardClock()
             self.latest = {}
         self.told_jobs.clear()
+        self._bind(now_us)
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
         self.session.acknowledge(self.journal.on_disk(hello["identity"], hello["store_id"]) or 0)
@@ -295,11 +298,29 @@ class Service:
         except JournalError as problem:
             self.say(str(problem))
             return 0
-        if new:
+        if new and not self._is_doubted(number, fields, now_us):
             self._learn(utc_us, kind, body)
             if kind == messages.EVENT:
                 to_say.append(f"board: {alarms.sentence(*body[:3])}")
         return 1
+
+    def _is_doubted(self, number: int, fields: list, now_us: int) -> bool:
+        """Whether the record's authentication code fits none of the keys: it stays in the journal, with a doubt about
+        it that keeps it out of every figure."""
+        body = [self.board["store_id"], number, *fields]
+        if not self._record_keys or tag_of(body) is None or is_authentic(body, self._record_keys):
+            return False
+        reason = "its authentication code fits none of the record keys that this host has"
+        self._journal(now_us, DOUBTED, {"store_id": body[0], "record": number, "reason": reason})
+        self.say(f"record {number} is doubted: {reason}; see host/CARBON.md")
+        return True
+
+    def _bind(self, now_us: int) -> None:
+        """Enter the commitment to each record key that the journal does not know yet."""
+        for key in self._record_keys:
+            if commitment(key) not in self._bound_to:
+                self._journal(now_us, RECORD_KEY, {"sha256": commitment(key)})
+                self._bound_to.add(commitment(key))
 
     def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
         """UTC of a record; one of a boot whose clock was never compared gets the time of its arrival."""
@@ -339,6 +360,8 @@ class Service:
                     del self.jobs[name]  # cancelled
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
+            elif kind == RECORD_KEY:
+                self._bound_to.add(entry.body["sha256"])
 
     def _learn(self, utc_us: int, kind: int, body: list) -> None:
         """Events as alarms; load and PV of an interval from the difference of its cumulative registers."""
@@ -448,7 +471,7 @@ class Service:
     def _utc_s(self, now_us: int) -> int:
         return (now_us + self.utc_offset_us) // 1_000_000
 
-    def _journal(self, now_us: int, kind: str, body: list) -> None:
+    def _journal(self, now_us: int, kind: str, body: list | dict) -> None:
         try:
             self.journal.append(now_us + self.utc_offset_us, "host", kind, body)
         except JournalError as problem:

@@ -24,6 +24,7 @@ BOUNDARY = (
     "The site behind its point of connection: scope 1 fuel, scope 2 electricity by location and by market, scope 3 "
     "category 3 of the fuel, and the making of battery, PV, inverter and genset spread over their lives."
 )
+CODE = "HMAC-SHA256 by the board over store id and record, first 8 bytes"
 NANO = Decimal("1e-9")
 DRAFT, FINAL = "draft: no signed root covers its data yet", "final"
 
@@ -91,7 +92,9 @@ def statement(
         "corrections": taken.corrections,
         "uncertainty": _uncertainty(intervals),
         "proofs": {"latest_entry": taken.latest, "signed_root": root, "tree": "RFC 9162, SHA-256",
-                   "signature": "Ed25519"},
+                   "signature": "Ed25519", "records": {
+                       "with_code": taken.tagged, "without_code": len(taken.untagged), "code": CODE,
+                       "record_key_sha256": taken.commitments}},
     }  # fmt: skip
     document["cbam_annex_iv"] = cbam.annex_iv(document)
     return document

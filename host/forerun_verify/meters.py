@@ -7,6 +7,7 @@ from itertools import pairwise
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 FIELDS = ("interval_s", *REGISTERS, "import_max_w", "pcc_voltage_min_mv", "soc_permille", "quality", "stretched_ms")
 INTERVAL_RECORD = 1
+KINDS = ("record", "submeter", "meter", "certificate", "grid", "record_key")
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
 SHAPES = {
     "meter": [{"meter": "str", "serial": "str"}],
@@ -15,6 +16,8 @@ SHAPES = {
     "grid": [{"start_utc_s": "int", "g_per_kwh": "list", "clean_share": "list", "source": "str"}],
     "correction": [{"record": "int", "field": "str", "value": "int", "reason": "str", "author": "str"},
                    {"entry": "int", "reason": "str", "author": "str"}],
+    "record_key": [{"sha256": "bytes"}],
+    "doubted": [{"store_id": "bytes", "record": "int", "reason": "str"}],
 }  # fmt: skip
 WRAP = 2**32
 
@@ -28,6 +31,8 @@ class Told:
     certificates: list[dict] = field(default_factory=list)
     grid: dict[int, tuple[Decimal, Decimal]] = field(default_factory=dict)
     corrections: list[dict] = field(default_factory=list)
+    records: list[tuple[list, bool]] = field(default_factory=list)  # body; whether a record key was told before
+    commitments: list[str] = field(default_factory=list)
     serials: dict[str, str] = field(default_factory=dict)
     exchanges: dict[str, list[int]] = field(default_factory=dict)
     latest: int = -1
@@ -40,7 +45,7 @@ def told(entries, until_s: int) -> Told:
     withdrawn = {entry.body["entry"] for entry in corrections if "entry" in entry.body}
     for entry in entries:
         body = entry.body
-        if entry.kind not in ("record", "submeter", "meter", "certificate", "grid") or not sound(entry.kind, body):
+        if entry.kind not in KINDS or not sound(entry.kind, body):
             continue
         about_us = body["start_utc_s"] * 10**6 + 1 if entry.kind in ("certificate", "grid") else entry.utc_us
         if about_us > until_s * 10**6:
@@ -52,6 +57,13 @@ def told(entries, until_s: int) -> Told:
             continue
         result.latest = max(result.latest, entry.number)
         _hear(entry, boards, result)
+    for entry in entries:
+        if entry.kind == "doubted" and sound("doubted", entry.body) and entry.number not in withdrawn:
+            if entry.body["record"] not in beyond:
+                result.latest = max(result.latest, entry.number)
+            for (_, store), records in boards.items():
+                if store == entry.body["store_id"] and entry.body["record"] in records:
+                    records[entry.body["record"]] = (0, [b"", *[0] * 5])
     for records in boards.values():
         result.rows += _in_order(records)
     for entry in corrections:
@@ -104,7 +116,10 @@ def _number(text) -> bool:
 def _hear(entry, boards: dict, result: Told) -> None:
     body, utc_s = entry.body, entry.utc_us // 10**6
     if entry.kind == "record":
-        boards.setdefault((entry.source, bytes(body[0])), {}).setdefault(body[1], (utc_s, body))
+        records = boards.setdefault((entry.source, bytes(body[0])), {})
+        if body[1] not in records:
+            records[body[1]] = (utc_s, body)
+            result.records.append((body, bool(result.commitments)))
     elif entry.kind == "submeter":
         result.submeters.setdefault(body[0], []).append((utc_s, body[1]))
     elif entry.kind == "certificate":
@@ -114,7 +129,9 @@ def _hear(entry, boards: dict, result: Told) -> None:
         for hour, (grams, clean) in enumerate(zip(body["g_per_kwh"], body["clean_share"], strict=True)):
             if grams is not None:
                 result.grid[body["start_utc_s"] + 3600 * hour] = (Decimal(grams), Decimal(clean or 0))
-    else:
+    elif entry.kind == "record_key":
+        result.commitments.append(body["sha256"].hex())
+    elif entry.kind == "meter":
         name, serial = body["meter"], body["serial"]
         if result.serials.get(name) != serial:
             if name in result.serials or boards or name in result.submeters:

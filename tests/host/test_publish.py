@@ -20,7 +20,7 @@ from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
 from forerun.sitekey import key_path, signing_key
 from forerun.store import Journal
-from forerun_verify.check import verify
+from forerun_verify.check import Known, verify
 
 DAY = 96
 TRIES = int(os.environ.get("FORERUN_TAMPER_TRIES", "400"))
@@ -156,7 +156,7 @@ def test_roots_signed_by_another_key_are_not_the_sites(site, tmp_path):
             else:
                 forged.append(entry.utc_us, entry.source, entry.kind, entry.body)
     key = entries[-1].body["key"].hex()
-    found = verify(site.parent / "out/report.json", path, factors.TABLE, key).findings
+    found = verify(site.parent / "out/report.json", path, factors.TABLE, Known(key)).findings
     assert any("its signature does not fit the site's key" in finding for finding in found)
     assert any("is not signed by the site's key" in finding for finding in verdict(site).findings)
 
