@@ -13,7 +13,7 @@ _LAST = 4095
 
 
 class Senses:
-    """Values that a test may change: `voltage_share` and `current_share` of what is true (−1: CT backwards, 0: fell off),
+    """Values that a test may change: `voltage_share` and `current_share` of what is true (−1: CT backwards, 0: off it),
     `cell_c` and `air_c` in °C (None: the sensor is gone), `humidity` (0 to 1), `watt_hours_per_pulse`."""
 
     def __init__(self, site):
