@@ -57,9 +57,9 @@ class Board:
             buffer=COMMAND_BYTES,
             store_id=self.records.store_id,
             boot_count=self.boot_count,
+            source=self.records,
         )
         session.lost_ms = self.config.host_lost_ms
-        session.source = self.records
         self.session = session
         if exists(hal.store + "/keys"):
             self._begin_keys()

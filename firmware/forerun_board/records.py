@@ -30,10 +30,10 @@ class Records:
     the oldest go, or with `keep_oldest` none is taken; either way gap() tells. `keys`, if any, sign what is flushed.
     """
 
-    def __init__(self, directory, store_id=bytes(8)):
+    def __init__(self, directory, store_id=bytes(8), keys=None):
         self._directory = directory
         self.store_id = store_id
-        self.keys = None
+        self.keys = keys
         self.keep_oldest = 0
         self._segments = []  # [first number, last number], oldest first
         self._waiting = []  # [number, record]
@@ -70,7 +70,7 @@ class Records:
             with open(self._path(segment[0]), "ab") as file:
                 while self._waiting and segment[1] - segment[0] + 1 < SEGMENT_RECORDS:
                     number, record = self._waiting.pop(0)
-                    file.write(_framed(number, record if self.keys is None else self._signed(record)))
+                    file.write(_framed(number, self._signed(record)))
                     segment[1] = number
                 file.flush()
             self.newest = segment[1]
@@ -136,17 +136,22 @@ class Records:
         return bytes(self._scratch[: pack(self._scratch, 0, fields)])
 
     def _signed(self, record):
-        """The record with its tag behind it."""
-        if not self.keys.has(m.READ):
+        """The record, with its tag behind it if there is a key."""
+        keys = self.keys
+        if keys is None or not keys.has(m.READ):
             return record
         from forerun_wire.auth import record_tag
 
-        tag = record_tag(self.keys.of(m.READ), self.store_id, record)
+        tag = record_tag(keys.of(m.READ), self.store_id, record)
         return bytes([record[0] + 1]) + record[1:] + b"\x48" + tag
 
     def _converted(self, number, record):
-        fields = Reader(record).value()
-        return self._packed([number] + fields[:4] + fields[4])
+        reader = Reader(record)
+        fields = [number]
+        for count in (reader.array() - 1, -1):
+            for _ in range(reader.array() if count < 0 else count):
+                fields.append(reader.value())
+        return self._packed(fields)
 
     def _lost(self, cause, first, last):
         gaps = self._gaps

@@ -20,10 +20,10 @@ class BoardSession(Session):
 
     role = m.ROLE_BOARD
 
-    def __init__(self, *args, **options):
+    def __init__(self, *args, source=None, **options):
         super().__init__(*args, **options)
         self.lost_ms = HOST_LOST_MS
-        self.source = None
+        self.source = source
         self._running = []  # (seq, role, counter) of commands without an answer
         self._replies = [None] * WINDOW_MAX  # in bytes, by seq
         self._early = {}  # seq -> (op, arguments, role, counter) of commands that came before one that is missing
