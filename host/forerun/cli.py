@@ -24,6 +24,9 @@ app.add_typer(commission_app, name="commission")
 token_app = typer.Typer(help="Who may use the web page and the API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 
+store_app = typer.Typer(help="Copy a site's journal and keys, put them back, look them over.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
 
@@ -421,6 +424,54 @@ def forecast_backtest(
         _print_json(result)
     else:
         backtest.show(result)
+
+
+@store_app.command("backup")
+def store_backup(
+    out: Annotated[Path, typer.Option(help="The file to make, like site.tar.gz. It holds the keys: keep it safe.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Copy site file, journal, reports and keys into one file. The site may run meanwhile."""
+    from forerun import backup, operate
+
+    result = backup.backup(site, out)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@store_app.command("restore")
+def store_restore(
+    source: Annotated[Path, typer.Argument(help="A file that `forerun store backup` made.")],
+    folder: Annotated[Path, typer.Option("--to", help="Folder for site.toml; nothing in it is replaced.")] = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Put a backup back, after checking all of it."""
+    from forerun import backup, operate
+
+    result = backup.restore(source, folder)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@store_app.command("check")
+def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Read all of the journal: damage, missing records, every hourly seal. Exit status 1: something is wrong."""
+    from dataclasses import asdict
+
+    from forerun import backup, config, operate
+
+    verdict = backup.check(Path(config.load(site).store.path))
+    if as_json:
+        _print_json(asdict(verdict))
+    else:
+        operate.show_report(asdict(verdict))
+    if verdict.findings:
+        raise typer.Exit(1)
 
 
 def _print_json(result: dict) -> None:

@@ -17,32 +17,44 @@ from forerun.errors import Trouble, WrongUsage
 from forerun.link import open_port
 from forerun.running import Running
 from forerun.service import Service
+from forerun.systemd import Systemd
 from forerun_wire import messages
 
 POLL_S = 0.25
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk."""
+    """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk, and SIGHUP into another."""
 
     def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self.asked = self.reload = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask)
 
     def _ask(self, number, frame) -> None:
-        self.asked = True
+        if number == signal.SIGHUP:
+            self.reload = True
+        else:
+            self.asked = True
 
 
 def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None, int | None] | None = None) -> None:
     """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary.
     With `web`, also its page and API on that (host, port), None: those of the site file."""
-    stop, ends = Stop(), time.monotonic() + seconds
+    stop, ends, manager = Stop(), time.monotonic() + seconds, Systemd()
     with Running(site_path, say=_speaker(as_json)) as running, _web(running, web):
         service = running.service
-        with status(service, as_json):
+        with live_line(lambda: running.snapshot.sentence(), as_json):  # noqa: PLW0108 (another snapshot each time)
+            manager.ready()
             while not stop.asked and not (seconds and time.monotonic() >= ends):
                 running.poll(POLL_S)
+                manager.alive(running.snapshot.sentence())
+                if stop.reload:
+                    stop.reload = False
+                    manager.reloading()
+                    running.reload()
+                    manager.ready()
+            manager.stopping()
         summary = {
             "site": running.site.site.name,
             "journal": running.site.store.path,
@@ -360,14 +372,16 @@ class _JournalReader:
 def _speaker(as_json: bool) -> Callable[[str], None]:
     if as_json:
         return lambda sentence: print(json.dumps({"said": sentence}), flush=True)
+    if not sys.stderr.isatty():  # the journal of systemd has a clock of its own, and lines of any length
+        return lambda sentence: print(sentence, file=sys.stderr, flush=True)
     from rich.console import Console
 
     console = Console(stderr=True)
-    return console.log
+    return lambda sentence: console.log(sentence, markup=False)
 
 
-def status(service: Service, as_json: bool):
-    """A live line of what the board reports, on a terminal; nothing elsewhere."""
+def live_line(sentence: Callable[[], str], as_json: bool):
+    """A live line of the site in one sentence, on a terminal; nothing elsewhere."""
     if as_json or not sys.stdout.isatty():
         return contextlib.nullcontext()
     from rich.live import Live
@@ -375,16 +389,7 @@ def status(service: Service, as_json: bool):
 
     class Line:
         def __rich__(self) -> Text:
-            now = service.latest
-            if not now:
-                return Text("waiting for the board")
-            state, bound = messages.STATES[now["state"]], messages.BOUNDS[now["bound_by"]]
-            return Text(
-                f"{state}{' bound by ' + bound if now['bound_by'] else ''}   "
-                f"import {now['pcc_import_w'] / 1000:.2f} kW   battery {now['active_power_w'] / 1000:+.2f} kW   "
-                f"SoC {now['soc_permille'] / 10:.1f} %   load {now['load_w'] / 1000:.2f} kW   "
-                f"PV {now['pv_w'] / 1000:.2f} kW   {now['pcc_voltage_mv'] / 1000:.1f} V"
-            )
+            return Text(sentence())
 
     return Live(Line(), refresh_per_second=4)
 

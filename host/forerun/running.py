@@ -25,6 +25,7 @@ from forerun.store import Journal
 
 SHOW_S = 0.25  # a snapshot is never older than this while the loop turns
 LOOK_AROUND_S = 5.0
+_TIMESYNC = Path("/run/systemd/timesync/synchronized")
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -61,7 +62,9 @@ class Running:
             self._viewer = Viewer(self.service)
             self._show()
             cleanup.enter_context(StatusSocket(site.store.path, self._document))
-            self._integrate(cleanup)
+            self._integrations = contextlib.ExitStack()
+            cleanup.callback(self._integrations.close)
+            self._integrate()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -99,9 +102,33 @@ class Running:
         if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
             self._show()
 
-    def _integrate(self, cleanup: contextlib.ExitStack) -> None:
+    def reload(self) -> bool:
+        """Read the site file again and go on with it; False, and everything stays as it was, when it is wrong, or asks
+        for another journal or another name, which only a restart can give. Call it from the loop's thread."""
+        try:
+            site = config.load(self.site_path)
+            for name, old, new in (("store.path", self.site.store.path, site.store.path),
+                                   ("site.name", self.site.site.name, site.site.name)):  # fmt: skip
+                if old != new:
+                    raise Trouble(f"{self.site_path}: {name} cannot be changed while the site runs; restart it")
+        except Trouble as problem:
+            self.say(f"{problem}; the site runs on as it was")
+            return False
+        old, self.site = self.site, site
+        self.service.reconfigure(site, time.monotonic_ns() // 1000)
+        if site.link != old.link:
+            self.link.close()
+            self.link.port_name, self.link.baud = site.link.port, site.link.baud
+        self._integrations.close()
+        self.complaints.clear()
+        self._integrate()
+        self._look_at = 0.0
+        self.say(f"{self.site_path} was read again")
+        return True
+
+    def _integrate(self) -> None:
         """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
-        site = self.site
+        site, cleanup = self.site, self._integrations
         if site.metrics.port:
             from forerun import metrics
 
@@ -178,7 +205,9 @@ def clock_synchronised() -> bool | None:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(256))
     except (OSError, AttributeError):
         return None
-    return None if state < 0 else state != _TIME_ERROR
+    if state >= 0:
+        return state != _TIME_ERROR
+    return True if _TIMESYNC.exists() else None  # a service that may not set the clock may not ask the kernel either
 
 
 def _disk(path: Path) -> tuple[int | None, int | None]:

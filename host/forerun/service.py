@@ -52,13 +52,17 @@ class History:
     def put(self, start_s: int, load_w: float, pv_w: float) -> None:
         """Set the step that holds `start_s`; steps in between that nobody measured stay NaN."""
         index = (start_s - self.start_s) // FORECAST_STEP_S
+        longest = HISTORY_DAYS * 86400 // FORECAST_STEP_S
+        if index < -longest or index >= len(self.load_w) + longest:  # a clock was wrong by weeks: begin anew
+            self.start_s, self.load_w, self.pv_w = start_s, [], []
+            index = 0
         if index < 0:
             return
         while len(self.load_w) <= index:
             self.load_w.append(float("nan"))
             self.pv_w.append(float("nan"))
         self.load_w[index], self.pv_w[index] = load_w, pv_w
-        surplus = len(self.load_w) - HISTORY_DAYS * 86400 // FORECAST_STEP_S
+        surplus = len(self.load_w) - longest
         if surplus > 0:
             del self.load_w[:surplus], self.pv_w[:surplus]
             self.start_s += surplus * FORECAST_STEP_S
@@ -191,6 +195,23 @@ class Service:
         self.jobs.pop(job.job, None)
         self._replan_at_s = 0
         self.step(now_us)
+
+    def reconfigure(self, site: SiteFile, now_us: int) -> None:
+        """Go on with another site file: the board gets its settings, and the plan is made anew."""
+        self.site = site
+        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
+        self._journal(now_us, LINK, ["site file read again"])
+        self._commit()
+        self._replan_at_s = self._refit_at_s = 0
+        if self.session.up:
+            self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(site))
+
+    def clock_stepped(self, by_us: int, now_us: int) -> None:
+        """This host's clock was set: what it dates from now on is not what it dated before."""
+        self._journal(now_us, LINK, ["clock stepped", by_us])
+        self._commit()
+        self._replan_at_s = self._refit_at_s = 0
+        self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
 
     def note_control(self, body: list, now_us: int) -> bool:
         """Remember a step of a control; False while the disk does not take it (then it waits with the rest)."""

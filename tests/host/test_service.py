@@ -3,13 +3,15 @@
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from forerun import config
 from forerun.evidence import Tree
-from forerun.service import Service
+from forerun.link import SerialLink
+from forerun.service import History, Service
 from forerun.sitekey import signing_key
 from forerun.store import Journal, read
 from forerun_wire import messages as m
@@ -133,3 +135,36 @@ def test_the_journal_is_sealed_once_an_hour(tmp_path):
         for entry in entries[: root.body["size"]]:
             tree.append(entry.raw)
         assert root.body["size"] == root.sequence_no and root.body["root"] == tree.root()
+
+
+def test_a_clock_that_is_set_is_told_and_journalled_and_plans_go_on(tmp_path):
+    said, path = [], tmp_path / "journal.forerun"
+    with Journal(path) as journal:
+        host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8, say=said.append)
+        link = SerialLink(host, str(tmp_path / "no-port"), 9600)
+        utc_us = [1_790_000_000_000_000]
+        link.utc_us = lambda: utc_us[0] + time.monotonic_ns() // 1000
+        link.poll(0)
+        host._replan_at_s = host._refit_at_s = host._utc_s(time.monotonic_ns() // 1000) + 300
+        utc_us[0] += 500_000  # slewed
+        link.poll(0)
+        assert not said
+        for step_us in (-86_400_000_000, 40 * 86_400_000_000):
+            utc_us[0] += step_us
+            link.poll(0)
+            assert "clock was set by" in said[-1] and f"{step_us / 1e6:+.1f} s" in said[-1]
+            now_s = host._utc_s(time.monotonic_ns() // 1000)
+            assert host._replan_at_s <= now_s and host._refit_at_s <= now_s, "no waiting for a time that may never come"
+    assert sum(entry.body[0] == "clock stepped" for entry in read(path) if entry.kind == "link") == 2
+
+
+def test_a_clock_that_was_wrong_by_years_does_not_fill_the_memory():
+    history = History(0)
+    history.put(0, 100.0, 0.0)
+    history.put(1_790_000_000 // 300 * 300, 200.0, 1.0)
+    history.put(1_790_000_300 // 300 * 300, 300.0, 1.0)
+    assert history.load_w == [200.0, 300.0] and history.start_s == 1_790_000_000 // 300 * 300
+    history.put(0, 400.0, 0.0)
+    assert history.load_w == [400.0] and history.start_s == 0
+    history.put(-300, 500.0, 0.0)
+    assert history.load_w == [400.0], "a step before the first one is not known"

@@ -142,6 +142,9 @@ class Desk:
     def next_deadline_us(self, now_us: int) -> int:
         return now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
 
+    def clock_stepped(self, by_us: int, now_us: int) -> None:
+        """Nothing here is dated."""
+
     def link_up(self, now_us: int) -> None:
         self.step(now_us)
 
