@@ -17,8 +17,8 @@ from pathlib import Path
 from forerun.errors import Trouble
 
 PACKAGES = ("forerun_wire", "forerun_board")
-# What the wire's numbers are called is for people; machine code has to be compiled for its chip.
-NOT_ON_A_BOARD = {"names.py", "inner_viper.py"}
+# What the wire's numbers are called is for people, its host end for hosts; machine code is compiled for its chip.
+NOT_ON_A_BOARD = {"names.py", "host.py", "inner_viper.py"}
 _CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
 _OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,

@@ -75,6 +75,7 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
         "import_margin_w": limits.import_margin_w,
         "telemetry_ms": site.link.telemetry_ms,
         **dataclasses.asdict(site.functions),
+        **dataclasses.asdict(site.sensors),
     }
     return {key: values.get(name, default) for key, name, _, _, _, default in SETTINGS}
 
@@ -172,6 +173,28 @@ class FunctionsSection:
     genset_start_load_w: int = _key(int, 0, 1000000, 0)
     genset_exercise_h: int = _key(int, 0, 2000, 0)
     pv_limit_permille: int = _key(int, 0, 1000, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class SensorsSection:
+    """What the board feels and drives by its own pins, under the names of its own settings.
+
+    Gains are mV and mA per count of the ADC, in 1/256; 0: there are no such channels. `sensors` adds up what is
+    connected: 1 DS18B20 on the battery, 2 SHT3x beside it, 4 pulse meter of PV.
+    """
+
+    voltage_gain_q8: int = _key(int, 0, 262_144, 0)
+    current_gain_q8: int = _key(int, 0, 262_144, 0)
+    ct_phases: int = _key(int, 1, 3, 3)
+    ct_reversed: int = _key(int, 0, 1, 0)
+    trip_current_ma: int = _key(int, 0, 10_000_000, 0)
+    trip_voltage_mv: int = _key(int, 0, 1_000_000, 0)
+    stage_max_w: int = _key(int, 0, 100_000, 0)
+    stage_kp_q8: int = _key(int, 0, 2_560, 128)
+    stage_ki_q16: int = _key(int, 0, 6_553, 3_276)
+    stage_droop_q10: int = _key(int, 0, 100_000, 0)
+    sensors: int = _key(int, 0, 7, 0)
+    pulses_per_kwh: int = _key(int, 10, 10_000, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +355,7 @@ class SiteFile:
     limits: LimitsSection
     safety: SafetySection
     functions: FunctionsSection
+    sensors: SensorsSection
     battery: BatterySection
     pv: PvSection
     genset: GensetSection

@@ -23,7 +23,7 @@ from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
-from forerun_wire.session import Session
+from forerun_wire.host import HostSession
 
 FORECAST_STEP_S = 300
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
@@ -96,7 +96,7 @@ class Service:
     ):
         self.site, self.journal, self.say = site, journal, say
         self.utc_offset_us = utc_offset_us
-        self.session = Session(messages.ROLE_HOST, site.site.name, f"forerun {__version__}", nonce)
+        self.session = HostSession(site.site.name, f"forerun {__version__}", nonce)
         self.history = copy.deepcopy(history)  # it grows here
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None

@@ -10,7 +10,7 @@ from forerun import __version__
 from forerun.errors import Trouble
 from forerun.link import SerialLink, open_port
 from forerun_wire import messages as m
-from forerun_wire.session import Session
+from forerun_wire.host import HostSession
 
 ANSWER_S = 10.0  # a board that is there says hello within half a second; its boot may take a few
 LEASE_MS = 3000
@@ -28,7 +28,7 @@ class Desk:
     utc_offset_us = 0
 
     def __init__(self, nonce: bytes):
-        self.session = Session(m.ROLE_HOST, "forerun commission", f"forerun {__version__}", nonce)
+        self.session = HostSession("forerun commission", f"forerun {__version__}", nonce)
         self.telemetry: deque[dict] = deque(maxlen=5000)
         self.hello: dict = {}
         self.exchanges: list[tuple[int, int, int]] = []  # of the clocks: board µs, offset µs, round trip µs
