@@ -23,6 +23,8 @@ from forerun_wire.board import BoardSession
 # What a host may have under way to this board: more would be held here at once after a lost frame.
 COMMANDS = 8
 COMMAND_BYTES = 1024
+INVERTER_KIND = 60  # setting
+KIND_MAP = 1
 
 
 class Board:
@@ -40,7 +42,7 @@ class Board:
         self.image = Image()
         self.controller = Controller(self.config)
         self._commission()
-        self.fieldbus = FieldBus(hal.bus, self.config, self.controller, self.image, self.clock)
+        self.fieldbus = self._new_bus()
         self.cycle = Cycle(
             hal, self.config, self.controller, self.image, self.fieldbus, self._report, self._flush
         )
@@ -93,7 +95,7 @@ class Board:
             self.hal.set_bus_baud(self.config.bus_baud)
             del self.cycle.fieldbus, self.fieldbus  # two of them at a time would be one too many for the memory
             gc.collect()
-            self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
+            self.fieldbus = self._new_bus()
             self.cycle.begin_anew(self.fieldbus)
         elif self.fieldbus.inverter.grid is not None:
             self.fieldbus.inverter.grid.ready = False  # its values may be other ones now
@@ -104,6 +106,63 @@ class Board:
         if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
             self._commission()
             self._begin_senses()
+
+    def map_objection(self, pairs):
+        """A sentence why an inverter that these settings describe by data cannot be driven, or None."""
+        for i in range(0, len(pairs), 2):
+            if pairs[i] == INVERTER_KIND and pairs[i + 1] == KIND_MAP:
+                try:
+                    self._read_map()
+                except (OSError, ValueError) as error:
+                    return "inverter_kind = 1: inverter.json is missing or wrong: %s" % error
+        return None
+
+    def _read_map(self):
+        """The description in inverter.json, checked. OSError, or ValueError with a sentence."""
+        import json
+
+        from forerun_board.drivers.inverter_map import objection
+
+        with open(self.hal.store + "/inverter.json") as file:
+            description = json.load(file)
+        sentence = objection(description)
+        if sentence:
+            raise ValueError(sentence)
+        return description
+
+    def _new_bus(self):
+        """The field bus as the settings have it. A description that went bad is an event, and nothing is written by it;
+        what the inverter was told last, its own watchdog takes away."""
+        inverter_map = None
+        if self.config.inverter_kind == KIND_MAP:
+            try:
+                inverter_map = self._read_map()
+            except (OSError, ValueError):
+                self.controller.events.push(m.MODBUS_REFUSED, 0, self.config.inverter_unit)
+        return FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock, inverter_map)
+
+    def change_curve(self, curve, points):
+        """Take a checked curve and keep it; no points: back to what the settings say."""
+        curves = self._read_curves()
+        curves[curve] = points
+        packed = b""
+        for number in curves:
+            packed += struct.pack("<BB", number, len(curves[number]))
+            for value in curves[number]:
+                packed += struct.pack("<i", value)
+        TwoSlot(self.hal.store + "/curves").write(packed)
+        self._commission()
+
+    def _read_curves(self):
+        """{number: points} of the curves that were given."""
+        curves = {}
+        packed = TwoSlot(self.hal.store + "/curves").read() or b""
+        at = 0
+        while at < len(packed):
+            number, count = packed[at], packed[at + 1]
+            curves[number] = struct.unpack_from("<%di" % count, packed, at + 2)
+            at += 2 + 4 * count
+        return curves
 
     def take_new_keys(self):
         """Go on with a key that was just confirmed, in a new session; what is queued for the host goes out before."""
@@ -169,7 +228,7 @@ class Board:
                     gc.collect()
                     __import__("forerun_board.control." + name)
             gc.collect()
-            self.controller.commission(functions.Functions(self.config))
+            self.controller.commission(functions.Functions(self.config, self._read_curves()))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""

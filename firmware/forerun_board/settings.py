@@ -15,7 +15,7 @@ ORDERED = (
     ("genset_start_soc_permille", "genset_stop_soc_permille"),
     ("genset_min_run_s", "genset_max_run_s"),
 )
-BUS_KEYS = (1, 2, 3, 4, 5, 16, 20)  # a change of these means beginning anew on the bus
+BUS_KEYS = (1, 2, 3, 4, 5, 16, 20, 60, 61)  # a change of these means beginning anew on the bus
 _PAIR = "<Hi"  # key, value
 _SIZE = 6
 
