@@ -7,7 +7,7 @@ import sys
 from forerun_board import __version__
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
-from forerun_board.control.events import UPDATE_FELL_BACK
+from forerun_board.control.events import FUNCTIONS_LEFT_OUT, UPDATE_FELL_BACK
 from forerun_board.control.image import Image
 from forerun_board.cycle import Cycle
 from forerun_board.fieldbus import FieldBus
@@ -41,7 +41,12 @@ class Board:
         self.records.keep_oldest = self.config.records_keep
         self.image = Image()
         self.controller = Controller(self.config)
-        self._commission()
+        self._restart_s = -1  # second of uptime at which to start anew
+        try:
+            self._commission()
+        except MemoryError:  # more than this board holds: it keeps its limits, and says what it goes without
+            self.controller.commission(None)
+            self.controller.events.push(FUNCTIONS_LEFT_OUT, self.config.functions, 0)
         self.fieldbus = self._new_bus()
         self.cycle = Cycle(
             hal, self.config, self.controller, self.image, self.fieldbus, self._report, self._flush
@@ -104,7 +109,12 @@ class Board:
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
         if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
-            self._commission()
+            try:
+                self._commission()
+            except MemoryError:
+                # Not in one piece any more, while the board has run for long: after a restart there is room.
+                self.controller.commission(None)
+                self._restart_s = self.clock.s + 1
             self._begin_senses()
 
     def map_objection(self, pairs):
@@ -262,6 +272,9 @@ class Board:
         if self.senses is not None:
             self.senses.round()
         self._interval.note(self.image.dt_ms)
+        if 0 <= self._restart_s <= self.clock.s:
+            self.records.flush()
+            self.hal.restart()
         if self._interval.due(self.fieldbus):
             self._note(m.INTERVAL, self._interval.body)
         if m.elapsed_ms(self.clock.ms, self._telemetry_ms) >= self.config.telemetry_ms:

@@ -90,6 +90,7 @@ SENSOR_BACK = 56
 UPDATE_CONFIRMED = 57
 UPDATE_FELL_BACK = 58
 COMMAND_REFUSED = 59
+FUNCTIONS_LEFT_OUT = 60
 
 # Names of bounds that only such functions set.
 BOUND_FREQUENCY = 10
@@ -297,6 +298,7 @@ EVENTS = (
     (UPDATE_CONFIRMED, "update_confirmed"),
     (UPDATE_FELL_BACK, "update_fell_back"),
     (COMMAND_REFUSED, "command_refused"),
+    (FUNCTIONS_LEFT_OUT, "functions_left_out"),
 )
 # Bits of the telemetry's `faults`, from 1 on.
 FAULTS = (

@@ -28,6 +28,7 @@ MODULES = (
     (c.FUNCTION_TRIP, "trip"),
 )
 DAY_S = 86_400
+VAR_TAU_MS = 2_170
 ENERGY_MAX_WH = 250_000
 TEMPERATURE_MS = 120_000  # cells are slow; a sensor that is silent for longer than this is lost
 
@@ -46,6 +47,7 @@ class Functions:
         self.island = None
         self.shedding = None
         self._day_offset_s = -1
+        self._reactive_var = 0
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
             from forerun_board.control.enter_service import EnterService
@@ -82,7 +84,7 @@ class Functions:
         fresh = not controller.meter.stale
         controller.reactive_var = 0  # a voltage that is not measured asks for nothing
         if fresh and self.support is not None:
-            self._support_step(self.support, controller, image)
+            self._support_step(self.support, controller, image, dt_ms)
         if self.enter is not None:
             if controller.grid_down or image.inverter_state != im.INVERTER_RUNNING:
                 self.enter.leave()
@@ -109,10 +111,14 @@ class Functions:
         if self.support is not None:
             self.pv_permille = min(self.pv_permille, self.support.pv_permille)
 
-    def _support_step(self, support, controller, image):
+    def _support_step(self, support, controller, image, dt_ms):
         support.step(image.frequency_millihz, image.pcc_voltage_mv)
         rated_w = self._config.rated_w
-        controller.reactive_var = rated_w * support.reactive_permille // 1000
+        # An open-loop response of 5 s to 90 % (IEEE 1547-2018, table 8, category B): the voltage answers to the reactive
+        # power, and without it they would chase each other.
+        target_var = rated_w * support.reactive_permille // 1000
+        self._reactive_var += (target_var - self._reactive_var) * min(dt_ms, 500) // VAR_TAU_MS
+        controller.reactive_var = self._reactive_var
         supporting = support.high_w < rated_w or support.low_w > -rated_w or support.volt_high_w < rated_w
         if supporting != self._supporting:
             self._supporting = supporting
