@@ -71,7 +71,7 @@ class Settings:
         return None
 
     def _value(self, changed, key):
-        return changed[key] if key in changed else self.get(key)
+        return changed[key] if key in changed else getattr(self._config, row(key)[1])
 
     def _least_ms(self, changed):
         """What cycle_ms must be at least with these settings, {key: value}, beside those in force."""

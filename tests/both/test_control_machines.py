@@ -287,7 +287,7 @@ def test_a_measured_trip_says_cause_value_limit_and_time_and_clears_itself():
         (trip.OVER_TEMPERATURE, {"temperature_decic": 701}, 701, 700),
     )
     for cause, measured, value, limit in cases:
-        part, events = Trip(50_000), EventRing()
+        part, events = Trip(Config(), 50_000), EventRing()
         assert trip_step(part, events, 4, **measured) == [] and not part.open, "200 ms are waited for"
         assert trip_step(part, events, 2, **measured) == [(40 + cause, value, limit)]
         assert part.open and not part.latched
