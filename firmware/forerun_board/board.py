@@ -91,10 +91,12 @@ class Board:
         """Take settings that have been checked; the bus begins anew if they concern it."""
         if self.settings.set(pairs):
             self.hal.set_bus_baud(self.config.bus_baud)
-            self.cycle.fieldbus = self.fieldbus = None  # two of them at a time would be one too many for the memory
+            del self.cycle.fieldbus, self.fieldbus  # two of them at a time would be one too many for the memory
             gc.collect()
             self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
             self.cycle.begin_anew(self.fieldbus)
+        elif self.fieldbus.inverter.grid is not None:
+            self.fieldbus.inverter.grid.ready = False  # its values may be other ones now
         self.session.lost_ms = self.config.host_lost_ms
         self.records.keep_oldest = self.config.records_keep
         for i in range(0, len(pairs), 2):
@@ -160,9 +162,14 @@ class Board:
         self.controller.commission(None)
         gc.collect()
         if self.config.functions or self.config.pv_limit_permille < 1000:
-            from forerun_board.control.functions import Functions
+            from forerun_board.control import functions
 
-            self.controller.commission(Functions(self.config))
+            for bits, name in functions.MODULES:
+                if self.config.functions & bits:
+                    gc.collect()
+                    __import__("forerun_board.control." + name)
+            gc.collect()
+            self.controller.commission(functions.Functions(self.config))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""

@@ -213,7 +213,7 @@ def export_bundle(
     """Export what a site achieved as a signed bundle, for `forerun rank`."""
     from forerun import operate, publish
 
-    result = publish.export(report, journal, vendor, product, out)
+    result = publish.export_bundle(report, journal, vendor, product, out)
     if as_json:
         _print_json(result)
     else:
@@ -269,6 +269,26 @@ def enter(
     from forerun import operate, publish
 
     result = publish.enter(site, tables)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command("export")
+def export_data(
+    what: Annotated[str, typer.Argument(help="intervals of the ledger, telemetry by the second, or hours of it.")],
+    since: Annotated[str, typer.Option("--from", help="First moment, UTC; without it, all.")] = "",
+    until: Annotated[str, typer.Option("--to", help="End, not included; without it, the last.")] = "",
+    form: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="The file; without it, named after what it holds.")] = None,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Write a site's data for other programs, as CSV or Parquet."""
+    from forerun import operate, publish
+
+    result = publish.export_data(site, what, since, until, form, out)
     if as_json:
         _print_json(result)
     else:

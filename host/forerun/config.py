@@ -281,6 +281,8 @@ class EquipmentSection:
     inverter_life_years: int = _key(int, 1, 50, 15)
     genset_life_years: int = _key(int, 1, 50, 20)
     embodied_source: str = _key(str, default="not stated")
+    pv_commissioned: str = _key(str, default="not stated")
+    battery_commissioned: str = _key(str, default="not stated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,11 @@ class ReportingSection:
     country: str = _key(str, default="not stated")
     unlocode: str = _key(str, default="not stated")
     registry_id: str = _key(str, default="not stated")
-    supplier: str = _key(str, default="not stated")
+    registration: str = _key(str, default="not stated")  # of the operator, as its country registers companies
+    supplier: str = _key(str, default="not stated")  # of the grid's electricity
+    diagram: str = _key(str, default="not stated")  # which single-line diagram shows the direct link
+    power_contract: str = _key(str, default="not stated")  # which contract or PPA
+    rounding: str = _key(str, default="half up", one_of=("half up", "half even"))  # of CBAM's whole tonnes
     timezone: str = _key(str, default="UTC")
 
 

@@ -43,6 +43,7 @@ class Subject:
     pv_life_cycle: Factor | None
     embodied_kg: dict[str, tuple[Decimal, int]]  # of EQUIPMENT: (kg, life in years); 0 kg = not known
     journal_hours: tuple[Sum, ...] = ()
+    embodied_factor: Mapping[str, str] = field(default_factory=dict)  # id of the factor, where kg is from the table
 
 
 @dataclass(slots=True)
@@ -204,14 +205,16 @@ def _scopes(subject: Subject, matching: _Cover, missing: list[str]) -> dict[str,
                    "distribution; the grid's own upstream is in a life-cycle grid factor already")  # fmt: skip
     return {
         "scope1_g": Figure(litres * factors.fuel.value * 1000, "g", "fuel litres · kg/litre · 1000",
-                           {"litres": f"{litres:.6f}", "factor": factors.fuel.id}, basis),
+                           {"litres": f"{litres:.6f}", "factor": f"{factors.fuel.id}, {factors.litres.id}"
+                            if fuel_ml is None else factors.fuel.id}, basis),
         "scope2_location_g": Figure(location_g, "g", "Σ import_wh · grid_g_per_kwh / 1000 by interval",
                                     {"import_wh": str(import_wh), "factor": "grid"}, "location-based"),
         "scope2_market_g": Figure(matching.covered_g + rest_g, "g",
                                   "covered_g + (import_wh − covered_wh) · rest / 1000",
                                   {"covered_wh": str(matching.covered_wh), "factor": rest}, "market-based"),
         "scope3_cat3_g": Figure(upstream_g, "g", "fuel litres · kg/litre well to tank · 1000",
-                                {"factor": subject.upstream.id if subject.upstream else ""}, "fuel upstream alone"),
+                                {"litres": f"{litres:.6f}", "factor": subject.upstream.id if subject.upstream else ""},
+                                "fuel upstream alone"),
     }  # fmt: skip
 
 
@@ -228,6 +231,8 @@ def _embodied(subject: Subject, missing: list[str]) -> dict[str, Figure]:
         if value is None:
             missing.append(f"what making the {name} emitted is not known: it is in no figure")
         inputs = {"kg": str(kg), "years": str(years)}
+        if name in subject.embodied_factor:
+            inputs["factor"] = subject.embodied_factor[name]
         found[f"embodied_{name}_g"] = Figure(value, "g", "kg · 1000 · period / life", inputs, "straight line over life")
     return found
 

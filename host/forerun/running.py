@@ -22,6 +22,8 @@ from forerun.sitekey import key_path, record_keys, signing_key
 from forerun.snapshot import Snapshot, Surroundings, Viewer
 from forerun.status import StatusSocket
 from forerun.store import Journal
+from forerun.telemetry import Recorder, folder_of
+from forerun_wire.names import TELEMETRY_FIELDS
 
 SHOW_S = 0.25  # a snapshot is never older than this while the loop turns
 LOOK_AROUND_S = 5.0
@@ -59,6 +61,8 @@ class Running:
                                    record_keys=record_keys(self.journal.path))  # fmt: skip
             self.link = SerialLink(self.service, site.link.port, site.link.baud, say=self.say)
             cleanup.callback(self.link.close)
+            self._recorder = Recorder(folder_of(self.journal.path), len(TELEMETRY_FIELDS))
+            cleanup.callback(self._keep, self._recorder.flush)
             self._viewer = Viewer(self.service)
             self._show()
             cleanup.enter_context(StatusSocket(site.store.path, self._document))
@@ -162,10 +166,26 @@ class Running:
         if now >= self._look_at:
             self._look_at = now + LOOK_AROUND_S
             self._around = self._look_around()
+        is_new = self.service.latest_us != self._shown_us
         self._show_at, self._shown_us = now + SHOW_S, self.service.latest_us
         now_us = time.monotonic_ns() // 1000
         self.service.utc_offset_us = self.link.utc_us() - now_us
+        if is_new and self.service.latest:
+            utc_s = (now_us + self.service.utc_offset_us) // 1_000_000
+            values = [self.service.latest[name] for name in TELEMETRY_FIELDS]
+            self._keep(lambda: self._recorder.put(utc_s, values))
         self._snapshot = self._viewer.take(now_us, self._around)
+
+    def _keep(self, action: Callable[[], None]) -> None:
+        """Telemetry at rest is for looking back: a disk that takes none of it stops nothing, and is told once."""
+        try:
+            action()
+        except (OSError, Trouble) as problem:
+            if "telemetry" not in self.complaints:
+                self.say(f"telemetry is not kept: {problem}")
+            self.complaints["telemetry"] = f"telemetry is not kept: {problem}"
+            return
+        self.complaints.pop("telemetry", None)
 
     def _look_around(self) -> Surroundings:
         for sentence in entries.take_box(self.journal):

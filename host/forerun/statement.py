@@ -57,6 +57,7 @@ def statement(
                                       taken.exchanges.get(name, ())) for name in intake.SUBMETERS},
         certificates=tuple(taken.certificates), residual=used["residual"], upstream=used["upstream"],
         pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table), journal_hours=books.hours(),
+        embodied_factor={} if site.equipment.battery_embodied_kg else {"battery": "battery-manufacture"},
     )  # fmt: skip
     figures, missing = results.figures(subject)
     stated = _distinct([*factors.grid, factors.pv, factors.fuel, factors.litres, *filter(None, used.values())])
@@ -71,10 +72,14 @@ def statement(
             "period_utc": [_moment(start_utc_s), _moment(end_utc_s)], "tz": site.reporting.timezone,
             "status": DRAFT if root is None else FINAL, "software": f"forerun {__version__}",
         },
-        "operator": {"name": site.reporting.operator, "address": site.reporting.address},
+        "operator": {"name": site.reporting.operator, "address": site.reporting.address,
+                     "registration": site.reporting.registration},
         "installation": {"name": site.site.name, "unlocode": site.reporting.unlocode,
                          "country": site.reporting.country, "lat": str(site.site.latitude),
-                         "lon": str(site.site.longitude), "registry_id": site.reporting.registry_id},
+                         "lon": str(site.site.longitude), "registry_id": site.reporting.registry_id,
+                         "supplier": site.reporting.supplier, "diagram": site.reporting.diagram,
+                         "power_contract": site.reporting.power_contract, "rounding": site.reporting.rounding},
+        "devices": _devices(site, taken),
         "boundary": BOUNDARY,
         "monitoring_plan": {"version": table.version, "rule": carbon.RULE, "inputs": inputs,
                             "sha256": hashlib.sha256(evidence.canonical(inputs)).hexdigest()},
@@ -141,6 +146,15 @@ def _meters(site, taken: intake.Intake) -> list[dict]:
     found = [{"meter": name, "unit": unit, "serial": taken.meters.get(name, "not told")} for name, unit in places]
     return found + [{"meter": name, "unit": 0, "serial": taken.meters.get(name, "not told")}
                     for name in intake.SUBMETERS if name in taken.submeters]  # fmt: skip
+
+
+def _devices(site, taken: intake.Intake) -> list[dict]:
+    """PV and battery as granular records name them."""
+    equipment = site.equipment
+    return [{"device": "pv", "id": taken.meters.get("pv", "not told"), "capacity": f"{equipment.pv_peak_w} W",
+             "commissioned": equipment.pv_commissioned},
+            {"device": "battery", "id": taken.meters.get("battery", "not told"),
+             "capacity": f"{site.battery.capacity_wh} Wh", "commissioned": equipment.battery_commissioned}]  # fmt: skip
 
 
 def _row(item: carbon.Interval, factors: carbon.Factors) -> list:
