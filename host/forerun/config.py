@@ -254,6 +254,8 @@ class CarbonSection:
     grid_valid_until: date = _key(date)
     diesel_kg_per_litre: Decimal = _key(Decimal, 0, 10, Decimal("2.57082"))
     diesel_source: str = _key(str, default="DESNZ 2025, diesel (average biofuel blend, B7)")
+    diesel_valid_from: date = _key(date, default=date(2025, 1, 1))
+    diesel_valid_until: date = _key(date, default=date(2025, 12, 31))
     diesel_litre_per_kwh: Decimal = _key(Decimal, 0, 10, Decimal("0.34"))
     diesel_litre_source: str = _key(str, default="typical 20 kW set at half load, 3.4 L/h")
 

@@ -371,9 +371,10 @@ def _unrolled(readings: list[Reading], gaps: list[Gap]) -> list[Reading]:
     offsets = dict.fromkeys(REGISTERS, 0)
     result = readings[:1]
     for before, now in pairwise(readings):
+        fresh = {name for meter in now.exchanged for name in METERS[meter]}
         for name in REGISTERS:
             then_wh, now_wh = getattr(before, name), getattr(now, name)
-            if now.exchanged:
+            if name in fresh:
                 continue
             if now_wh < then_wh and then_wh >= ROLL_OVER * 99 // 100 and now_wh <= ROLL_OVER // 100:
                 offsets[name] += ROLL_OVER
