@@ -207,7 +207,7 @@ class Board:
         sys.modules.pop("forerun_board.update")
         package = sys.modules["forerun_board"]
         if hasattr(package, "update"):
-            del package.update  # a module is known by its package too
+            del package.update  # type: ignore  # a module is known by its package too
 
     def _look_at_slots(self):
         from forerun_board.slots import Slots

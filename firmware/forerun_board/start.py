@@ -7,7 +7,6 @@ import gc
 import sys
 
 from forerun_board.hal.restart import restart, store
-from forerun_board.slots import FOLDERS, Slots
 
 # Where there are only sources they are compiled here, and what the compiler leaves behind lies between the modules.
 # The largest first, and a collection after each, keeps the free memory in few large blocks.
@@ -26,12 +25,16 @@ PARTS = (
 
 def main():
     """Run for ever. What came over the link and cannot be loaded, or fails, never stands in the way of what was."""
+    from forerun_board.slots import FOLDERS, Slots
+
     slots = Slots(store())
     slot = slots.choose()
+    _forget()
     if slot == 0:
+        slots = FOLDERS = Slots = None
         begin()()
         return
-    _enter(store() + FOLDERS[slot])
+    sys.path.insert(0, store() + FOLDERS[slot])
     run = None
     try:
         from forerun_board.start import begin as chosen
@@ -45,9 +48,8 @@ def main():
         restart()
 
 
-def _enter(folder):
-    """Import from `folder` from here on, and nothing of what was imported before."""
-    sys.path.insert(0, folder)
+def _forget():
+    """Nothing of what was imported to choose stays."""
     for name in list(sys.modules):
         if name.startswith("forerun_"):
             del sys.modules[name]

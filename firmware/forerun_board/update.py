@@ -177,11 +177,10 @@ class Update:
             return m.WRONG_STATE, ["another firmware waits for its trial or for being confirmed"]
         if op == m.UPDATE_BEGIN:
             return self._begin(args)
-        if self._slot is None:
+        slot = self._slot
+        if slot is None:
             return m.WRONG_STATE, ["no update has been begun"]
-        if op == m.UPDATE_CHUNK:
-            return self._chunk(args)
-        return self._commit()
+        return self._chunk(slot, args) if op == m.UPDATE_CHUNK else self._commit(slot)
 
     def _maintain(self, args):
         if len(args) < 1 or not isinstance(args[0], int) or not 0 <= args[0] <= HOLD_MAX_S:
@@ -227,23 +226,23 @@ class Update:
             return m.MALFORMED, [str(error)]
         return m.DONE, [self._slot.offset, CHUNK_MAX]
 
-    def _chunk(self, args):
+    def _chunk(self, slot, args):
         if len(args) < 3 or not isinstance(args[1], bytes) or not isinstance(args[2], bytes):
             return m.MALFORMED, ["update_chunk takes offset, data and the first bytes of the data's SHA-256"]
         if hashlib.sha256(args[1]).digest()[:HASH_BYTES] != args[2]:
             return m.MALFORMED, ["the chunk at %d has another sum than was said" % args[0]]
         try:
-            sentence = self._slot.chunk(args[0], args[1])
+            sentence = slot.chunk(args[0], args[1])
         except ValueError as error:
             self._slot = None
             return m.MALFORMED, [str(error)]
         if sentence:
             return m.WRONG_STATE, [sentence]
-        return m.DONE, [self._slot.offset]
+        return m.DONE, [slot.offset]
 
-    def _commit(self):
-        if not self._slot.complete:
-            return m.WRONG_STATE, ["%d of %d bytes have come" % (self._slot.offset, self._slot.size)]
+    def _commit(self, slot):
+        if not slot.complete:
+            return m.WRONG_STATE, ["%d of %d bytes have come" % (slot.offset, slot.size)]
         if self._board.controller.setpoint_w != 0:
             return m.WRONG_STATE, ["the battery is needed at %d W now: wait until it rests" %
                                    self._board.controller.setpoint_w]  # fmt: skip

@@ -2,11 +2,10 @@
 
 import os
 
-from bus_bench import Bank, Line, sunspec_map
+from bus_bench import Bank, Line, scratch, sunspec_map
 from forerun_board.board import Board
 from forerun_board.clock import Clock
 from forerun_wire import messages as m
-from lane import scratch
 
 INVERTER, PCC, PV, GENSET = 1, 2, 3, 4
 AT_701, AT_704 = 40070, 40225  # id registers in the map below

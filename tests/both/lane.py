@@ -2,9 +2,7 @@
 
 import binascii
 import json
-import os
 import sys
-import time
 
 from forerun_wire import messages as m
 from forerun_wire.board import BoardSession
@@ -100,12 +98,3 @@ class Chance:
 
     def one_in(self, number):
         return self.below(number) == 0
-
-
-def scratch():
-    """A new directory, emptied by discard()."""
-    base = os.getenv("TMPDIR") if hasattr(os, "getenv") else None
-    stamp = time.ticks_us() if hasattr(time, "ticks_us") else time.monotonic_ns()
-    path = "%s/forerun-test-%d" % (base or "/tmp", stamp)
-    os.mkdir(path)
-    return path

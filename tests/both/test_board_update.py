@@ -3,10 +3,10 @@
 import hashlib
 import os
 
+from bus_bench import scratch
 from forerun_board.slots import Slots
 from forerun_board.update import Slot
 from forerun_wire.cbor import pack
-from lane import scratch
 
 FILES = (
     ("forerun_wire/__init__.mpy", b"w" * 30),

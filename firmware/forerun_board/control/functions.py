@@ -48,6 +48,8 @@ class Functions:
         self.shedding = None
         self._day_offset_s = -1
         self._reactive_var = 0
+        self._turn = False
+        self._genset_ms = 0
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
             from forerun_board.control.enter_service import EnterService
@@ -96,7 +98,10 @@ class Functions:
                 self.peak.align(self._second_of_day(image) % self._config.peak_window_s)
         if self.peak is not None and fresh:
             self.peak.step(image.pcc_import_w, dt_ms)
-        if self.care is not None:
+        # Cells and engines are slow: they take turns, so that no round has to pay for both.
+        self._turn = not self._turn
+        self._genset_ms += dt_ms
+        if self.care is not None and (self._turn or self.genset is None):
             self.care.step(image.cell_decic, image.soc_permille, image.air_decic, image.humidity_permille)
             if image.temperature_age_ms > TEMPERATURE_MS:
                 self.care.charge_permille = 0  # it may be freezing: no charging by guesswork
@@ -105,8 +110,9 @@ class Functions:
             self._trip_step(self.trip, controller, image, dt_ms)
         if self.island is not None:
             self._island_step(self.island, controller, image, dt_ms)
-        if self.genset is not None:
-            self._genset_step(self.genset, controller, image, dt_ms)
+        if self.genset is not None and not (self._turn and self.care is not None):
+            self._genset_step(self.genset, controller, image, self._genset_ms)
+            self._genset_ms = 0
         self.pv_permille = 1000 if controller.prepare.release_pv else self._config.pv_limit_permille
         if self.support is not None:
             self.pv_permille = min(self.pv_permille, self.support.pv_permille)
@@ -114,8 +120,8 @@ class Functions:
     def _support_step(self, support, controller, image, dt_ms):
         support.step(image.frequency_millihz, image.pcc_voltage_mv)
         rated_w = self._config.rated_w
-        # An open-loop response of 5 s to 90 % (IEEE 1547-2018, table 8, category B): the voltage answers to the reactive
-        # power, and without it they would chase each other.
+        # An open-loop response of 5 s to 90 % (IEEE 1547-2018, table 8, category B): the voltage answers to the
+        # reactive power, and without it they would chase each other.
         target_var = rated_w * support.reactive_permille // 1000
         self._reactive_var += (target_var - self._reactive_var) * min(dt_ms, 500) // VAR_TAU_MS
         controller.reactive_var = self._reactive_var

@@ -6,8 +6,7 @@ import struct
 import sys
 import termios
 
-from forerun_board.clock import MASK, Clock
-from forerun_board.control.config import SENSOR_AIR, SENSOR_CELL
+from forerun_board.clock import Clock
 from forerun_board.hal.restart import restart
 from forerun_board.hal.waiter import Waiter
 
@@ -17,12 +16,9 @@ _SPEEDS = {9600: 13, 19200: 14, 38400: 15, 57600: 0o10001, 115200: 0o10002}
 _VTIME = 5
 _VMIN = 6
 _REQUEST = "<IIIII"
-_RELEASE = "<IIHHIHHHH"
+_RELEASE = "<IIHHIH"
 _REQUEST_SIZE = 20
-_RELEASE_SIZE = 39
-_AIR = 24  # where the answers of the sensors lie in a release
-_CELL = 30
-_TICK_US = 1000  # of the inner loop
+_RELEASE_SIZE = 39  # behind the above, what hal/unix_senses.py reads
 
 
 def run(make_board):
@@ -191,10 +187,7 @@ class Lockstep(_Unix):
         self._release = bytearray(_RELEASE_SIZE)
         self._inputs = 0
         self._outputs = 0
-        self._inner = None
-        self._ticked_us = 0
-        self._counted = None
-        self._pulses = 0
+        self._senses = None
 
     def open_lines(self, bus_baud):
         """Open link and bus, and meet the master for the first time."""
@@ -205,8 +198,8 @@ class Lockstep(_Unix):
     def wait(self, us):
         """Until the master goes on: because `us` are over, or because bytes came."""
         clock = self.clock
-        if self._inner is not None:
-            us = min(us, max(0, _TICK_US - ((clock.ticks_us - self._ticked_us) & MASK)))
+        if self._senses is not None:
+            us = min(us, self._senses.wait_us())
         until_s = clock.s
         until_us = clock.us + us
         until_s += until_us // 1_000_000
@@ -218,18 +211,14 @@ class Lockstep(_Unix):
         self._out.write(self._request)
         if self._in.readinto(self._release, _RELEASE_SIZE) != _RELEASE_SIZE:
             sys.exit(0)  # the master has gone
-        now_s, now_us, link, bus, self._inputs, self.stretched_ms, pulses, voltage, current = struct.unpack_from(
+        now_s, now_us, link, bus, self._inputs, self.stretched_ms = struct.unpack_from(
             _RELEASE, self._release, 0
         )
         self.clock.advance((now_s - clock.s) * 1_000_000 + now_us - clock.us)
         self.link.allow(link)
         self.bus.allow(bus)
-        if self._inner is not None and (clock.ticks_us - self._ticked_us) & MASK >= _TICK_US:
-            self._ticked_us = (self._ticked_us + _TICK_US) & MASK
-            self._tick(self._inner, voltage, current)
-        while self._counted is not None and self._pulses != pulses:
-            self._pulses = (self._pulses + 1) & 0xFFFF
-            self._counted.pulse(clock.ms)
+        if self._senses is not None:
+            self._senses.step()
 
     def inputs(self):
         """Contacts as the master plays them: bit 0 emergency stop, bit 1 door."""
@@ -241,50 +230,23 @@ class Lockstep(_Unix):
 
     def start_inner(self, state, config):
         """True: from here on wait() makes its step each millisecond, with what the master says the channels read."""
-        try:
-            from forerun_board.hal.inner_viper import tick
-        except (ImportError, SyntaxError, ValueError):  # not compiled for this processor
-            from forerun_board.control.inner import tick
-
-        self._tick = tick
-        self._inner = state
-        self._ticked_us = self.clock.ticks_us
+        self._played().begin(state)
         return True
 
     def climate(self, config):
         """The sensors that the settings name, as the master plays them."""
-        from forerun_board.drivers.climate import Climate, Ds18b20, Sht3x
-
-        cell = Ds18b20(self) if config.sensors & SENSOR_CELL else None
-        return Climate(cell, Sht3x(self) if config.sensors & SENSOR_AIR else None)
+        return self._played().climate(config)
 
     def count_pulses(self, meter):
         """Have the master's pulses counted by `meter`."""
-        self._counted = meter
+        self._played().counted = meter
 
-    # ---- the face of a one-wire and of an I²C bus, as the drivers use them
+    def _played(self):
+        if self._senses is None:
+            from forerun_board.hal.unix_senses import Played
 
-    def reset(self):
-        """True: somebody is there, as far as a wire can tell."""
-        self._read_at = _CELL
-        return True
-
-    def writebyte(self, value):
-        """Whatever is asked of the sensor, it has measured already."""
-
-    def readbyte(self):
-        """The next byte of the scratchpad."""
-        self._read_at += 1
-        return self._release[self._read_at - 1]
-
-    def writeto(self, address, data):
-        """Number of bytes taken."""
-        return len(data)
-
-    def readfrom_into(self, address, buffer):
-        """The sensor's answer."""
-        for i in range(len(buffer)):
-            buffer[i] = self._release[_AIR + i]
+            self._senses = Played(self._release, self.clock)
+        return self._senses
 
 
 class _CountedTty(Tty):
