@@ -9,6 +9,7 @@ from itertools import pairwise
 from forerun.evidence import tag_of
 from forerun.factors import HOUR_S, GridHour
 from forerun_wire import messages
+from forerun_wire.names import GAP_CAUSES
 
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
@@ -102,6 +103,7 @@ class _Record:
     uptime_s: int
     kind: int
     reading: Reading | None
+    values: list
     late_after: int | None = None
 
 
@@ -210,7 +212,7 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
         result.tagged += 1
     else:
         result.untagged.append((utc_s, bool(result.commitments)))
-    record = _Record(number, boot, uptime_s, kind, reading)
+    record = _Record(number, boot, uptime_s, kind, reading, values)
     if records and (last := next(reversed(records))) > number:
         record.late_after = last
     records[number] = record
@@ -219,6 +221,8 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
 def _order(records: dict[int, _Record], result: Intake) -> None:
     """Records of one store by number; what is late, missing or out of time is named."""
     in_order = sorted(records.values(), key=lambda record: record.number)
+    dropped = [record.values[:3] for record in in_order
+               if record.kind == messages.GAP and all(type(value) is int for value in record.values[:3])]  # fmt: skip
     before: _Record | None = None
     last: _Record | None = None  # with a reading
     for record in in_order:
@@ -229,6 +233,10 @@ def _order(records: dict[int, _Record], result: Intake) -> None:
         if before is not None and record.number > before.number + 1:
             since_s = last.reading.utc_s if last else utc_s
             sentence = f"records {before.number + 1} to {record.number - 1} never came"
+            causes = {cause for cause, first, last in dropped if first < record.number and last > before.number}
+            if causes:
+                names = dict(enumerate(GAP_CAUSES))
+                sentence += f": the board says {', '.join(names.get(cause, str(cause)) for cause in sorted(causes))}"
             result.gaps.append(Gap(since_s, utc_s, sentence))
         before = record
         if record.reading is None:

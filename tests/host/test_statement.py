@@ -14,6 +14,7 @@ from forerun.publish import issued_path
 from forerun.store import read
 from forerun_verify.check import _figures
 from forerun_verify.journal import read as read_again
+from forerun_wire import messages
 
 SCHEMA = json.loads(Path(statement.__file__).with_name("report.schema.json").read_text())
 START, STEP_S, DAY = site_journal.START, site_journal.STEP_S, 96
@@ -144,6 +145,19 @@ def test_duplicate_late_and_missing_records(tmp_path, plain):
     assert "record 70 is there twice" in text
     assert "records 60 to 60 never came" in text and "no reading for 1800 s" in text
     assert load_wh(document) == load_wh(plain)
+
+
+def test_records_that_the_board_dropped_are_named_with_its_cause(tmp_path):
+    def full(index, record):
+        if 30 <= index < 34:
+            return []
+        if index == 40:  # as the board tells it, in a record of its own
+            told = [site_journal.STORE, 1000, 1, record["uptime_s"], 0, messages.GAP, 0, 30, 33]
+            return [record, ("record", told)]
+        return [record]
+
+    document = report(tmp_path, full)
+    assert "records 30 to 33 never came: the board says oldest_dropped" in sentences(document)
 
 
 def test_a_clock_that_is_stepped(tmp_path):
