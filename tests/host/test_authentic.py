@@ -114,7 +114,7 @@ def test_the_boards_own_code_makes_the_same_code():
     assert record_key == hashlib.sha256(pads[1] + hashlib.sha256(pads[0] + b"record").digest()).digest()
     record = [7, 1, 900, 0, messages.INTERVAL, 900, *[70_000] * 11]
     room = bytearray(256)
-    tag = auth.record_tag(record_key, site_journal.STORE, bytes(room[: cbor.pack(room, 0, record)]))
+    tag = auth.record_tag(auth.blocks(record_key), site_journal.STORE, bytes(room[: cbor.pack(room, 0, record)]))
     body = [site_journal.STORE, *record]
     assert [*body, bytes(tag)] == coded(body, record_key) == evidence.coded(body, record_key)
 
