@@ -129,9 +129,9 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     later: set[int] = set()  # records after that moment
     later_entries: set[int] = set()
     utc_s = 0
+    result.gaps += _damages(entries)
     for entry in entries:
         if hasattr(entry, "tail"):
-            result.gaps.append(Gap(utc_s, utc_s, f"the journal is damaged at byte {entry.offset}: {entry.sentence}"))
             continue
         kind, body = entry.kind, entry.body
         if kind not in _TAKERS:
@@ -166,6 +166,18 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     _tidy_submeters(result)
     result.readings = _unrolled(_exchanged(_corrected(result, entries), result), result.gaps)
     return result
+
+
+def _damages(entries: list) -> Iterable[Gap]:
+    """Each Damage with the times of the records before and behind it."""
+    times = [entry.utc_us // 1_000_000 if getattr(entry, "kind", "") == RECORD else None for entry in entries]
+    for place, entry in enumerate(entries):
+        if hasattr(entry, "tail"):
+            before = next((utc_s for utc_s in times[:place][::-1] if utc_s is not None), None)
+            behind = next((utc_s for utc_s in times[place:] if utc_s is not None), before)
+            begin = behind if before is None else before
+            sentence = f"the journal is damaged at byte {entry.offset}: {entry.sentence}"
+            yield Gap(begin or 0, behind or 0, sentence)
 
 
 def fault_of(kind: str, body: object) -> str:

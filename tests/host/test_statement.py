@@ -364,6 +364,26 @@ def test_a_journal_cut_anywhere_says_what_is_not_there(tmp_path, keep):
     assert "the journal is damaged at byte" in sentences(document) and "never came" in sentences(document)
 
 
+def test_a_journal_cut_or_holed_at_any_byte_is_read_and_what_lacks_is_named(tmp_path):
+    path = tmp_path / "journal.forerun"
+    site_journal.write(path, 24)
+    whole, site = path.read_bytes(), config.load(site_journal.site_file(tmp_path))
+
+    def told(data: bytes) -> tuple[int, str]:
+        path.write_bytes(data)
+        document = statement.statement(site, list(read(path)), TABLE, START, START + 6 * HOUR_S)
+        words = [gap["sentence"] for gap in document["data_gaps"] if gap["start_utc_s"] is not None]
+        return load_wh(document), "\n".join(words)
+
+    load, _ = told(whole)
+    for place in range(0, len(whole), 61):
+        cut_wh, text = told(whole[:place])
+        named = any(words in text for words in ("no reading", "damaged", "no interval"))
+        assert named or cut_wh == load, place
+        holed_wh, text = told(whole[:place] + whole[place + 150 :])
+        assert "damaged at byte" in text or "no reading in the last" in text or holed_wh == load, place
+
+
 def test_a_part_of_a_journal_is_a_period_of_its_own(tmp_path):
     whole = report(tmp_path, days=3)
     entries = list(read(tmp_path / "journal.forerun"))
