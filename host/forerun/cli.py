@@ -21,6 +21,8 @@ app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
 app.add_typer(commission_app, name="commission")
+link_app = typer.Typer(help="What crosses the serial line: record, show, replay.", no_args_is_help=True)
+app.add_typer(link_app, name="link")
 token_app = typer.Typer(help="Who may use the web page and the API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 
@@ -492,6 +494,60 @@ def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
         operate.show_report(asdict(verdict))
     if verdict.findings:
         raise typer.Exit(1)
+
+
+Recording = Annotated[Path, typer.Argument(help="The recording.")]
+
+
+@link_app.command("record")
+def link_record(
+    file: Recording,
+    port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate; without --port, the one in the site file.")] = 115200,
+    site: SitePath = Path("site.toml"),
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Stand between a board and whatever program talks to it, and write all that passes to FILE."""
+    from forerun import operate
+
+    result = operate.record_link(file, port, baud, site, seconds, as_json=as_json)
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"{result['host']} frames of the host and {result['board']} of the board are in {file}")
+
+
+@link_app.command("show")
+def link_show(file: Recording, as_json: Json = False) -> None:
+    """Print a recording frame by frame; with --json one object a line."""
+    from forerun import recorder
+
+    for frame in recorder.read(file):
+        told = recorder.shown(frame)
+        if as_json:
+            _print_json(told)
+        else:
+            print(recorder.sentence(told))
+
+
+@link_app.command("replay")
+def link_replay(
+    file: Recording,
+    into: Annotated[str, typer.Option(help="host or board: the side that hears the recording.")] = "host",
+    as_json: Json = False,
+) -> None:
+    """Give a recording to a session of either side, and print what it makes of it."""
+    from forerun import recorder
+    from forerun.errors import WrongUsage
+
+    if into not in ("host", "board"):
+        raise WrongUsage(f"--into {into}: it must be host or board")
+    result = recorder.replay(file, into, (lambda line: None) if as_json else print)
+    if as_json:
+        _print_json(result)
+    else:
+        print(json.dumps(result, indent=1))
 
 
 def _print_json(result: dict) -> None:

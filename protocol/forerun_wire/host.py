@@ -5,6 +5,8 @@ from forerun_wire.names import HELLO_FIELDS, TELEMETRY_FIELDS, fields_named
 from forerun_wire.session import EVENTS_MAX, SEQ_MASK, WINDOW_MAX, Session, remaining_ms
 
 HEARTBEAT_MS = 1000
+FIRST_HEARTBEAT_MS = 250  # in the first minute of a session, in which the clocks are compared for the first time
+FIRST_HEARTBEATS = 240
 ROUNDS_MAX = 10  # retransmissions without any answer before the board counts as lost
 COMMANDS_MAX = 64
 HELD_MAX = 64  # frames of records that came before one that is missing
@@ -25,6 +27,7 @@ class HostSession(Session):
         self.heartbeat_count = 0
         self.keyring = {}
         self._heartbeat_ms = None
+        self._heartbeats = 0  # in this session
         self._objections = 0
         self._sealed = {}  # seq -> (role, counter) of sealed commands: their replies have to be sealed likewise
         self._acknowledged = None  # number of the last record on disk; None = not yet said in this session
@@ -101,6 +104,7 @@ class HostSession(Session):
 
     def _met(self, hello):
         self._heartbeat_ms = None
+        self._heartbeats = 0
         self._tell(("hello", fields_named(HELLO_FIELDS, hello)))
 
     def _on_clock(self, message, now_ms):
@@ -205,7 +209,8 @@ class HostSession(Session):
             self._lose()
             return
         self._deliver()
-        if remaining_ms(self._heartbeat_ms, HEARTBEAT_MS, now_ms) == 0:
+        if remaining_ms(self._heartbeat_ms, self._period_ms(), now_ms) == 0:
+            self._heartbeats += 1
             self.heartbeat_count = (self.heartbeat_count + 1) & _COUNT_MASK
             self._heartbeat_ms = now_ms
             self._send(m.HEARTBEAT, (self.heartbeat_count,))
@@ -220,7 +225,10 @@ class HostSession(Session):
             return soonest
         if self._owes_ack and self._acknowledged is not None:
             return 0
-        return min(soonest, remaining_ms(self._heartbeat_ms, HEARTBEAT_MS, now_ms))
+        return min(soonest, remaining_ms(self._heartbeat_ms, self._period_ms(), now_ms))
+
+    def _period_ms(self):
+        return FIRST_HEARTBEAT_MS if self._heartbeats < FIRST_HEARTBEATS else HEARTBEAT_MS
 
     # ---- the session
 

@@ -255,7 +255,26 @@ def encode_telemetry(buffer, at, values):
     at = pack_head(buffer, at, ARRAY, len(values) + 1)
     at = pack_head(buffer, at, 0, TELEMETRY)
     for i in range(len(values)):
-        at = pack_int(buffer, at, values[i])
+        value = values[i]
+        major = 0
+        if value < 0:
+            value = -1 - value
+            major = 0x20
+        # The three short forms here, without a call: they are nearly all there is.
+        if value < 24:
+            buffer[at] = major | value
+            at += 1
+        elif value < 0x100:
+            buffer[at] = major | 24
+            buffer[at + 1] = value
+            at += 2
+        elif value < 0x10000:
+            buffer[at] = major | 25
+            buffer[at + 1] = value >> 8
+            buffer[at + 2] = value & 0xFF
+            at += 3
+        else:
+            at = pack_head(buffer, at, major, value)
     return at
 
 

@@ -153,7 +153,7 @@ def test_a_running_site_binds_itself_to_its_record_key_and_doubts_what_does_not_
             for number, key in ((7, KEY), (8, OTHER)):
                 body = coded([site_journal.STORE, number, 1, 900, 0, messages.INTERVAL, 900, *[5] * 11], key)
                 host._on_record(("record", *body[1:6], body[6:]), 1_000_000, [])
-    kinds = [(entry.kind, entry.body) for entry in read(path)]
+    kinds = [(entry.kind, entry.body) for entry in read(path) if entry.kind != "clock"]
     assert [kind for kind, _ in kinds] == ["record_key", "record", "record", "doubted"]
     assert kinds[0][1] == {"sha256": hashlib.sha256(KEY).digest()}
     assert kinds[3][1]["record"] == 8 and len(said) == 1 and "record 8 is doubted" in said[0]

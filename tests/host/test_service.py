@@ -65,6 +65,8 @@ class Bench:
             while (event := self.board.event()) is not None:
                 if event[0] == "record_ack":
                     self.acknowledged.append(event[1])
+                elif event[0] == "heartbeat":
+                    self.board.send_clock(event[1], self.now_ms // 1000, 0, self.now_ms // 1000, 0)
                 elif event[0] == "command":
                     self.board.reply(event[1], m.DONE, *([0] * len(event[3])))
 

@@ -174,10 +174,11 @@ class Desk:
 
 
 @contextlib.contextmanager
-def open_desk(port: str, baud: int) -> Iterator[Desk]:
-    """A desk on a real port, by the wall clock, its board connected. Raises Trouble."""
+def open_desk(port: str, baud: int, keyring: dict | None = None) -> Iterator[Desk]:
+    """A desk on a real port, by the wall clock, its board connected; `keyring`: {key id: Keys}. Raises Trouble."""
     open_port(port, baud).close()  # says at once what is wrong with the port
     desk = Desk(secrets.token_bytes(8))
+    desk.session.keyring = keyring or {}
     link = SerialLink(desk, port, baud)
     desk.drive(link.poll, lambda: time.monotonic_ns() // 1000)
     try:
