@@ -8,7 +8,8 @@ import hashlib
 import sys
 
 HERE = __file__.rpartition("/")[0] or "."
-sys.path.insert(0, HERE)
+for _place in ("/../firmware", "/../protocol", ""):
+    sys.path.insert(0, HERE + _place)
 
 from forerun_board.slots import FOLDERS, Slots
 from forerun_board.twoslot import make_directory

@@ -113,6 +113,21 @@ _WORDS = {
         "the board's key file is damaged, so it obeys nobody",
         "set a new key on site: `forerun commission keys recover`",
     ),
+    m.ANALOG_LOST: (
+        "the board's own CT shows {value} W at the PCC, the meter {limit} W: it is not believed any more",
+        "check where the CT sits, which way its arrow points, and its gain",
+    ),
+    m.ANALOG_BACK: ("the board's own CT and the meter agree again: {value} W and {limit} W", ""),
+    m.SENSOR_LOST: (
+        "a sensor of the board is silent (1 cells, 2 air, 4 channels: {value}): what it measures counts as unknown",
+        "check its plug and cable",
+    ),
+    m.SENSOR_BACK: ("a sensor of the board is heard again (1 cells, 2 air: {value})", ""),
+    m.UPDATE_CONFIRMED: ("the board's new firmware was confirmed and stays (slot {value})", ""),
+    m.UPDATE_FELL_BACK: (
+        "the board's new firmware did not prove itself, so it went back to the one before (slot {value})",
+        "read what `forerun board update` said, and ask for a mended release",
+    ),
     m.TRIPPED_OVER_TEMPERATURE: (
         "tripped by temperature {value}, the limit is {limit}",
         "check fan, filter and cabinet",
@@ -138,6 +153,9 @@ _RAISES = {
     m.PREPARE_LATE: (WARNING, (m.PREPARE_READY, m.PREPARE_ENDED), _DAY_S),
     m.RECORDS_DROPPED: (WARNING, (), _DAY_S),
     m.AUTH_FAILED: (WARNING, (), _DAY_S),
+    m.ANALOG_LOST: (WARNING, (m.ANALOG_BACK,), None),
+    m.SENSOR_LOST: (WARNING, (m.SENSOR_BACK,), None),
+    m.UPDATE_FELL_BACK: (WARNING, (m.UPDATE_CONFIRMED,), _DAY_S),
     m.KEYS_UNREADABLE: (CRITICAL, (m.KEY_CHANGED,), None),
     m.MODBUS_REFUSED: (WARNING, (), 3600),
     m.PLAN_ENDED: (WARNING, (m.HOST_BACK,), 3600),

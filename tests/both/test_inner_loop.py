@@ -2,7 +2,7 @@
 
 from array import array
 
-from forerun_board.control import inner
+from forerun_board.control import fast, inner
 from forerun_board.control.config import Config
 from forerun_board.drivers import analog
 from lane import IS_MICROPYTHON, SMALL_INT_BITS, Chance
@@ -84,8 +84,8 @@ def test_zeros_are_found_while_the_loop_warms_up_and_give_no_power():
 def test_effective_values_and_their_limits():
     values = warm(state(ct_phases=1, trip_current_ma=7_300, trip_voltage_mv=170_000))
     play(values, 40, 1000, 500)
-    assert abs(analog.effective(values[inner.VOLTAGE_SQUARES], ONE[0]) - 162_600) < 1_700
-    assert abs(analog.effective(values[inner.CURRENT_SQUARES], ONE[1]) - 7_071) < 80
+    assert abs(fast.effective(values[inner.VOLTAGE_SQUARES], ONE[0]) - 162_600) < 1_700
+    assert abs(fast.effective(values[inner.CURRENT_SQUARES], ONE[1]) - 7_071) < 80
     assert values[inner.TRIPPED] == 0
     play(values, 10, 1000, 530)
     assert values[inner.TRIPPED] == 1, "7.5 A, within half a cycle"
@@ -98,7 +98,7 @@ def test_effective_values_and_their_limits():
 
 def test_whole_roots():
     for square in (0, 1, 2, 3, 4, 15, 16, 17, 99, 100, 101, 65_535, 65_536, (1 << 30) - 1):
-        found = analog.root(square)
+        found = fast.root(square)
         assert found * found <= square < (found + 1) * (found + 1), square
 
 
@@ -150,7 +150,7 @@ def test_machine_code_is_equal_to_the_law_and_neither_allocates():
         plain[inner.FREQUENCY_MILLIHZ] = 40_000 + chance.below(20_000)
         plain[inner.STEPS] = inner.WARM - chance.below(40)
         plain[inner.LEASE] = chance.below(200)
-        fast = array("i", plain)
+        quick = array("i", plain)
         for number in range(100):
             u, i = chance.below(4_096), chance.below(4_096)
             if chance.one_in(2):
@@ -158,9 +158,9 @@ def test_machine_code_is_equal_to_the_law_and_neither_allocates():
             heap_lock()
             try:
                 wanted = inner.tick(plain, u, i)
-                got = fast_tick(fast, u, i) if fast_tick else wanted
+                got = fast_tick(quick, u, i) if fast_tick else wanted
             finally:
                 heap_unlock()
             assert got == wanted, "seed %d case %d step %d: %d, not %d" % (SEED, case, number, got, wanted)
-            assert not fast_tick or fast == plain, "seed %d case %d step %d" % (SEED, case, number)
+            assert not fast_tick or quick == plain, "seed %d case %d step %d" % (SEED, case, number)
             assert 0 <= wanted <= plain[inner.POWER_MAX_W]

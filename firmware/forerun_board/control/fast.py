@@ -70,12 +70,15 @@ class Fast:
 
     def _watch_trip(self, tripped, image, events):
         state = self.state
+        config = self._config
         if tripped != self._tripped:
             self._tripped = tripped
             if tripped == 1:
-                events.push(TRIPPED + OVER_CURRENT, state[inner.CURRENT_SQUARES], state[inner.CURRENT_MAX])
+                current_ma = effective(state[inner.CURRENT_SQUARES], config.current_gain_q8)
+                events.push(TRIPPED + OVER_CURRENT, current_ma, config.trip_current_ma)
             elif tripped:
-                events.push(TRIPPED + OVER_VOLTAGE, state[inner.VOLTAGE_SQUARES], state[inner.VOLTAGE_MAX])
+                voltage_mv = effective(state[inner.VOLTAGE_SQUARES], config.voltage_gain_q8)
+                events.push(TRIPPED + OVER_VOLTAGE, voltage_mv, config.trip_voltage_mv)
         calm = state[inner.CURRENT_SQUARES] <= state[inner.CURRENT_MAX]
         calm = calm and state[inner.VOLTAGE_SQUARES] <= state[inner.VOLTAGE_MAX]
         self._calm_ms = min(self._calm_ms + image.dt_ms, BACK_MS) if calm and tripped else 0
@@ -99,3 +102,24 @@ class Fast:
         else:
             state[inner.FREQUENCY_MILLIHZ] = max(0, image.frequency_millihz)
         state[inner.LEASE] = LEASE_ROUNDS * image.period_ms
+
+
+def effective(squares, gain_q8):
+    """Effective value of the half cycle, in the gain's unit, from the sum of its squares (0 … 2**30 - 1)."""
+    return (root(squares // inner.WINDOW << 5) * gain_q8 >> 8) * 181 >> 10  # the root of 32 is 1024 / 181
+
+
+def root(square):
+    """The whole square root of `square` (0 … 2**30 - 1)."""
+    result = 0
+    bit = 1 << 28
+    while bit > square:
+        bit >>= 2
+    while bit:
+        if square >= result + bit:
+            square -= result + bit
+            result = (result >> 1) + bit
+        else:
+            result >>= 1
+        bit >>= 2
+    return result

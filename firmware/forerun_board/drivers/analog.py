@@ -35,24 +35,3 @@ def _squares(most, gain_q8):
     """What the squares of a half cycle sum up to at the effective value `most`; the most there is for 0, none."""
     counts_q4 = most * 4096 // gain_q8
     return min(SUM_MAX, inner.WINDOW * counts_q4 * counts_q4 >> 8) if most else SUM_MAX
-
-
-def effective(squares, gain_q8):
-    """Effective value of the half cycle, in the gain's unit, from the sum of its squares (0 … 2**30 - 1)."""
-    return (root(squares // inner.WINDOW << 5) * gain_q8 >> 8) * 181 >> 10  # the root of 32 is 1024 / 181
-
-
-def root(square):
-    """The whole square root of `square` (0 … 2**30 - 1)."""
-    result = 0
-    bit = 1 << 28
-    while bit > square:
-        bit >>= 2
-    while bit:
-        if square >= result + bit:
-            square -= result + bit
-            result = (result >> 1) + bit
-        else:
-            result >>= 1
-        bit >>= 2
-    return result
