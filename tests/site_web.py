@@ -2,14 +2,18 @@
 
 import contextlib
 import json
+import math
 import threading
 import urllib.error
 import urllib.request
 from importlib.resources import files
 from pathlib import Path
 
+from forerun import config
 from forerun.running import Running
+from forerun.store import Journal
 from forerun.web.server import WebServer
+from forerun_wire import messages
 
 
 def site_file(folder: Path, port: str = "/dev/no-such-board", baud: int = 115200) -> Path:
@@ -46,7 +50,7 @@ class Client:
 def _read(answer):
     data = answer.read()
     if answer.headers.get("Content-Type", "").startswith("application/json"):
-        return json.loads(data)
+        return json.loads(data) if data else None
     return data
 
 
@@ -84,3 +88,32 @@ def running_site(site_path: Path, turn=lambda running: None):
         finally:
             stopped.set()
             thread.join()
+
+
+def remember(site_path: Path, days: float, until_s: float) -> None:
+    """Fill the journal with the intervals of an earlier board: a load that follows the day, PV that follows the sun,
+    a battery that takes what is left of it and gives it back in the evening."""
+    journal = Path(config.load(site_path).store.path)
+    end_s = int(until_s) // 300 * 300
+    registers = dict.fromkeys(("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh"), 0.0)
+    stored_wh = 20_000.0
+    with Journal(journal) as kept:
+        for number in range(1, round(days * 288) + 1):
+            utc_s = end_s - 300 * (round(days * 288) - number)
+            hour = utc_s % 86_400 / 3600
+            load_w = 6200 + 1800 * math.sin((hour - 9) * math.pi / 12) + 500 * math.sin(number * 0.7)
+            pv_w = max(0.0, 11_000 * math.sin((hour - 6) * math.pi / 12)) if 6 < hour < 18 else 0.0
+            battery_w = load_w - pv_w - 2500 if 17 <= hour < 23 else min(0.0, load_w - pv_w)
+            battery_w = max(min(battery_w, (stored_wh - 6000) * 12), (stored_wh - 57_000) * 12)
+            stored_wh -= battery_w / 12
+            import_w = load_w - pv_w - battery_w
+            for name, watts in (("import_wh", import_w), ("export_wh", -import_w), ("charge_wh", -battery_w),
+                                ("discharge_wh", battery_w), ("pv_wh", pv_w)):  # fmt: skip
+                registers[name] += max(0.0, watts) / 12
+            values = {name: int(value) for name, value in registers.items()}
+            values |= {"interval_s": 300, "import_max_w": int(max(0, import_w)) + 300, "pcc_voltage_min_mv": 228_000,
+                       "soc_permille": round(stored_wh / 60)}  # fmt: skip
+            body = [values.get(name, 0) for name in messages.INTERVAL_FIELDS]
+            kept.append_record(utc_s * 1_000_000, "earlier-board", b"earlier!", number,
+                               [1, 300 * number, 0, messages.INTERVAL, *body])  # fmt: skip
+        kept.commit()

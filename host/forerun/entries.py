@@ -12,6 +12,7 @@ from pathlib import Path
 from forerun import intake
 from forerun.errors import Trouble, WrongUsage
 from forerun.store import Entry, Journal, JournalBusy, JournalError, read
+from forerun.timestamp import TIMESTAMP
 
 Item = tuple[int, str, object]  # utc_us, kind, body
 FIELDS = (*intake.REGISTERS, "soc_permille")
@@ -69,8 +70,8 @@ def correction(
     there = {item.sequence_no: item for item in entries if isinstance(item, Entry)}
     if entry is not None and record is None and value is None and not field:
         kind = there[entry].kind if entry in there else "entry that is not there"
-        if kind not in (intake.SUBMETER, intake.METER, intake.CERTIFICATE, intake.GRID):
-            raise WrongUsage(f"--entry {entry} is a {kind}: only what was entered by hand can be withdrawn")
+        if kind not in (intake.SUBMETER, intake.METER, intake.CERTIFICATE, intake.GRID, intake.DOUBTED):
+            raise WrongUsage(f"--entry {entry} is a {kind}: only what the host or a person entered can be withdrawn")
         return {"entry": entry, **words}
     if entry is not None or record is None or value is None:
         raise WrongUsage("say --record, --field and --value, or --entry alone")
@@ -141,10 +142,12 @@ def moment(text: str) -> int:
     return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp())
 
 
-_KINDS = (intake.SUBMETER, intake.METER, intake.CERTIFICATE, intake.GRID, intake.CORRECTION)
+_KINDS = (intake.SUBMETER, intake.METER, intake.CERTIFICATE, intake.GRID, intake.CORRECTION, TIMESTAMP)
 
 
 def _fault(kind: str, body: object) -> str:
+    if kind == TIMESTAMP:
+        return "" if isinstance(body, dict) and body.keys() == {"entry", "token", "tsa"} else "its shape"
     return intake.fault_of(kind, body) if kind in _KINDS else f"{kind} is not entered by hand"
 
 

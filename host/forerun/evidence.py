@@ -4,13 +4,16 @@ Tree: RFC 9162 §2.1 (SHA-256), a leaf is one entry as written. Signatures: Ed25
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Sequence
 
+import cbor2
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ROOT, REPORT = "root", "report"
+TAG_BYTES = 8
 SAFE_INTEGER = (1 << 53) - 1
 
 
@@ -51,6 +54,34 @@ def inclusion(hashes: Sequence[bytes], index: int) -> list[bytes]:
     if index < split:
         return [*inclusion(hashes[:split], index), _root_of(hashes[split:])]
     return [*inclusion(hashes[split:], index - split), _root_of(hashes[:split])]
+
+
+def tag_of(body: Sequence) -> bytes | None:
+    """The board's authentication code behind the fields of a record in the journal; None when it carries none."""
+    last = body[-1] if len(body) > 6 else None
+    return last if isinstance(last, bytes) and len(last) == TAG_BYTES else None
+
+
+def is_authentic(body: Sequence, record_keys: Iterable[bytes]) -> bool:
+    """Whether the code of a record fits one of the keys: the first 8 bytes of HMAC-SHA256 over the board's store_id and
+    the deterministic CBOR of what stands between it and the code (protocol/README.md)."""
+    tag = tag_of(body)
+    if tag is None:
+        return False
+    said = bytes(body[0]) + cbor2.dumps(list(body[1:-1]), canonical=True)
+    return any(hmac.compare_digest(tag, hmac.digest(key, said, "sha256")[:TAG_BYTES]) for key in record_keys)
+
+
+def coded(body: Sequence, record_key: bytes) -> list:
+    """The record with the code that a board with this key puts behind it."""
+    said = bytes(body[0]) + cbor2.dumps(list(body[1:]), canonical=True)
+    return [*body, hmac.digest(record_key, said, "sha256")[:TAG_BYTES]]
+
+
+def commitment(record_key: bytes) -> bytes:
+    """What binds a site to a record key and tells nothing of it: its SHA-256. It is entered before the first record
+    that carries a code, so whoever shows the key later shows that key."""
+    return hashlib.sha256(record_key).digest()
 
 
 def canonical(value) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 
+from forerun.evidence import tag_of
 from forerun.factors import HOUR_S, GridHour
 from forerun_wire import messages
 
@@ -13,6 +14,7 @@ REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "ge
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
 RECORD, RECORD_KIND = "record", 5  # kind of a journal entry, and where its body tells the kind of record
 SUBMETER, METER, CORRECTION, CERTIFICATE, GRID = "submeter", "meter", "correction", "certificate", "grid"
+RECORD_KEY, DOUBTED = "record_key", "doubted"  # what the host says of the board's authentication codes
 ROLL_OVER = 1 << 32  # SunSpec acc32, and what the board carries
 CLOCK_STEP_S = 5  # UTC and the board's uptime may differ by that much from one reading to the next
 REPLACED, STEPPED = 16, 32  # quality bits: a correction replaced a value; the clock was stepped. Four are the board's.
@@ -26,6 +28,8 @@ _BODIES = {
                   "technology": str, "issuer": str},
     GRID: {"start_utc_s": int, "g_per_kwh": list, "clean_share": list, "source": str},
     CORRECTION: {"record": int, "field": str, "value": int, "reason": str, "author": str},
+    RECORD_KEY: {"sha256": bytes},
+    DOUBTED: {"store_id": bytes, "record": int, "reason": str},
 }  # fmt: skip
 _VOID = {"entry": int, "reason": str, "author": str}  # the other form of a correction: that entry does not count
 
@@ -84,6 +88,9 @@ class Intake:
     meters: dict[str, str] = field(default_factory=dict)  # serial by name, where one was told
     exchanges: dict[str, list[int]] = field(default_factory=dict)  # when a meter of that name was replaced, utc_s
     gaps: list[Gap] = field(default_factory=list)
+    commitments: list[str] = field(default_factory=list)  # SHA-256 of the record keys, hex
+    tagged: int = 0  # records that carry the board's authentication code
+    untagged: list[tuple[int, bool]] = field(default_factory=list)  # utc_s of the others; whether a key was told before
     notes: list[str] = field(default_factory=list)  # what is wrong or was changed, without a time
     latest: int = -1  # sequence number of the last entry that matters here
 
@@ -114,6 +121,9 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     corrections = [entry for entry in entries
                    if getattr(entry, "kind", "") == CORRECTION and not fault_of(CORRECTION, entry.body)]  # fmt: skip
     void = {entry.body["entry"] for entry in corrections if "entry" in entry.body}
+    doubts = {(bytes(entry.body["store_id"]), entry.body["record"]): entry for entry in entries
+              if getattr(entry, "kind", "") == DOUBTED and not fault_of(DOUBTED, entry.body)
+              and entry.sequence_no not in void}  # fmt: skip
     later: set[int] = set()  # records after that moment
     later_entries: set[int] = set()
     utc_s = 0
@@ -129,15 +139,17 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
             result.gaps.append(Gap(utc_s, utc_s, f"entry {entry.sequence_no} is no {kind}: {fault}; it was left out"))
             continue
         about_us = body["start_utc_s"] * 1_000_000 + 1 if kind in (CERTIFICATE, GRID) else entry.utc_us
-        if until_us is not None and kind != CORRECTION and about_us > until_us:
+        if until_us is not None and kind not in _TALK and about_us > until_us:
             later.update(body[1:2] if kind == RECORD else ())
             later_entries.add(entry.sequence_no)
             continue
         if entry.sequence_no in void and kind != RECORD:
             continue
         utc_s = entry.utc_us // 1_000_000
-        if kind != CORRECTION:
+        if kind not in _TALK:
             _TAKERS[kind](entry, result, stores)
+            if kind == RECORD and (doubt := doubts.get((bytes(body[0]), body[1]))):
+                _leave_out(entry, doubt.body["reason"], result, stores)
             result.latest = max(result.latest, entry.sequence_no)
     for records in stores.values():
         _order(records, result)
@@ -145,6 +157,10 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
         if entry.body.get("record") not in later and entry.body.get("entry") not in later_entries:
             result.corrections.append(dict(entry.body))
             result.latest = max(result.latest, entry.sequence_no)
+    for (_, number), entry in doubts.items():
+        if number not in later:
+            result.latest = max(result.latest, entry.sequence_no)
+    _name_untagged(result)
     _tidy_submeters(result)
     result.readings = _unrolled(_exchanged(_corrected(result, entries), result), result.gaps)
     return result
@@ -190,6 +206,10 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
     if number in records:
         result.gaps.append(Gap(utc_s, utc_s, f"record {number} is there twice: the second one was left out"))
         return
+    if tag_of(entry.body) is not None:
+        result.tagged += 1
+    else:
+        result.untagged.append((utc_s, bool(result.commitments)))
     record = _Record(number, boot, uptime_s, kind, reading)
     if records and (last := next(reversed(records))) > number:
         record.late_after = last
@@ -260,9 +280,32 @@ def _take_grid(entry, result: Intake, stores: dict) -> None:
             grid[hour_s] = GridHour(Decimal(g_per_kwh), Decimal(clean or 0), body["source"])
 
 
+def _take_record_key(entry, result: Intake, stores: dict) -> None:
+    result.commitments.append(entry.body["sha256"].hex())
+
+
+def _leave_out(entry, reason: str, result: Intake, stores: dict) -> None:
+    """A doubted record keeps its number and loses its reading."""
+    utc_s, number = entry.utc_us // 1_000_000, entry.body[1]
+    stores[(entry.source, bytes(entry.body[0]))][number].reading = None
+    result.gaps.append(Gap(utc_s, utc_s, f"record {number} was left out: {reason}"))
+
+
 _TAKERS = {RECORD: _take_record, SUBMETER: _take_submeter, METER: _take_meter, CERTIFICATE: _take_certificate,
-           GRID: _take_grid, CORRECTION: None}  # fmt: skip
+           GRID: _take_grid, CORRECTION: None, RECORD_KEY: _take_record_key, DOUBTED: None}  # fmt: skip
+_TALK = (CORRECTION, DOUBTED)  # about other entries, whenever it is said
 _LENGTHS = (RECORD_KIND, RECORD_KIND + len(messages.INTERVAL_FIELDS))
+
+
+def _name_untagged(result: Intake) -> None:
+    """Records without the board's code, where it holds a key; and a board that holds none."""
+    bare = [utc_s for utc_s, known in result.untagged if known]
+    if bare:
+        sentence = f"{len(bare)} records carry no authentication code, though the board's key was known by then"
+        result.gaps.append(Gap(min(bare), max(bare), sentence))
+    if result.untagged and not bare:
+        result.notes.append(f"{len(result.untagged)} records carry no authentication code of the board: that they are "
+                            "the board's stands on the host that wrote them down")  # fmt: skip
 
 
 def _tidy_submeters(result: Intake) -> None:
@@ -328,9 +371,10 @@ def _unrolled(readings: list[Reading], gaps: list[Gap]) -> list[Reading]:
     offsets = dict.fromkeys(REGISTERS, 0)
     result = readings[:1]
     for before, now in pairwise(readings):
+        fresh = {name for meter in now.exchanged for name in METERS[meter]}
         for name in REGISTERS:
             then_wh, now_wh = getattr(before, name), getattr(now, name)
-            if now.exchanged:
+            if name in fresh:
                 continue
             if now_wh < then_wh and then_wh >= ROLL_OVER * 99 // 100 and now_wh <= ROLL_OVER // 100:
                 offsets[name] += ROLL_OVER

@@ -1,4 +1,5 @@
-"""The site's signing key: a file beside its journal, made once, at commissioning."""
+"""The keys beside a journal, each readable by its owner alone: the site's signing key, made once, at commissioning;
+and, where the host is to check the board's records as they come, the board's record keys."""
 
 import os
 from pathlib import Path
@@ -12,6 +13,38 @@ from forerun.errors import Trouble
 
 def key_path(journal: Path) -> Path:
     return journal.with_name(journal.name + ".key")
+
+
+def record_keys_path(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".recordkeys")
+
+
+def record_keys(journal: Path) -> list[bytes]:
+    """The record keys that this host was given, oldest first; none without the file. Raises Trouble for another shape,
+    or when others can read it."""
+    path = record_keys_path(journal)
+    try:
+        if not path.exists():
+            return []
+        if path.stat().st_mode & 0o077:
+            raise Trouble(f"{path}: others can read the record keys; `chmod 600 {path}`")
+        keys = [bytes.fromhex(line) for line in path.read_text().split()]
+    except (OSError, ValueError) as error:
+        raise Trouble(f"{path}: the record keys cannot be read: {error}") from error
+    if any(len(key) != 32 for key in keys):
+        raise Trouble(f"{path}: a record key has 32 bytes, written as 64 hexadecimal digits")
+    return keys
+
+
+def keep_record_key(journal: Path, key: bytes) -> None:
+    """Adds a record key to those that this host has, on disk, unless it is there."""
+    if key in record_keys(journal):
+        return
+    file = os.open(record_keys_path(journal), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(file, "w") as writer:
+        writer.write(key.hex() + "\n")
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from forerun_verify.check import verify
+from forerun_verify.check import Known, verify
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,9 +13,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument("--factors", type=Path, required=True, help="the factor table that the report names")
     parser.add_argument("--key", default="", help="the site's public key in hex; without it, the journal's first one")
+    parser.add_argument("--record-key", action="append", default=[], help="a board's record key in hex")
+    parser.add_argument("--commitment", default="", help="SHA-256 of the record key in hex, as noted at commissioning")
+    parser.add_argument("--tsa-root", type=Path, help="root certificate of the timestamp authority, PEM")
     given = parser.parse_args(arguments)
     try:
-        verdict = verify(given.report, given.journal, given.factors, given.key)
+        verdict = verify(given.report, given.journal, given.factors,
+                         Known(given.key, tuple(given.record_key), given.commitment, given.tsa_root))  # fmt: skip
     except OSError as error:
         print(f"forerun_verify: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ The file is a sequence of CBOR items [crc32, bytes entry]; entry is [sequence_no
 """
 
 import hashlib
+import hmac
 import json
 import zlib
 from dataclasses import dataclass
@@ -69,6 +70,21 @@ def signed_by(body: dict, key: bytes) -> bool:
     except (InvalidSignature, ValueError, KeyError, TypeError):
         return False
     return True
+
+
+def code_of(body: list) -> bytes | None:
+    """The board's authentication code behind a record's fields; None without one."""
+    last = body[-1] if len(body) > 6 else None
+    return last if isinstance(last, bytes) and len(last) == 8 else None
+
+
+def coded_by(body: list, keys: list[bytes]) -> bool:
+    """Whether the record's code was made with one of these record keys over store id and record."""
+    said = bytes(body[0]) + cbor2.dumps(body[1:-1], canonical=True)
+    code = code_of(body)
+    return code is not None and any(
+        hmac.compare_digest(hmac.new(key, said, hashlib.sha256).digest()[:8], code) for key in keys
+    )
 
 
 def canonical(value) -> bytes:

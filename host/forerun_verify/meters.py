@@ -6,7 +6,9 @@ from itertools import pairwise
 
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 FIELDS = ("interval_s", *REGISTERS, "import_max_w", "pcc_voltage_min_mv", "soc_permille", "quality", "stretched_ms")
+METERS = {"pcc": REGISTERS[:2], "battery": REGISTERS[2:4], "pv": REGISTERS[4:5], "genset": REGISTERS[5:]}
 INTERVAL_RECORD = 1
+KINDS = ("record", "submeter", "meter", "certificate", "grid", "record_key")
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
 SHAPES = {
     "meter": [{"meter": "str", "serial": "str"}],
@@ -15,6 +17,8 @@ SHAPES = {
     "grid": [{"start_utc_s": "int", "g_per_kwh": "list", "clean_share": "list", "source": "str"}],
     "correction": [{"record": "int", "field": "str", "value": "int", "reason": "str", "author": "str"},
                    {"entry": "int", "reason": "str", "author": "str"}],
+    "record_key": [{"sha256": "bytes"}],
+    "doubted": [{"store_id": "bytes", "record": "int", "reason": "str"}],
 }  # fmt: skip
 WRAP = 2**32
 
@@ -28,6 +32,8 @@ class Told:
     certificates: list[dict] = field(default_factory=list)
     grid: dict[int, tuple[Decimal, Decimal]] = field(default_factory=dict)
     corrections: list[dict] = field(default_factory=list)
+    records: list[tuple[list, bool]] = field(default_factory=list)  # body; whether a record key was told before
+    commitments: list[str] = field(default_factory=list)
     serials: dict[str, str] = field(default_factory=dict)
     exchanges: dict[str, list[int]] = field(default_factory=dict)
     latest: int = -1
@@ -40,7 +46,7 @@ def told(entries, until_s: int) -> Told:
     withdrawn = {entry.body["entry"] for entry in corrections if "entry" in entry.body}
     for entry in entries:
         body = entry.body
-        if entry.kind not in ("record", "submeter", "meter", "certificate", "grid") or not sound(entry.kind, body):
+        if entry.kind not in KINDS or not sound(entry.kind, body):
             continue
         about_us = body["start_utc_s"] * 10**6 + 1 if entry.kind in ("certificate", "grid") else entry.utc_us
         if about_us > until_s * 10**6:
@@ -52,6 +58,13 @@ def told(entries, until_s: int) -> Told:
             continue
         result.latest = max(result.latest, entry.number)
         _hear(entry, boards, result)
+    for entry in entries:
+        if entry.kind == "doubted" and sound("doubted", entry.body) and entry.number not in withdrawn:
+            if entry.body["record"] not in beyond:
+                result.latest = max(result.latest, entry.number)
+            for (_, store), records in boards.items():
+                if store == entry.body["store_id"] and entry.body["record"] in records:
+                    records[entry.body["record"]] = (0, [b"", *[0] * 5])
     for records in boards.values():
         result.rows += _in_order(records)
     for entry in corrections:
@@ -104,7 +117,10 @@ def _number(text) -> bool:
 def _hear(entry, boards: dict, result: Told) -> None:
     body, utc_s = entry.body, entry.utc_us // 10**6
     if entry.kind == "record":
-        boards.setdefault((entry.source, bytes(body[0])), {}).setdefault(body[1], (utc_s, body))
+        records = boards.setdefault((entry.source, bytes(body[0])), {})
+        if body[1] not in records:
+            records[body[1]] = (utc_s, body)
+            result.records.append((body, bool(result.commitments)))
     elif entry.kind == "submeter":
         result.submeters.setdefault(body[0], []).append((utc_s, body[1]))
     elif entry.kind == "certificate":
@@ -114,7 +130,9 @@ def _hear(entry, boards: dict, result: Told) -> None:
         for hour, (grams, clean) in enumerate(zip(body["g_per_kwh"], body["clean_share"], strict=True)):
             if grams is not None:
                 result.grid[body["start_utc_s"] + 3600 * hour] = (Decimal(grams), Decimal(clean or 0))
-    else:
+    elif entry.kind == "record_key":
+        result.commitments.append(body["sha256"].hex())
+    elif entry.kind == "meter":
         name, serial = body["meter"], body["serial"]
         if result.serials.get(name) != serial:
             if name in result.serials or boards or name in result.submeters:
@@ -129,7 +147,7 @@ def _in_order(records: dict) -> list[dict]:
         utc_s, body = records[number]
         if body[5] != INTERVAL_RECORD:
             continue
-        row = {**dict(zip(FIELDS, body[6:], strict=False)), "utc_s": utc_s, "number": number, "exchanged": False}
+        row = {**dict(zip(FIELDS, body[6:], strict=False)), "utc_s": utc_s, "number": number, "exchanged": ()}
         boot, uptime_s = body[2], body[3]
         row["stepped"] = (last is not None and last[0] == boot
                           and abs((utc_s - last[1]) - (uptime_s - last[2])) > 5)  # fmt: skip
@@ -139,11 +157,11 @@ def _in_order(records: dict) -> list[dict]:
 
 
 def _mark_exchanges(result: Told) -> None:
-    for name in ("pcc", "battery", "pv", "genset"):
+    for name, registers in METERS.items():
         for at_s in result.exchanges.get(name, ()):
             for one, two in pairwise(result.rows):
                 if one["utc_s"] < at_s <= two["utc_s"]:
-                    two["exchanged"] = True
+                    two["exchanged"] += registers
                     break
 
 
@@ -195,7 +213,9 @@ def _unwrap(rows: list[dict]) -> None:
     added, earlier = dict.fromkeys(REGISTERS, 0), None
     for row in rows:
         plain = {name: row[name] for name in REGISTERS}
-        for name in REGISTERS if earlier and not row["exchanged"] else ():
+        for name in REGISTERS if earlier else ():
+            if name in row["exchanged"]:
+                continue
             if plain[name] < earlier[name] and earlier[name] >= WRAP * 99 // 100 and plain[name] <= WRAP // 100:
                 added[name] += WRAP
         row.update({name: plain[name] + added[name] for name in REGISTERS})

@@ -72,10 +72,12 @@ def test_annex_iv_items_are_filled_not_applicable_because_or_missing(plain):
 
 
 def test_a_site_that_says_who_it_is_has_nothing_missing_in_its_identity(tmp_path):
-    told = 'operator = "A"\naddress = "B"\ncountry = "NO"\nunlocode = "NOTRD"\nregistry_id = "C"'
+    told = 'operator = "A"\naddress = "B"\ncountry = "NO"\nunlocode = "NOTRD"\nregistry_id = "C"\nregistration = "D"'
+    told += '\nsupplier = "E"\ndiagram = "F"\npower_contract = "G"'
     document = report(tmp_path, reporting=told)
-    identity = [item for item in document["cbam_annex_iv"] if item["item"] == "identity"]
-    assert len(identity) == 5 and all(item["status"] == "filled" for item in identity)
+    assert len([item for item in document["cbam_annex_iv"] if item["item"] == "identity"]) == 6
+    missing = [item["item"] for item in document["cbam_annex_iv"] if item["status"] == "missing"]
+    assert missing == ["26", "32", "33"]
 
 
 def test_a_meter_reset(tmp_path, plain):

@@ -74,7 +74,9 @@ async def ask(request: Request, person: Operator, wish: Wish) -> control.Request
         change = _sound_job(parts, change)
     limits = parts.running.site.limits
     if problem := control.objection(change, now, limits.discharge_max_w, limits.charge_max_w):
-        raise HTTPException(404 if change.action == "cancel" else 422, problem)
+        raise HTTPException(422, problem)
+    if change.action == "cancel" and not await in_loop(parts, lambda service, now_us: change.job in service.jobs):
+        raise HTTPException(404, f"there is no job {change.job!r} ahead or running")
     asked = parts.controls.ask(person, change, control.consequences(change, now), wish.seen)
     await noted(parts, request, asked, person, "asked")
     return asked

@@ -33,7 +33,8 @@ def parts_of(running, clock=time.time) -> Parts:
 
     parts = Parts(running=running, tokens=tokens, sessions=Sessions(tokens), wrong=WrongTokens(), controls=controls,
                   reports=Reports(running.site_path, running.journal.path),
-                  stream=Stream(lambda: running.snapshot, extra), clock=clock)  # fmt: skip
+                  stream=Stream(lambda: running.snapshot, extra, running.site.reporting.timezone),
+                  clock=clock)  # fmt: skip
     return parts
 
 

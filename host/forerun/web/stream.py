@@ -20,8 +20,8 @@ class Stream:
     A page that reads too slowly misses what was overtaken; nothing is queued for it. `extra()` adds a part of its own.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], extra: Callable[[], dict]):
-        self._snapshot, self._extra = snapshot, extra
+    def __init__(self, snapshot: Callable[[], Snapshot], extra: Callable[[], dict], timezone: str):
+        self._snapshot, self._extra, self._timezone = snapshot, extra, timezone
         self._viewers: set[_Viewer] = set()
         self._seen: Snapshot | None = None
         self._parts: dict[str, object] = {}
@@ -39,7 +39,8 @@ class Stream:
             self._task = asyncio.create_task(self._watch())
         try:
             first = self._snapshot()
-            everything = {"site": _site(first), **{name: _plain(part) for name, part in self._look(first).items()}}
+            everything = {name: _plain(part) for name, part in self._look(first).items()}
+            everything = {"site": {**_site(first), "timezone": self._timezone}, **everything}
             yield b"retry: 1000\n\n" + _event("parts", everything) + _event("live", _live(first))
             while not self._closed and may_look():
                 try:

@@ -1,0 +1,457 @@
+"""The HTTP side of a running site: who may do what, controls in two steps, and everything a client can do wrong."""
+
+import http.client
+import json
+import os
+import socket
+import stat
+import time
+import urllib.parse
+
+import pytest
+
+from forerun.compute import Announcement
+from forerun.errors import Trouble, WrongUsage
+from forerun.store import JournalError, read
+from forerun.web.access import Person, Sessions, Tokens, WrongTokens
+from forerun.web.control import CONFIRM_S, Clear, Controls, Maintenance, Refused, Setpoint
+from forerun.web.server import WebServer
+from site_web import Client, running_site, site_file
+
+SETPOINT = {"action": "setpoint", "mode": "hold_battery", "value_w": 2000, "lease_s": 600}
+JOB = {"action": "announce", "job": "train", "power_w": 4000.0, "duration_s": 600.0}
+
+
+@pytest.fixture(scope="module")
+def one_site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "reports" / "2026-05-01").mkdir(parents=True)
+    (folder / "reports" / "2026-05-01" / "report.html").write_text("<h1>report</h1>")
+    (folder / "secret.html").write_text("secret")
+    (folder / "reports" / "link.html").symlink_to(folder / "secret.html")
+    with running_site(site_file(folder)) as site:
+        yield site
+
+
+@pytest.fixture
+def site(one_site):
+    """The site without the requests and jobs of other tests."""
+    one_site.server.parts.controls = Controls(one_site.server.parts.clock)
+    yield one_site
+    for name in list(one_site.running.service.jobs):
+        one_site.operate.ask("DELETE", "/v1/jobs/" + name)
+
+
+def job(name: str = "train") -> dict:
+    return {**JOB, "job": name, "start_utc_s": time.time() + 900}
+
+
+def until(condition, limit_s: float = 20) -> None:
+    """Until it holds, at most so long."""
+    ends = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def audit(site) -> list[list]:
+    return [entry.body for entry in read(site.running.journal.path) if entry.kind == "control"]
+
+
+# ---- who may look
+
+
+@pytest.mark.parametrize("path", ["snapshot", "live", "alarms", "plan", "forecast", "jobs", "carbon", "health",
+                                  "controls", "reports", "session", "events"])  # fmt: skip
+def test_nothing_is_told_without_a_token(site, path):
+    for client in (Client(site.server.url), Client(site.server.url, Cookie="forerun-session=guess")):
+        status, answer, headers = client.ask("GET", f"/api/v1/{path}")
+        assert status == 401 and set(answer) == {"error"} and headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_reader_sees_and_changes_nothing(site):
+    seen = site.read.ask("GET", "/api/v1/snapshot")[1]
+    assert seen["site"] == "Demo node" and seen["live"] is None
+    assert seen["alarms"][0]["name"] == "board_silent" and seen["alarms"][0]["remedy"]
+    for path in ("alarms", "plan", "forecast", "jobs", "carbon", "live"):
+        assert site.read.ask("GET", f"/api/v1/{path}")[1] == seen[path]
+    for method, path, body in (("POST", "controls", {"change": SETPOINT}), ("POST", "controls/x/confirm", None),
+                               ("DELETE", "controls/x", None),
+                               ("POST", "reports", {"first": "2026-05-01", "last": "2026-05-01"})):  # fmt: skip
+        status, answer, _ = site.read.ask(method, f"/api/v1/{path}", body)
+        assert status == 403 and "role operate" in answer["error"], path
+
+
+def test_an_operator_does_not_commission(site):
+    change = {"action": "maintenance", "hold_s": 60}
+    status, answer, _ = site.operate.ask("POST", "/api/v1/controls", {"change": change})
+    assert status == 403 and "role commission" in answer["error"]
+    assert site.commission.ask("POST", "/api/v1/controls", {"change": change})[0] == 202
+
+
+def test_wrong_tokens_are_counted_and_right_ones_never_held_up(site):
+    wrong = Client(site.server.url, "wrong")
+    answers = [wrong.ask("GET", "/api/v1/live") for _ in range(12)]
+    assert answers[0][0] == 401 and answers[-1][0] == 429
+    assert 0 < int(answers[-1][2]["Retry-After"]) <= 60 and "wait" in answers[-1][1]["error"]
+    assert wrong.ask("POST", "/api/v1/session", {"token": "wrong"})[0] == 429
+    assert site.read.ask("GET", "/api/v1/live")[0] == 200
+    for header in ("Basic YTpi", "Bearer", "Bearer ", "garbage"):
+        assert Client(site.server.url, Authorization=header).ask("GET", "/api/v1/live")[0] in (401, 429)
+
+
+def test_tokens_are_kept_as_hashes_for_their_owner_alone(tmp_path):
+    tokens = Tokens(tmp_path / "tokens")
+    secret = tokens.make("anna", "operate", 1.0)
+    assert stat.S_IMODE(os.stat(tokens.path).st_mode) == 0o600
+    assert secret not in tokens.path.read_text() and len(secret) >= 43
+    assert Tokens(tokens.path).holder(secret) == Person("anna", "operate", tokens.people()[0].sha256, 1)
+    with pytest.raises(WrongUsage, match="already"):
+        tokens.make("anna", "read", 1.0)
+    for name, role in (("", "read"), ("a\n", "read"), ("bob", "root")):
+        with pytest.raises(WrongUsage):
+            tokens.make(name, role, 1.0)
+    tokens.revoke("anna")
+    assert tokens.holder(secret) is None
+    with pytest.raises(WrongUsage, match="has no token"):
+        tokens.revoke("anna")
+    for content in ("", "{", '{"version": 1, "tokens": [{"name": "x"}]}', '{"version": 9, "tokens": []}'):
+        tokens.path.write_text(content)
+        with pytest.raises(Trouble, match="delete it"):
+            tokens.holder(secret)
+
+
+def test_a_revoked_token_ends_its_sessions_and_sessions_end(tmp_path):
+    now = [0.0]
+    tokens = Tokens(tmp_path / "tokens")
+    sessions = Sessions(tokens, lambda: now[0])
+    person = tokens.holder(tokens.make("anna", "read", 0))
+    cookie, _ = sessions.begin(person)
+    other, _ = sessions.begin(person)
+    assert sessions.of(cookie).person == person and sessions.of("guess") is None
+    now[0] = 13 * 3600
+    assert sessions.of(cookie) is None
+    tokens.revoke("anna")
+    now[0] = 0
+    assert sessions.of(other) is None
+
+
+def test_only_wrong_tokens_of_the_last_minute_count():
+    now = [0.0]
+    wrong = WrongTokens(lambda: now[0])
+    assert [wrong.wait_s("a") for _ in range(10)] == [0.0] * 10
+    assert wrong.wait_s("a") == 60 and wrong.wait_s("b") == 0
+    now[0] = 61
+    assert wrong.wait_s("a") == 0
+
+
+# ---- the page's session
+
+
+class Page:
+    """A browser's side of a session: cookie and CSRF token as the page sends them."""
+
+    def __init__(self, site, token: str):
+        self.client = Client(site.server.url)
+        status, self.who, headers = self.client.ask("POST", "/api/v1/session", {"token": token})
+        assert status == 200
+        self.cookie = headers["Set-Cookie"]
+        self.client.headers["Cookie"] = self.cookie.split(";")[0]
+
+    def ask(self, method: str, path: str, body=None, **headers):
+        return self.client.ask(method, path, body, **{"X_CSRF_Token": self.who["csrf"], **headers})
+
+
+def test_a_session_is_a_strict_cookie_and_a_csrf_token(site):
+    page = Page(site, site.tokens["operate"])
+    for flag in ("HttpOnly", "SameSite=strict", "Path=/"):
+        assert flag.lower() in page.cookie.lower()
+    assert page.who["role"] == "operate" and page.ask("GET", "/api/v1/session")[1] == page.who
+    wish = {"change": {"action": "clear"}}
+    assert page.client.ask("POST", "/api/v1/controls", wish)[0] == 403
+    assert "reload the page" in page.client.ask("POST", "/api/v1/controls", wish, X_CSRF_Token="guess")[1]["error"]
+    assert page.ask("POST", "/api/v1/controls", wish, Origin="http://evil.example")[0] == 403
+    assert page.ask("POST", "/api/v1/controls", wish, Origin=site.server.url)[0] == 202
+    assert page.ask("DELETE", "/api/v1/session")[0] == 204
+    assert page.ask("GET", "/api/v1/session")[0] == 401
+    assert Client(site.server.url).ask("POST", "/api/v1/session", {"token": site.tokens["read"]},
+                                       Origin="http://evil.example")[0] == 403  # fmt: skip
+
+
+# ---- what a client can do wrong
+
+
+def test_malformed_bodies_get_a_sentence(site):
+    for body, status in ((b"{", 422), (b"\xff\xfe", 422), (b"", 422), (b"null", 422), (b"[[[[", 422), (b"1e999", 422),
+                         (b'{"change": {"action": "explode"}}', 422), (b'{"change": {"action": "setpoint"}}', 422),
+                         (b"[" * 60_000, 400)):  # fmt: skip
+        found, answer, _ = site.operate.ask("POST", "/api/v1/controls", body)
+        assert found == status and set(answer) == {"error"} and "Traceback" not in answer["error"], body[:20]
+    for change in ({**SETPOINT, "value_w": 2.5}, {**SETPOINT, "value_w": "2000"}, {**SETPOINT, "value_w": True},
+                   {**SETPOINT, "lease_s": 0}, {**SETPOINT, "lease_s": 90_000}, {**SETPOINT, "mode": "max"},
+                   {**SETPOINT, "more": 1}, {**SETPOINT, "value_w": 90_000}, {**job(), "start_utc_s": 5.0},
+                   {**SETPOINT, "mode": "hold_pcc", "value_w": 13_000}):  # fmt: skip
+        assert site.operate.ask("POST", "/api/v1/controls", {"change": change})[0] == 422, change
+    assert site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "cancel", "job": "none"}})[0] == 404
+    assert site.operate.ask("GET", "/api/v1/controls")[1]["waiting"] == []
+
+
+def test_an_oversized_body_is_refused_however_it_comes(site):
+    for size in (65_537, 8 << 20):
+        assert site.operate.ask("POST", "/api/v1/controls", b"x" * size)[0] == 413
+    host, port = site.server.address
+    line = http.client.HTTPConnection(host, port, timeout=10)
+    pieces = (b"x" * 16_384 for _ in range(8))
+    line.request("POST", "/api/v1/controls", pieces, {"Authorization": f"Bearer {site.tokens['operate']}"},
+                 encode_chunked=True)  # fmt: skip
+    answer = line.getresponse()
+    assert answer.status == 413 and "larger than" in json.load(answer)["error"]
+    line.close()
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("GET", "/nothing", 404), ("GET", "/api/v1/nothing", 404), ("GET", "/api/v2/snapshot", 404),
+    ("PUT", "/api/v1/snapshot", 405), ("DELETE", "/", 405), ("TRACE", "/api/v1/live", 405), ("GET", "/docs", 404),
+    ("GET", "/page.css/../../app.py", 404), ("GET", "//etc/passwd", 404),
+])  # fmt: skip
+def test_an_unknown_route_or_method_is_said(site, method, path, status):
+    found, answer, _ = site.read.ask(method, path)
+    assert found == status and set(answer) == {"error"}
+
+
+@pytest.mark.parametrize("name", [
+    "../secret.html", "..%2fsecret.html", "%2e%2e/secret.html", "2026-05-01/../../secret.html", "/etc/passwd",
+    "..%5c..%5csecret.html", "link.html", "2026-05-01%2f..%2f..%2fsecret.html", "2026-05-01", "", "%00",
+    "....//secret.html", "journal.forerun.key", "../journal.forerun.tokens",
+])  # fmt: skip
+def test_no_report_name_leads_elsewhere(site, name):
+    status, answer, _ = site.read.ask("GET", f"/api/v1/reports/{name}")
+    assert status in (404, 422) or answer == site.read.ask("GET", "/api/v1/reports")[1], name
+    assert b"secret" not in str(answer).encode() or "error" in answer
+
+
+def test_a_report_is_listed_and_downloaded_and_may_do_nothing_here(site):
+    listed = {file["name"]: file["bytes"] for file in site.read.ask("GET", "/api/v1/reports")[1]["reports"]}
+    assert listed["2026-05-01/report.html"] == 15 and "link.html" not in listed
+    status, content, headers = site.read.ask("GET", "/api/v1/reports/" + urllib.parse.quote("2026-05-01/report.html"))
+    assert (status, content) == (200, b"<h1>report</h1>")
+    assert headers["Content-Disposition"] == 'attachment; filename="report.html"'
+    assert "sandbox" in headers["Content-Security-Policy"]
+
+
+def test_a_report_is_made_on_demand_or_says_why_not(site, monkeypatch):
+    days = {"first": "2026-05-02", "last": "2026-05-03"}
+    status, answer, _ = site.operate.ask("POST", "/api/v1/reports", days)
+    assert status == 201
+    assert {"2026-05-02_2026-05-03/report.pdf", "2026-05-02_2026-05-03/intervals.csv"} <= {
+        file["name"] for file in answer["reports"]}  # fmt: skip
+    assert site.operate.ask("POST", "/api/v1/reports", {"first": "2026-05-02", "last": "2026-05-01"})[0] == 422
+    monkeypatch.setattr(site.server.parts.reports, "_site_path", site.running.site_path.with_name("gone.toml"))
+    status, answer, _ = site.operate.ask("POST", "/api/v1/reports", days)
+    assert status == 503 and "not made" in answer["error"] and "gone.toml: no such file" in answer["error"]
+
+
+def test_every_answer_carries_the_security_headers(site):
+    for client, path in ((site.read, "/"), (site.read, "/page.js"), (site.read, "/api/v1/live"), (site.read, "/no"),
+                         (Client(site.server.url), "/api/v1/live")):  # fmt: skip
+        headers = client.ask("GET", path)[2]
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff" and headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer" and headers["Cache-Control"] in ("no-store", "no-cache")
+        assert "Server" not in headers
+
+
+def test_the_page_holds_no_inline_code_and_asks_nobody_else(site):
+    for path in ("/", "/page.css", "/page.js", "/diagram.js", "/charts.js", "/controls.js"):
+        status, content, _ = Client(site.server.url).ask("GET", path)
+        text = content.decode()
+        assert status == 200 and "style=" not in text and "onclick" not in text and "eval(" not in text
+        assert "https://" not in text and "http://" not in text.replace("http://www.w3.org/2000/svg", ""), path
+
+
+# ---- controls
+
+
+def test_nothing_happens_before_the_confirmation_and_the_journal_has_every_step(site):
+    before = len(audit(site))
+    status, asked, _ = site.operate.ask("POST", "/api/v1/controls", {"change": job("steps")})
+    assert status == 202 and asked["state"] == "asked" and "4.0 kW more load" in asked["will"][0]
+    assert site.running.service.jobs == {}
+    assert 29 <= asked["confirm_until_utc_s"] - asked["asked_utc_s"] <= 30
+    status, done, _ = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    assert status == 200 and done["state"] == "done" and list(site.running.service.jobs) == ["steps"]
+    again = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    assert again[:2] == (200, done), "a confirmation that is sent again does nothing again"
+    steps = audit(site)[before:]
+    assert [(body[0], body[2], body[3], body[4]) for body in steps] == [
+        (event, "operateer", "operate", "127.0.0.1") for event in ("asked", "confirmed", "done")]  # fmt: skip
+    assert all("job steps of 4.0 kW" in body[5] for body in steps)
+    asked = site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "cancel", "job": "steps"}})[1]
+    assert site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")[0] == 200
+    assert site.running.service.jobs == {}
+    last = site.read.ask("GET", "/api/v1/controls")[1]["last"]
+    assert last["by"] == "operateer" and last["what"] == "job steps cancelled"
+
+
+def test_two_operators_at_once_are_told_of_each_other(site):
+    eva, tom = site.person("eva"), site.person("tom")
+    asked = eva.ask("POST", "/api/v1/controls", {"change": job("both")})[1]
+    status, answer, _ = tom.ask("POST", "/api/v1/controls", {"change": {**job("both"), "power_w": 1.0}})
+    assert status == 409 and "eva asked for announce at 20" in answer["error"] and "UTC" in answer["error"]
+    for method, path in (("POST", f"{asked['id']}/confirm"), ("DELETE", asked["id"])):
+        status, answer, _ = tom.ask(method, f"/api/v1/controls/{path}")
+        assert status == 403 and "eva asked for this" in answer["error"]
+    assert tom.ask("POST", "/api/v1/controls", {"change": job("another")})[0] == 202, "another subject is free"
+    assert eva.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")[0] == 200
+    status, answer, _ = tom.ask("POST", "/api/v1/controls", {"change": job("both"), "seen": 0})
+    assert status == 409 and "eva changed this at 20" in answer["error"]
+    seen = tom.ask("GET", "/api/v1/controls")[1]["last"]["number"]
+    mine = tom.ask("POST", "/api/v1/controls", {"change": job("both"), "seen": seen})
+    assert mine[0] == 202 and tom.ask("DELETE", f"/api/v1/controls/{mine[1]['id']}")[1]["state"] == "withdrawn"
+    assert tom.ask("POST", f"/api/v1/controls/{mine[1]['id']}/confirm")[0] == 410
+    eva.ask("DELETE", "/v1/jobs/both")
+
+
+def test_a_page_that_goes_away_before_confirming_changes_nothing(site):
+    page = Page(site, site.tokens["operate"])
+    asked = page.ask("POST", "/api/v1/controls", {"change": job("gone")})[1]
+    del page
+    assert site.running.service.jobs == {}
+    controls = site.server.parts.controls
+    clock, controls._clock = controls._clock, lambda: time.time() + CONFIRM_S + 1
+    try:
+        status, answer, _ = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    finally:
+        controls._clock = clock
+    assert status == 410 and "expired" in answer["error"] and site.running.service.jobs == {}
+
+
+def test_a_browser_that_goes_in_the_middle_of_a_confirmation_leaves_it_whole(site):
+    asked = site.operate.ask("POST", "/api/v1/controls", {"change": job("midway")})[1]
+    request = (f"POST /api/v1/controls/{asked['id']}/confirm HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+               f"Authorization: Bearer {site.tokens['operate']}\r\n\r\n")  # fmt: skip
+    with socket.create_connection(site.server.address) as line:
+        line.sendall(request.encode())
+    until(lambda: audit(site)[-1][0] == "done")
+    assert [body[0] for body in audit(site) if body[1] == asked["id"]] == ["asked", "confirmed", "done"]
+    done = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    assert done[0] == 200 and done[1]["state"] == "done" and list(site.running.service.jobs) == ["midway"]
+    site.operate.ask("DELETE", "/v1/jobs/midway")
+
+
+def test_a_control_without_a_board_fails_with_a_sentence(site):
+    asked = site.operate.ask("POST", "/api/v1/controls", {"change": SETPOINT})[1]
+    assert any("board is silent" in sentence for sentence in asked["will"])
+    status, answer, _ = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    assert status == 503 and "no board is connected" in answer["error"]
+    assert audit(site)[-1][0] == "failed" and "no board" in audit(site)[-1][6]
+    again = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    assert again[0] == 200 and again[1]["state"] == "failed"
+
+
+def test_a_disk_that_takes_nothing_stops_controls_that_cannot_be_recorded(site, monkeypatch):
+    asked = site.operate.ask("POST", "/api/v1/controls", {"change": job("full")})[1]
+
+    def full(*_):
+        raise JournalError("the disk is full; free space")
+
+    monkeypatch.setattr(site.running.journal, "commit", full)
+    status, answer, _ = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+    assert status == 503 and "journal cannot take it" in answer["error"]
+    assert site.running.service.jobs == {}
+    until(lambda: "journal_blocked" in [alarm["name"] for alarm in site.read.ask("GET", "/api/v1/alarms")[1]])
+    monkeypatch.undo()
+    site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})
+    assert [body[0] for body in audit(site) if body[1] == asked["id"]] == ["asked", "confirmed", "failed"]
+
+
+def test_requests_have_a_table_and_an_end():
+    now = [100.0]
+    controls = Controls(lambda: now[0])
+    anna, otto = (Person(name, "operate", name, 0) for name in ("anna", "otto"))
+    wish = Setpoint(action="setpoint", mode="hold_battery", value_w=1, lease_s=1)
+    with pytest.raises(Refused, match="commission"):
+        controls.ask(anna, Maintenance(action="maintenance", hold_s=1), (), None)
+    first = controls.ask(anna, wish, (), None)
+    second = controls.ask(anna, wish, (), None)
+    with pytest.raises(Refused, match="withdrawn"):
+        controls.confirm(anna, first.id)
+    now[0] += CONFIRM_S - 1
+    with pytest.raises(Refused, match="anna asked"):
+        controls.ask(otto, Clear(action="clear"), (), None)
+    now[0] += 1
+    with pytest.raises(Refused, match="expired"):
+        controls.confirm(anna, second.id)
+    third = controls.ask(otto, Clear(action="clear"), (), None)
+    assert controls.confirm(otto, third.id)[1] == Clear(action="clear")
+    assert controls.finish(third.id, "").state == "done" and controls.last.number == 1
+    assert controls.confirm(otto, third.id)[1] is None
+    for _ in range(500):
+        controls.ask(anna, wish, (), None)
+    assert len(controls._requests) == 200
+
+
+# ---- many pages
+
+
+def stream(site) -> http.client.HTTPResponse:
+    line = http.client.HTTPConnection(*site.server.address, timeout=20)
+    line.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {site.tokens['read']}"})
+    answer = line.getresponse()
+    answer.line = line
+    return answer
+
+
+def next_event(answer) -> tuple[str, dict]:
+    name, data = "", None
+    while data is None:
+        text = answer.readline().decode().rstrip("\n")
+        if text.startswith("event: "):
+            name = text[7:]
+        elif text.startswith("data: "):
+            data = json.loads(text[6:])
+    return name, data
+
+
+def test_pages_are_told_what_changes(site):
+    pages = [stream(site) for _ in range(3)]
+    for page in pages:
+        name, everything = next_event(page)
+        assert name == "parts" and everything["site"]["timezone"] == "UTC" and everything["alarms"]
+        assert next_event(page)[0] == "live"
+    site.operate.ask("POST", "/v1/jobs", {k: v for k, v in job("told").items() if k != "action"})
+    for page in pages:
+        until(lambda page=page: [one["job"] for one in next_event(page)[1].get("jobs", ())] == ["told"])
+        page.line.close()
+    site.operate.ask("DELETE", "/v1/jobs/told")
+
+
+def test_a_revoked_token_ends_its_stream(site, monkeypatch):
+    monkeypatch.setattr("forerun.web.stream.CHECK_S", 0.05)
+    site.person("leaver", "read")
+    token = site.server.parts.tokens.make("leaver2", "read", 0)
+    line = http.client.HTTPConnection(*site.server.address, timeout=20)
+    line.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {token}"})
+    answer = line.getresponse()
+    next_event(answer)
+    site.server.parts.tokens.revoke("leaver2")
+    answer.read()  # it ends
+    line.close()
+
+
+def test_a_port_in_use_is_said_at_once(site):
+    with pytest.raises(Trouble, match=r"cannot be served \(Address already in use\)"):
+        WebServer(site.running, "127.0.0.1", site.server.address[1])
+
+
+def test_jobs_that_were_journalled_are_there_after_a_restart(tmp_path):
+    path = site_file(tmp_path)
+    with running_site(path) as site:
+        wanted = {k: v for k, v in job("kept").items() if k != "action"}
+        assert site.operate.ask("POST", "/v1/jobs", wanted)[0] == 201
+        for name in ("reader", "operateer", "commissioner"):
+            site.server.parts.tokens.revoke(name)
+    with running_site(path) as site:
+        assert [one["job"] for one in site.read.ask("GET", "/v1/jobs")[1]["jobs"]] == ["kept"]
+        assert isinstance(site.running.service.jobs["kept"], Announcement)
