@@ -23,8 +23,7 @@ from forerun_wire.board import BoardSession
 # What a host may have under way to this board: more would be held here at once after a lost frame.
 COMMANDS = 8
 COMMAND_BYTES = 1024
-INVERTER_KIND = 60  # setting
-KIND_MAP = 1
+KIND_MAP = 1  # of the setting inverter_kind
 
 
 class Board:
@@ -109,70 +108,30 @@ class Board:
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
         if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
-            try:
-                self._commission()
-            except MemoryError:
-                # Not in one piece any more, while the board has run for long: after a restart there is room.
-                self.controller.commission(None)
-                self._restart_s = self.clock.s + 1
+            self.recommission()
             self._begin_senses()
-
-    def map_objection(self, pairs):
-        """A sentence why an inverter that these settings describe by data cannot be driven, or None."""
-        for i in range(0, len(pairs), 2):
-            if pairs[i] == INVERTER_KIND and pairs[i + 1] == KIND_MAP:
-                try:
-                    self._read_map()
-                except (OSError, ValueError) as error:
-                    return "inverter_kind = 1: inverter.json is missing or wrong: %s" % error
-        return None
-
-    def _read_map(self):
-        """The description in inverter.json, checked. OSError, or ValueError with a sentence."""
-        import json
-
-        from forerun_board.drivers.inverter_map import objection
-
-        with open(self.hal.store + "/inverter.json") as file:
-            description = json.load(file)
-        sentence = objection(description)
-        if sentence:
-            raise ValueError(sentence)
-        return description
 
     def _new_bus(self):
         """The field bus as the settings have it. A description that went bad is an event, and nothing is written by it;
         what the inverter was told last, its own watchdog takes away."""
         inverter_map = None
         if self.config.inverter_kind == KIND_MAP:
+            from forerun_board.described import read_map
+
             try:
-                inverter_map = self._read_map()
+                inverter_map = read_map(self.hal.store)
             except (OSError, ValueError):
                 self.controller.events.push(m.MODBUS_REFUSED, 0, self.config.inverter_unit)
         return FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock, inverter_map)
 
-    def change_curve(self, curve, points):
-        """Take a checked curve and keep it; no points: back to what the settings say."""
-        curves = self._read_curves()
-        curves[curve] = points
-        packed = b""
-        for number in curves:
-            packed += struct.pack("<BB", number, len(curves[number]))
-            for value in curves[number]:
-                packed += struct.pack("<i", value)
-        TwoSlot(self.hal.store + "/curves").write(packed)
-        self._commission()
-
-    def _read_curves(self):
-        """{number: points} of the curves that were given."""
-        curves = {}
-        packed = TwoSlot(self.hal.store + "/curves").read() or b""
-        at = 0
-        while at < len(packed):
-            number, count = packed[at], packed[at + 1]
-            curves[number] = struct.unpack_from("<%di" % count, packed, at + 2)
-            at += 2 + 4 * count
-        return curves
+    def recommission(self):
+        """Begin the functions anew. Where they no longer fit in one piece, while the board has run for long, it starts
+        anew: then there is room."""
+        try:
+            self._commission()
+        except MemoryError:
+            self.controller.commission(None)
+            self._restart_s = self.clock.s + 1
 
     def take_new_keys(self):
         """Go on with a key that was just confirmed, in a new session; what is queued for the host goes out before."""
@@ -238,7 +197,12 @@ class Board:
                     gc.collect()
                     __import__("forerun_board.control." + name)
             gc.collect()
-            self.controller.commission(functions.Functions(self.config, self._read_curves()))
+            curves = None
+            if exists(self.hal.store + "/curves"):
+                from forerun_board.described import read_curves
+
+                curves = read_curves(self.hal.store)
+            self.controller.commission(functions.Functions(self.config, curves))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""

@@ -11,6 +11,7 @@ PREPARE_MAX_S = 86_400
 ID_MAX = 1 << 29
 
 REASON_COMMAND = 0
+INVERTER_KIND = 60  # setting
 
 
 class Commands:
@@ -154,7 +155,12 @@ class Commands:
     def _settings_set(self, args):
         if not args or len(args) % 2:
             return _wants("settings_set", "pairs of key and value")
-        objection = self._board.settings.objection(args) or self._board.map_objection(args)
+        objection = self._board.settings.objection(args)
+        for i in range(0, len(args), 2):
+            if not objection and args[i] == INVERTER_KIND and args[i + 1] == 1:
+                from forerun_board.described import map_objection
+
+                objection = map_objection(self._board.hal.store)
         if objection:
             return m.OUT_OF_RANGE, [objection]
         self._board.change_settings(args)
@@ -176,7 +182,10 @@ class Commands:
         objection = curve_objection(args[0], args[1:]) if len(args) > 1 else None
         if objection:
             return m.OUT_OF_RANGE, [objection]
-        self._board.change_curve(args[0], args[1:])
+        from forerun_board.described import keep_curve
+
+        keep_curve(self._board.hal.store, args[0], args[1:])
+        self._board.recommission()
         return m.DONE, []
 
 

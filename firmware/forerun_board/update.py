@@ -16,7 +16,7 @@ from forerun_wire import messages as m
 from forerun_wire.cbor import CborError, Reader
 
 CHUNK_MAX = 384
-BLOCK = 512
+BLOCK = 128
 ENTRY_MAX = 160
 MANIFEST_MAX = 16_384
 IMAGE_MAX = 1 << 20
@@ -269,10 +269,11 @@ def _sum(path):
     total = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            block = file.read(BLOCK)
-            while block:
-                total.update(block)
-                block = file.read(BLOCK)
+            block = memoryview(bytearray(BLOCK))  # one for all of it, and small: memory may be in many pieces
+            count = file.readinto(block)
+            while count:
+                total.update(block[:count])
+                count = file.readinto(block)
     except OSError:
         return None
     return total.digest()
