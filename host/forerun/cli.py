@@ -81,50 +81,6 @@ def serve(
     operate.run(site, seconds, as_json=as_json, web=(host, port))
 
 
-@app.command("status")
-def show_status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
-    """Say once how a running site does: power, alarms, what comes next. Exit status 1: none runs."""
-    from forerun import config, status, terminal
-
-    document = status.read(config.load(site).store.path)
-    if as_json:
-        _print_json(document)
-    else:
-        terminal.show(document)
-
-
-@app.command()
-def top(
-    site: SitePath = Path("site.toml"),
-    refresh_s: Annotated[float, typer.Option("--every", min=0.2, max=60, help="Seconds between two looks.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Watch a running site live; q ends it. Off a terminal, the same as `status`."""
-    from forerun import config, status, terminal
-
-    journal = config.load(site).store.path
-    if as_json:
-        _print_json(status.read(journal))
-    else:
-        terminal.watch(lambda: status.read(journal), refresh_s)
-
-
-@app.command("doctor")
-def examine(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
-    """Look for the usual mistakes, from the site file to the data, and say how to mend each. Exit status 1: one found."""
-    from dataclasses import asdict
-
-    from forerun import doctor
-
-    findings = doctor.examine(site)
-    if as_json:
-        _print_json({"findings": [asdict(finding) for finding in findings]})
-    else:
-        doctor.show(findings)
-    if any(finding.state == doctor.WRONG for finding in findings):
-        raise typer.Exit(1)
-
-
 @token_app.command("add")
 def token_add(
     name: Annotated[str, typer.Argument(help="Who will use it; the journal says who did what.")],
@@ -360,19 +316,21 @@ def timestamp(
 @app.command()
 def simulate(
     site: SitePath = Path("site.toml"),
+    year: Annotated[int, typer.Option(min=1970, max=2100, help="The calendar year that weather and load are laid on.")]
+    = 2019,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same year.")] = 1,
-    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years of outages.")] = 400,
+    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years, for outages and what else varies.")]
+    = 400,
+    sizes: Annotated[str, typer.Option(help="Other sizes to play, kWp x kWh, like 20x60,120x250.")] = "",
+    out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("out/year.svg"),
     as_json: Json = False,
 ) -> None:
     """Play a year of a site four ways: two without a battery, the board alone, and board with planner."""
-    from forerun import config, year
+    from forerun import operate
 
-    sized = config.load(site)
-    result = year.simulate(sized, float(sized.pv.peak_w), seed, years)
+    result = operate.play_year(site, year, seed, years, sizes, out, quiet=as_json)
     if as_json:
         _print_json(result)
-    else:
-        year.show(result)
 
 
 @app.command()
