@@ -10,7 +10,7 @@ REALTIME ?=
 PORT ?=
 BOARD ?= pico
 
-.PHONY: help demo test lint bench flash clean
+.PHONY: help demo test lint bench soak examples flash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -49,6 +49,12 @@ lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmw
 
 bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
 	@$(BIN)/python -m tests.bench
+
+soak: $(VENV)/.ready-test ## the long forms of seeded tests: 10 000 tampers, the vendors' whole year
+	@FORERUN_SOAK=1 FORERUN_TAMPER_TRIES=10000 $(BIN)/python -m pytest -q tests/host/test_publish.py tests/host/test_rank.py -k "single_byte or put_in or example"
+
+examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again
+	@$(BIN)/python -m forerun.vendors examples/rank
 
 flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0 BOARD=pico
 	@test -n "$(PORT)" || { echo "make flash: say where the board is, for example: make flash PORT=/dev/ttyACM0"; exit 2; }

@@ -13,9 +13,13 @@ from forerun_board.interval import Interval
 from forerun_board.link import Link
 from forerun_board.records import WAITING_MAX, Records
 from forerun_board.settings import CYCLE_MS, FIRST_FUNCTION, Settings
-from forerun_board.twoslot import TwoSlot, make_directory
+from forerun_board.twoslot import TwoSlot, exists, make_directory
 from forerun_wire import messages as m
-from forerun_wire.session import Session
+from forerun_wire.board import BoardSession
+
+# What a host may have under way to this board: more would be held here at once after a lost frame.
+COMMANDS = 8
+COMMAND_BYTES = 1024
 
 
 class Board:
@@ -28,8 +32,8 @@ class Board:
         self.config = Config()
         self.settings = Settings(TwoSlot(hal.store + "/settings"), self.config)
         hal.open_lines(self.config.bus_baud)
-        store_id = self._count_boot()
-        self.records = Records(hal.store)
+        self.records = Records(hal.store, self._count_boot())
+        self.records.keep_oldest = self.config.records_keep
         self.image = Image()
         self.controller = Controller(self.config)
         self._commission()
@@ -40,18 +44,23 @@ class Board:
         self._interval = Interval(self.config, self.image, self.clock)
         self._telemetry = [0] * 20
         self._telemetry_ms = self.clock.ms
-        session = Session(
-            m.ROLE_BOARD,
+        self.pending_key = None
+        self.new_keys = None
+        session = BoardSession(
             hal.identity,
             "forerun " + __version__,
             hal.random(8),
-            store_id=store_id,
+            window=COMMANDS,
+            buffer=COMMAND_BYTES,
+            store_id=self.records.store_id,
             boot_count=self.boot_count,
+            source=self.records,
         )
         session.lost_ms = self.config.host_lost_ms
-        self._session = session
+        self.session = session
+        if exists(hal.store + "/keys"):
+            self._begin_keys()
         self.link = Link(session, hal.link, self)
-        self._dropped = 0
         self._note(m.BOOT, [hal.reset_cause(), self.records.torn_bytes])
         if self.settings.lengthened_from:
             self.controller.events.push(m.SETTINGS_CHANGED, CYCLE_MS, self.config.cycle_ms)
@@ -73,24 +82,52 @@ class Board:
         """Take settings that have been checked; the bus begins anew if they concern it."""
         if self.settings.set(pairs):
             self.hal.set_bus_baud(self.config.bus_baud)
-            self.cycle.fieldbus = self.fieldbus = None  # two of them at a time would be one too many for the memory
+            del self.cycle.fieldbus, self.fieldbus  # two of them at a time would be one too many for the memory
             gc.collect()
             self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
             self.cycle.begin_anew(self.fieldbus)
-        self._session.lost_ms = self.config.host_lost_ms
+        elif self.fieldbus.inverter.grid is not None:
+            self.fieldbus.inverter.grid.ready = False  # its values may be other ones now
+        self.session.lost_ms = self.config.host_lost_ms
+        self.records.keep_oldest = self.config.records_keep
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
         if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
             self._commission()
+
+    def take_new_keys(self):
+        """Go on with a key that was just confirmed, in a new session; what is queued for the host goes out before."""
+        if self.new_keys is not None:
+            self._use_keys(self.new_keys)
+            self.controller.events.push(m.KEY_CHANGED, self.new_keys.id, 0)
+            self.new_keys = None
+            self.session.restart()
+
+    def _begin_keys(self):
+        from forerun_board.keys import LOCKED_ID, load
+
+        keys = load(self.hal.store)
+        self._use_keys(keys)
+        if keys.id == LOCKED_ID:
+            self.controller.events.push(m.KEYS_UNREADABLE, 0, 0)
+
+    def _use_keys(self, keys):
+        self.session.keys = keys
+        self.records.keys = keys
 
     def _commission(self):
         """Begin the functions that the settings want; where they want none, their code never comes into memory."""
         self.controller.commission(None)
         gc.collect()
         if self.config.functions or self.config.pv_limit_permille < 1000:
-            from forerun_board.control.functions import Functions
+            from forerun_board.control import functions
 
-            self.controller.commission(Functions(self.config))
+            for bits, name in functions.MODULES:
+                if self.config.functions & bits:
+                    gc.collect()
+                    __import__("forerun_board.control." + name)
+            gc.collect()
+            self.controller.commission(functions.Functions(self.config))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""
@@ -111,9 +148,10 @@ class Board:
         events = controller.events
         while events.pop():
             self._note(m.EVENT, [events.code, events.value, events.limit])
-        if self.records.dropped != self._dropped:
-            self._note(m.EVENT, [m.RECORDS_DROPPED, self.records.dropped, 0])
-            self._dropped = self.records.dropped
+        gap = self.records.gap()
+        if gap is not None:
+            self._note(m.GAP, gap)
+            self._note(m.EVENT, [m.RECORDS_DROPPED, gap[2] - gap[1] + 1, 0])
         self._interval.note(self.image.dt_ms)
         if self._interval.due(self.fieldbus):
             self._note(m.INTERVAL, self._interval.body)

@@ -13,7 +13,7 @@ REASON_COMMAND = 0
 
 
 class Commands:
-    """`execute(op, args)` -> (code, results). It acts on the controller and the settings of `board`."""
+    """`execute(op, args, role)` -> (code, results). It acts on the controller and the settings of `board`."""
 
     def __init__(self, board):
         self._board = board
@@ -28,8 +28,17 @@ class Commands:
             m.SETTINGS_SET: self._settings_set,
         }
 
-    def execute(self, op, args):
-        """(code, list of results): 0 and what the operation gives, or why not, in one sentence."""
+    def execute(self, op, args, role):
+        """(code, list of results): 0 and what the operation gives, or why not, in one sentence. `role`: what who asks
+        has shown to be allowed."""
+        if op >= len(m.OP_ROLES):
+            return m.UNKNOWN_OP, ["this board does not know operation %d" % op]
+        if role < m.OP_ROLES[op]:
+            return m.NOT_ALLOWED, ["operation %d needs a key of this board for role %d" % (op, m.OP_ROLES[op])]
+        if op >= m.KEY_SET:
+            from forerun_board import keys
+
+            return keys.execute(self._board, op, args)
         operation = self._operations.get(op)
         if operation is None:
             return m.UNKNOWN_OP, ["this board does not know operation %d" % op]

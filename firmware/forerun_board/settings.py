@@ -4,7 +4,7 @@ import binascii
 import struct
 from array import array
 
-from forerun_board.fieldbus import round_ms
+from forerun_board.fieldbus import round_ms, tenths_per_s
 from forerun_wire.messages import SETTINGS_TEXT, setting
 
 CYCLE_MS = 0
@@ -15,7 +15,7 @@ ORDERED = (
     ("genset_start_soc_permille", "genset_stop_soc_permille"),
     ("genset_min_run_s", "genset_max_run_s"),
 )
-BUS_KEYS = (1, 2, 3, 4, 5, 16)  # a change of these means beginning anew on the bus
+BUS_KEYS = (1, 2, 3, 4, 5, 16, 20)  # a change of these means beginning anew on the bus
 _PAIR = "<Hi"  # key, value
 _SIZE = 6
 
@@ -63,16 +63,28 @@ class Settings:
             if not low <= value <= high:
                 return "%s = %d %s is outside %d to %d" % (name, value, unit, low, high)
             changed[name] = value
-        least_ms = round_ms(changed.get("bus_baud", self._config.bus_baud))
+        least_ms = self._least_ms(changed)
         cycle_ms = changed.get("cycle_ms", self._config.cycle_ms)
         if cycle_ms < least_ms:
-            return "cycle_ms = %d is shorter than the %d ms that a round takes at this bus_baud" % (cycle_ms, least_ms)
+            return "cycle_ms = %d is shorter than the %d ms that these devices take" % (cycle_ms, least_ms)
         for below, above in ORDERED:
             low = changed.get(below, getattr(self._config, below))
             high = changed.get(above, getattr(self._config, above))
             if low >= high:
                 return "%s = %d is not below %s = %d" % (below, low, above, high)
         return None
+
+    def _least_ms(self, changed):
+        """What cycle_ms must be at least with these settings, {name: value}, beside those in force."""
+        config = self._config
+        return round_ms(
+            changed.get("bus_baud", config.bus_baud),
+            tenths_per_s(
+                changed.get("pv_meter_unit", config.pv_meter_unit),
+                changed.get("genset_meter_unit", config.genset_meter_unit),
+                changed.get("functions", config.functions),
+            ),
+        )
 
     def set(self, pairs):
         """Take and keep the settings [key, value, ...]; objection() has had none. True if the bus must begin anew."""
@@ -105,7 +117,7 @@ class Settings:
                     _, name, _, low, high, _ = row(key)
                     if low <= value <= high:
                         setattr(self._config, name, value)
-        least_ms = round_ms(self._config.bus_baud)
+        least_ms = self._least_ms({})
         if self._config.cycle_ms < least_ms:
             self.lengthened_from = self._config.cycle_ms
             self._config.cycle_ms = least_ms

@@ -6,7 +6,7 @@ import sys
 # Where there are only sources they are compiled here, and what the compiler leaves behind lies between the modules.
 # The largest first, and a collection after each, keeps the free memory in few large blocks.
 PARTS = (
-    "forerun_wire.session",
+    "forerun_wire.board",
     "forerun_board.drivers.inverter_sunspec",
     "forerun_board.control.controller",
     "forerun_board.fieldbus",

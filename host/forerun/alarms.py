@@ -96,6 +96,15 @@ _WORDS = {
         "tripped at {value}, the limit for the current is {limit}",
         "look for the load that draws it",
     ),
+    m.AUTH_FAILED: (
+        "{value} frames that claimed to be allowed to command the board were not believed",
+        "somebody has the wrong key or tampers with the line: `forerun commission keys status`",
+    ),
+    m.KEY_CHANGED: ("the board's key was changed (its id is now {value:06x})", ""),
+    m.KEYS_UNREADABLE: (
+        "the board's key file is damaged, so it obeys nobody",
+        "set a new key on site: `forerun commission keys recover`",
+    ),
     m.TRIPPED_OVER_TEMPERATURE: (
         "tripped by temperature {value}, the limit is {limit}",
         "check fan, filter and cabinet",
@@ -120,6 +129,8 @@ _RAISES = {
     m.LOAD_SHED: (WARNING, (m.LOAD_RESTORED,), None),
     m.PREPARE_LATE: (WARNING, (m.PREPARE_READY, m.PREPARE_ENDED), _DAY_S),
     m.RECORDS_DROPPED: (WARNING, (), _DAY_S),
+    m.AUTH_FAILED: (WARNING, (), _DAY_S),
+    m.KEYS_UNREADABLE: (CRITICAL, (m.KEY_CHANGED,), None),
     m.MODBUS_REFUSED: (WARNING, (), 3600),
     m.PLAN_ENDED: (WARNING, (m.HOST_BACK,), 3600),
     **dict.fromkeys(_TRIPS, (CRITICAL, (m.TRIP_CLEARED,), None)),

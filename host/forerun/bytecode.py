@@ -17,8 +17,8 @@ from pathlib import Path
 from forerun.errors import Trouble
 
 PACKAGES = ("forerun_wire", "forerun_board")
-# What the wire's numbers are called is for people; machine code has to be compiled for its chip.
-NOT_ON_A_BOARD = {"names.py", "inner_viper.py"}
+# What the wire's numbers are called is for people, its host end for hosts; machine code is compiled for its chip.
+NOT_ON_A_BOARD = {"names.py", "host.py", "inner_viper.py"}
 _CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
 _OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
@@ -86,6 +86,7 @@ def shrunk(texts: dict[str, str]) -> dict[str, str]:
     for _ in range(4):  # a constant may be made of constants of other modules
         for name, (_, tree) in modules.items():
             _find_constants(tree, _Names(tree, known, name), known[name])
+    _shorten_tables({name: tree for name, (_, tree) in modules.items()})
     result = {}
     for name, (path, tree) in modules.items():
         names = _Names(tree, known, name)
@@ -96,6 +97,33 @@ def shrunk(texts: dict[str, str]) -> dict[str, str]:
         _drop_unused(tree, known[name], names)
         result[path] = ast.unparse(tree) + "\n"
     return result
+
+
+def _shorten_tables(trees: dict[str, ast.Module]) -> None:
+    """Let the state machines share their names: in each module with a table ROWS its states become s0, s1, …, its
+    facts f0, …, its actions a0, …; a fact that another module knows by its name keeps it."""
+    known_to: dict[str, set[str]] = {}
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                known_to.setdefault(node.attr, set()).add(name)
+    for name, tree in trees.items():
+        rows = next((node.value for node in tree.body if isinstance(node, ast.Assign)
+                     and getattr(node.targets[0], "id", "") == "ROWS"), None)  # fmt: skip
+        if rows is None:
+            continue
+        short: dict[str, str] = {}
+        for letter, columns in (("s", (0, 3)), ("f", (1, 2)), ("a", (4,))):
+            words = dict.fromkeys(row[column] for row in ast.literal_eval(rows) for column in columns)
+            mine = [word for word in words if word and (letter != "f" or known_to.get(word, set()) <= {name})]
+            if short.keys() & set(mine):
+                raise NoByteCode(f"{name}: {min(short.keys() & set(mine))} is the name of two things in its table")
+            short |= {word: f"{letter}{number}" for number, word in enumerate(mine)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and node.value in short:
+                node.value = short[node.value]
+            elif isinstance(node, ast.Attribute) and node.attr in short and short[node.attr][0] == "f":
+                node.attr = short[node.attr]
 
 
 class _Names:

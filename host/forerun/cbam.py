@@ -1,8 +1,9 @@
 """CBAM-ready operator data: the electricity items of Annex IV of (EU) 2025/2547, filled, not applicable, or missing."""
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
 FILLED, NOT_APPLICABLE, MISSING = "filled", "not applicable", "missing"
+ROUNDING = {"half up": ROUND_HALF_UP, "half even": ROUND_HALF_EVEN}
 PAGE = (
     "This is CBAM-ready operator data. It is no CBAM report, and the site has no CBAM duty by using electricity.",
     "CBAM, Regulation (EU) 2023/956, prices what was emitted for imported Annex I goods and for imported electricity "
@@ -13,7 +14,10 @@ PAGE = (
     "(8507), PV (8541) and gensets (8502) are not.",
     "Energy that left a battery is in a bucket of its own: whether it may count as an actual value is doubtful where "
     "it was stored for longer than the period of at most one hour that the evidence rules name.",
-    "Totals are rounded half up to whole tonnes and factors to five decimals; the law names no method.",
+    "Not asked of such a site: a declaration, certificates, or verification under CBAM. What other law asks of it, the "
+    "indicators of (EU) 2024/1364 from 500 kW of installed IT power on, is in the report.",
+    "Totals are rounded to whole tonnes and factors to five decimals; the law names no method, so the site file does "
+    "(reporting.rounding). An item that is marked missing is for the operator to fill in.",
 )
 _NOT_STATED = "not stated"
 
@@ -25,17 +29,20 @@ def annex_iv(document: dict) -> list[dict]:
     mwh = {name: wh / 1_000_000 for name, wh in sums["wh"].items()}
     made_mwh, total_mwh = mwh["pv_made"] + mwh["genset_made"], mwh["load"]
     factor = sums["load_g"] / sums["wh"]["load"] if sums["wh"]["load"] else None  # g/Wh is t/MWh
-    items = [
+    return [
         _told("identity", "operator", operator["name"]),
         _told("identity", "operator's address", operator["address"]),
+        _told("identity", "operator's registration", operator["registration"]),
         _told("identity", "UN/LOCODE of the installation", installation["unlocode"]),
         _filled("identity", "coordinates", f"{installation['lat']}, {installation['lon']}", "site file"),
         _told("identity", "installation id in the CBAM registry", installation["registry_id"]),
         _filled("3", "sources of electricity and their quantities", "; ".join(
             f"{name} {_mwh(mwh[key])}" for name, key in (("own PV", "pv_made"), ("own genset", "genset_made"),
                                                          ("grid", "import"))), "meter records"),
+        _told("3", "supplier of the grid's electricity", installation["supplier"]),
         _told("3", "country of the grid's electricity", installation["country"]),
-        _item("4", "co-generation", NOT_APPLICABLE, "", "the genset gives no useful heat"),
+        _item("4", "co-generation or separate production", NOT_APPLICABLE, "",
+              "PV and genset make electricity alone, no useful heat: all production is separate"),
         _filled("4", "fossil or renewable", f"renewable {_mwh(mwh['pv_made'])}; fossil {_mwh(mwh['genset_made'])}",
                 "meter records"),
         _filled("4", "exported", _mwh(mwh["export"]), "meter at the point of connection"),
@@ -47,21 +54,30 @@ def annex_iv(document: dict) -> list[dict]:
         _filled("12", "resulting emission factor", f"{_five(factor)} t CO2e/MWh", "article 9: Σ(EF·MWh)/ΣMWh")
         if factor is not None else _item("12", "resulting emission factor", MISSING, "", "no electricity was used"),
         _filled("15(e)", "share of actual and default values", _shares(sums), "meter records; battery apart"),
-        _item("15(e)", "confirmation of the evidence for a direct link or PPA", MISSING, "",
-              "single-line diagram and contract are no data of this system"),
+        *_evidence(document, installation),
         _filled("16(e)", "data gaps", f"{len(document['data_gaps'])} named in data_gaps", "this report"),
         _filled("17", "balance", f"imported {_mwh(mwh['import'])}; produced {_mwh(made_mwh)}; consumed "
                 f"{_mwh(total_mwh)}; exported {_mwh(mwh['export'])}; battery net {_mwh(mwh['battery_net'])}",
                 "meter records"),
-        *(_item(number, "see the text of the annex", MISSING, "", "not from this system: to be filled by the operator")
-          for number in ("26", "32", "33")),
+        *(_item(number, "as the Official Journal words it", MISSING, "",
+                "this system does not hold its wording: the operator fills it in") for number in ("26", "32", "33")),
     ]  # fmt: skip
-    return items
 
 
-def tonnes(grams: Decimal) -> Decimal:
-    """Whole tonnes, half up."""
-    return (grams / 1_000_000).quantize(Decimal(1), ROUND_HALF_UP)
+def _evidence(document: dict, installation: dict) -> list[dict]:
+    """Item 15(e), point D.4.3: what there must be before own electricity counts as an actual value."""
+    longest_s = document["monitoring_plan"]["inputs"]["interval_s"]
+    meters = f"own meters at production and use, intervals of {longest_s} s, at most an hour"
+    return [
+        _filled("15(e)", "D.4.3: meters in the same period of at most an hour", meters, "meter records"),
+        _told("15(e)", "D.4.3: single-line diagram of the direct link", installation["diagram"]),
+        _told("15(e)", "D.4.3: contract or PPA", installation["power_contract"]),
+    ]
+
+
+def tonnes(grams: Decimal, rounding: str = "half up") -> Decimal:
+    """Whole tonnes."""
+    return (grams / 1_000_000).quantize(Decimal(1), ROUNDING[rounding])
 
 
 def _sums(document: dict) -> dict:
@@ -93,8 +109,10 @@ def _source(name: str, wh: Decimal, grams: Decimal, installation: dict) -> dict:
     if not wh:
         return _item("12", f"source: {name}", NOT_APPLICABLE, "", "it gave nothing in this period")
     country = installation["country"]
-    kind = {"grid": f"grid, {country}", "battery": "own storage, provenance by inventory"}.get(name, "auto-produced")
-    value = f"{_mwh(wh / 1_000_000)}; {_five(grams / wh)} t CO2e/MWh; {tonnes(grams)} t; {kind}"
+    kind = {"grid": f"default; grid, {country}", "battery": "neither: own storage, provenance by inventory"}.get(
+        name, f"actual; auto-produced, {country}")  # fmt: skip
+    whole = tonnes(grams, installation["rounding"])
+    value = f"{_mwh(wh / 1_000_000)}; {_five(grams / wh)} t CO2e/MWh; {whole} t; {kind}"
     return _filled("12", f"source: {name}", value, "meter records; factors of this report")
 
 

@@ -21,8 +21,13 @@ app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
 app.add_typer(commission_app, name="commission")
+link_app = typer.Typer(help="What crosses the serial line: record, show, replay.", no_args_is_help=True)
+app.add_typer(link_app, name="link")
 token_app = typer.Typer(help="Who may use the web page and the API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+
+store_app = typer.Typer(help="Copy a site's journal and keys, put them back, look them over.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file.", show_default=True)]
@@ -210,7 +215,7 @@ def export_bundle(
     """Export what a site achieved as a signed bundle, for `forerun rank`."""
     from forerun import operate, publish
 
-    result = publish.export(report, journal, vendor, product, out)
+    result = publish.export_bundle(report, journal, vendor, product, out)
     if as_json:
         _print_json(result)
     else:
@@ -266,6 +271,26 @@ def enter(
     from forerun import operate, publish
 
     result = publish.enter(site, tables)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@app.command("export")
+def export_data(
+    what: Annotated[str, typer.Argument(help="intervals of the ledger, telemetry by the second, or hours of it.")],
+    since: Annotated[str, typer.Option("--from", help="First moment, UTC; without it, all.")] = "",
+    until: Annotated[str, typer.Option("--to", help="End, not included; without it, the last.")] = "",
+    form: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="The file; without it, named after what it holds.")] = None,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Write a site's data for other programs, as CSV or Parquet."""
+    from forerun import operate, publish
+
+    result = publish.export_data(site, what, since, until, form, out)
     if as_json:
         _print_json(result)
     else:
@@ -421,6 +446,108 @@ def forecast_backtest(
         _print_json(result)
     else:
         backtest.show(result)
+
+
+@store_app.command("backup")
+def store_backup(
+    out: Annotated[Path, typer.Option(help="The file to make, like site.tar.gz. It holds the keys: keep it safe.")],
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Copy site file, journal, reports and keys into one file. The site may run meanwhile."""
+    from forerun import backup, operate
+
+    result = backup.backup(site, out)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@store_app.command("restore")
+def store_restore(
+    source: Annotated[Path, typer.Argument(help="A file that `forerun store backup` made.")],
+    folder: Annotated[Path, typer.Option("--to", help="Folder for site.toml; nothing in it is replaced.")] = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Put a backup back, after checking all of it."""
+    from forerun import backup, operate
+
+    result = backup.restore(source, folder)
+    if as_json:
+        _print_json(result)
+    else:
+        operate.show_report(result)
+
+
+@store_app.command("check")
+def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Read all of the journal: damage, missing records, every hourly seal. Exit status 1: something is wrong."""
+    from dataclasses import asdict
+
+    from forerun import backup, config, operate
+
+    verdict = backup.check(Path(config.load(site).store.path))
+    if as_json:
+        _print_json(asdict(verdict))
+    else:
+        operate.show_report(asdict(verdict))
+    if verdict.findings:
+        raise typer.Exit(1)
+
+
+Recording = Annotated[Path, typer.Argument(help="The recording.")]
+
+
+@link_app.command("record")
+def link_record(
+    file: Recording,
+    port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate; without --port, the one in the site file.")] = 115200,
+    site: SitePath = Path("site.toml"),
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Stand between a board and whatever program talks to it, and write all that passes to FILE."""
+    from forerun import operate
+
+    result = operate.record_link(file, port, baud, site, seconds, as_json=as_json)
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"{result['host']} frames of the host and {result['board']} of the board are in {file}")
+
+
+@link_app.command("show")
+def link_show(file: Recording, as_json: Json = False) -> None:
+    """Print a recording frame by frame; with --json one object a line."""
+    from forerun import recorder
+
+    for frame in recorder.read(file):
+        told = recorder.shown(frame)
+        if as_json:
+            _print_json(told)
+        else:
+            print(recorder.sentence(told))
+
+
+@link_app.command("replay")
+def link_replay(
+    file: Recording,
+    into: Annotated[str, typer.Option(help="host or board: the side that hears the recording.")] = "host",
+    as_json: Json = False,
+) -> None:
+    """Give a recording to a session of either side, and print what it makes of it."""
+    from forerun import recorder
+    from forerun.errors import WrongUsage
+
+    if into not in ("host", "board"):
+        raise WrongUsage(f"--into {into}: it must be host or board")
+    result = recorder.replay(file, into, (lambda line: None) if as_json else print)
+    if as_json:
+        _print_json(result)
+    else:
+        print(json.dumps(result, indent=1))
 
 
 def _print_json(result: dict) -> None:

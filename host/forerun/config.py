@@ -231,6 +231,8 @@ class CarbonSection:
     grid_valid_until: date = _key(date)
     diesel_kg_per_litre: Decimal = _key(Decimal, 0, 10, Decimal("2.57082"))
     diesel_source: str = _key(str, default="DESNZ 2025, diesel (average biofuel blend, B7)")
+    diesel_valid_from: date = _key(date, default=date(2025, 1, 1))
+    diesel_valid_until: date = _key(date, default=date(2025, 12, 31))
     diesel_litre_per_kwh: Decimal = _key(Decimal, 0, 10, Decimal("0.34"))
     diesel_litre_source: str = _key(str, default="typical 20 kW set at half load, 3.4 L/h")
 
@@ -258,6 +260,8 @@ class EquipmentSection:
     inverter_life_years: int = _key(int, 1, 50, 15)
     genset_life_years: int = _key(int, 1, 50, 20)
     embodied_source: str = _key(str, default="not stated")
+    pv_commissioned: str = _key(str, default="not stated")
+    battery_commissioned: str = _key(str, default="not stated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +273,11 @@ class ReportingSection:
     country: str = _key(str, default="not stated")
     unlocode: str = _key(str, default="not stated")
     registry_id: str = _key(str, default="not stated")
-    supplier: str = _key(str, default="not stated")
+    registration: str = _key(str, default="not stated")  # of the operator, as its country registers companies
+    supplier: str = _key(str, default="not stated")  # of the grid's electricity
+    diagram: str = _key(str, default="not stated")  # which single-line diagram shows the direct link
+    power_contract: str = _key(str, default="not stated")  # which contract or PPA
+    rounding: str = _key(str, default="half up", one_of=("half up", "half even"))  # of CBAM's whole tonnes
     timezone: str = _key(str, default="UTC")
 
 

@@ -33,6 +33,7 @@ from forerun.scene import (
     scene,
 )
 from forerun.service import Service
+from forerun.snapshot import Viewer
 from forerun.store import Journal, read
 
 QUIET_MS, WATCH_MS = 4000, 500
@@ -107,7 +108,8 @@ def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
         link.utc_us = lambda: DAY_START_UTC_S * 1_000_000 + start_us + round((time.monotonic() - begun) * 1e6)
         cleanup.callback(link.close)
         announced = False
-        with operate.status(host, as_json=quiet):
+        viewer = Viewer(host)
+        with operate.live_line(lambda: viewer.take(host.latest_us or 0).sentence(), as_json=quiet):
             while time.monotonic() - begun < seconds:
                 link.poll(0.1)
                 if host.latest and not announced:

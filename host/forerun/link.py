@@ -12,6 +12,7 @@ from forerun.errors import Trouble
 
 REOPEN_S = 0.2  # between tries while a cable is out: re-plug to streaming has to stay within two seconds
 READ_BYTES = 4096
+CLOCK_STEP_US = 2_000_000  # more than a clock that is slewed gains between two turns
 
 
 class PortError(Trouble):
@@ -45,12 +46,13 @@ class SerialLink:
         self.utc_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.port: serial.Serial | None = None
         self._retry_at = 0.0
+        self._offset_us: int | None = None
         self._complaint = ""
 
     def poll(self, limit_s: float) -> None:
         """Wait for bytes or a deadline, at most `limit_s`, and let the service have its turn."""
         now_us = time.monotonic_ns() // 1000
-        self.service.utc_offset_us = self.utc_us() - now_us
+        self._tell_time(now_us)
         if self.port is None and not self._reopen():
             time.sleep(min(limit_s, max(0.0, self._retry_at - time.monotonic())))
             self.service.step(time.monotonic_ns() // 1000)
@@ -68,6 +70,13 @@ class SerialLink:
             self._write(self.service.outgoing())
         except (serial.SerialException, OSError) as problem:
             self._lost(problem)
+
+    def _tell_time(self, now_us: int) -> None:
+        """The monotonic clock in UTC; a jump between the two is somebody who set the clock, and the service is told."""
+        before, self._offset_us = self._offset_us, self.utc_us() - now_us
+        self.service.utc_offset_us = self._offset_us
+        if before is not None and abs(self._offset_us - before) > CLOCK_STEP_US:
+            self.service.clock_stepped(self._offset_us - before, now_us)
 
     def _write(self, data: bytes) -> None:
         """All of it; a board that does not read for half a second counts as a lost link, and the session resends."""

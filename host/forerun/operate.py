@@ -17,32 +17,44 @@ from forerun.errors import Trouble, WrongUsage
 from forerun.link import open_port
 from forerun.running import Running
 from forerun.service import Service
+from forerun.systemd import Systemd
 from forerun_wire import messages
 
 POLL_S = 0.25
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk."""
+    """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk, and SIGHUP into another."""
 
     def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self.asked = self.reload = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask)
 
     def _ask(self, number, frame) -> None:
-        self.asked = True
+        if number == signal.SIGHUP:
+            self.reload = True
+        else:
+            self.asked = True
 
 
 def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None, int | None] | None = None) -> None:
     """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary.
     With `web`, also its page and API on that (host, port), None: those of the site file."""
-    stop, ends = Stop(), time.monotonic() + seconds
+    stop, ends, manager = Stop(), time.monotonic() + seconds, Systemd()
     with Running(site_path, say=_speaker(as_json)) as running, _web(running, web):
         service = running.service
-        with status(service, as_json):
+        with live_line(lambda: running.snapshot.sentence(), as_json):  # noqa: PLW0108 (another snapshot each time)
+            manager.ready()
             while not stop.asked and not (seconds and time.monotonic() >= ends):
                 running.poll(POLL_S)
+                manager.alive(running.snapshot.sentence())
+                if stop.reload:
+                    stop.reload = False
+                    manager.reloading()
+                    running.reload()
+                    manager.ready()
+            manager.stopping()
         summary = {
             "site": running.site.site.name,
             "journal": running.site.store.path,
@@ -85,8 +97,9 @@ def board_info(port: str, baud: int, site_path: Path) -> dict:
         site = config.load(site_path)
         port, baud = site.link.port, site.link.baud
     from forerun.commission.desk import open_desk
+    from forerun.keys import keyring
 
-    with open_desk(port, baud) as desk:
+    with open_desk(port, baud, keyring(site_path)) as desk:
         answer = desk.ask(messages.INFO)
         hello = {name: _plain(value) for name, value in desk.hello.items()}
     return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, answer)}
@@ -101,6 +114,26 @@ def show_board_info(info: dict) -> None:
     for name, value in info.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)
+
+
+def record_link(
+    file: Path, port: str, baud: int, site_path: Path, seconds: float, *, as_json: bool
+) -> dict:
+    """Record what passes between the board and a host program on a new pseudo-terminal; frames of either side."""
+    from forerun import recorder
+
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    stop, ends = Stop(), time.monotonic() + seconds
+
+    def tell(path: str) -> None:
+        line = json.dumps({"link": path}) if as_json else f"let the host program open {path} in place of {port}"
+        print(line, file=sys.stderr, flush=True)
+
+    with open_port(port, baud) as line:
+        return recorder.record(file, line, port, baud,
+                               lambda: stop.asked or bool(seconds and time.monotonic() >= ends), tell)  # fmt: skip
 
 
 def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
@@ -131,6 +164,17 @@ def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
         raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
     _mpremote(port, ["reset"], quiet)
     return [*copied, "pins.py", "main.py"]
+
+
+def remove_keys(port: str, *, quiet: bool) -> list[str]:
+    """Remove the key files on a board whose MicroPython prompt is at `port`; which there were. Raises Trouble."""
+    if not os.path.exists(port):
+        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
+    problem = _mpremote(port, ["fs", "ls", ":/records"], quiet=True)
+    if problem:
+        raise Trouble(f"the board at {port} shows no records folder ({problem}): is its maintenance contact closed?")
+    names = [f"keys.{slot}" for slot in (0, 1)]
+    return [name for name in names if not _mpremote(port, ["fs", "rm", f":/records/{name}"], quiet=True)]
 
 
 def _mpremote(port: str, step: list[str], quiet: bool) -> str:
@@ -360,14 +404,16 @@ class _JournalReader:
 def _speaker(as_json: bool) -> Callable[[str], None]:
     if as_json:
         return lambda sentence: print(json.dumps({"said": sentence}), flush=True)
+    if not sys.stderr.isatty():  # the journal of systemd has a clock of its own, and lines of any length
+        return lambda sentence: print(sentence, file=sys.stderr, flush=True)
     from rich.console import Console
 
     console = Console(stderr=True)
-    return console.log
+    return lambda sentence: console.log(sentence, markup=False)
 
 
-def status(service: Service, as_json: bool):
-    """A live line of what the board reports, on a terminal; nothing elsewhere."""
+def live_line(sentence: Callable[[], str], as_json: bool):
+    """A live line of the site in one sentence, on a terminal; nothing elsewhere."""
     if as_json or not sys.stdout.isatty():
         return contextlib.nullcontext()
     from rich.live import Live
@@ -375,16 +421,7 @@ def status(service: Service, as_json: bool):
 
     class Line:
         def __rich__(self) -> Text:
-            now = service.latest
-            if not now:
-                return Text("waiting for the board")
-            state, bound = messages.STATES[now["state"]], messages.BOUNDS[now["bound_by"]]
-            return Text(
-                f"{state}{' bound by ' + bound if now['bound_by'] else ''}   "
-                f"import {now['pcc_import_w'] / 1000:.2f} kW   battery {now['active_power_w'] / 1000:+.2f} kW   "
-                f"SoC {now['soc_permille'] / 10:.1f} %   load {now['load_w'] / 1000:.2f} kW   "
-                f"PV {now['pv_w'] / 1000:.2f} kW   {now['pcc_voltage_mv'] / 1000:.1f} V"
-            )
+            return Text(sentence())
 
     return Live(Line(), refresh_per_second=4)
 

@@ -22,13 +22,18 @@ NAMES = {
     "embodied_genset_g": "Making the genset, this period's part",
     "green_on_site": "Share of the load from own PV", "green_matched": "… with certificates of the same hour",
     "green_grid": "… with the carbon-free part of the grid", "cfe": "24/7 carbon-free energy score",
-    "pue": "PUE", "ref": "REF", "cue": "CUE", "erf": "ERF", "wue": "WUE", "residual": "Energy-balance residual",
+    "residual": "Energy-balance residual",
+}  # fmt: skip
+EED = {
+    "pue": "PUE, all energy ÷ IT energy", "ref": "REF, renewable share", "cue": "CUE, kg CO2e per kWh of IT energy",
+    "erf": "ERF, share of the energy reused as heat", "wue": "WUE, litres of water per kWh of IT energy",
 }  # fmt: skip
 EED_PAGE = (
     "Indicators of (EU) 2024/1364. Data centres of 500 kW installed IT power and more report them by 15 May; smaller "
     "sites do not have to."
 )
-GRANULAR = ("id", "start_utc", "end_utc", "wh", "source", "technology", "kind", "latitude", "longitude", "issuer")
+GRANULAR = ("id", "start_utc", "end_utc", "wh", "source", "technology", "kind", "device_id", "device_capacity",
+            "device_commissioned", "country", "latitude", "longitude", "storage_allocation", "issuer")  # fmt: skip
 PICTURE_HOURS, DAY_S = 168, 86_400
 
 
@@ -39,9 +44,10 @@ def html(document: dict) -> bytes:
     about = f"{' to '.join(head['period_utc'])} · {head['id']} · {head['software']} · {head['status']}"
     parts = [
         f"<h1>{_text(title)}</h1><p class=about>{_text(about)}</p>", _list("", document["claims"]),
-        _table(("figure", "value", "unit", "how"), _figure_rows(document)),
+        _table(("figure", "value", "unit", "how"), [*_figure_rows(document, NAMES), _avoided(document)]),
         f"<p>{_text(document['boundary'])} {_text(document['monitoring_plan']['rule'])}</p>",
-        f"<p>{_text(EED_PAGE)}</p>",
+        _section("Indicators of (EU) 2024/1364", f"<p>{_text(EED_PAGE)}</p>"
+                 + _table(("indicator", "value", "unit", "how"), _figure_rows(document, EED))),
         "".join(f"<figure>{svg}<figcaption>{words}</figcaption></figure>" for svg, words in _pictures(document)),
         _section("Stored energy", _table(("method", "kg CO2e carried by the load"), [
             (name, f"{Decimal(grams) / 1000:.3f}") for name, grams in document["storage"]["load_g"].items()])),
@@ -72,19 +78,27 @@ def intervals_csv(document: dict) -> bytes:
 
 
 def granular_csv(document: dict) -> bytes:
-    """EnergyTag-style records by the hour, whole Wh rounded down: PV made, and PV that left the battery for the load.
+    """EnergyTag-style records by the hour, whole Wh rounded down, of the PV whose certificate was not sold:
+    `production` used or exported at once, `charge` taken by the battery, `discharge` what came back to the load.
 
-    They are the site's own statement; a registry issues certificates."""
-    place = document["installation"]
-    sold = {item["start_utc_s"] // 3600 for item in document["instruments"] if item["action"] == "sold"}
-    rows = []
+    A discharge stands in place of its charge: production + discharge is what may be counted, production + charge what
+    the PV made. They are the site's own statement; a registry issues certificates."""
+    place, devices = document["installation"], {item["device"]: item for item in document["devices"]}
+    method, rows = document["storage"]["method"], []
     for hour in _hours(document):
-        start_s = hour["start_utc_s"] // 3600 * 3600
-        for kind, wh in (("production", hour["pv_made_wh"]), ("storage", hour["pv_stored_wh"])):
-            if int(wh) and start_s // 3600 not in sold:
-                rows.append((f"{document['report']['id']}/{start_s}/{kind}", _moment(start_s), _moment(start_s + 3600),
-                             int(wh), "solar", "PV" if kind == "production" else "battery", kind, place["lat"],
-                             place["lon"], "self-declared, no registry"))  # fmt: skip
+        start_s = hour["start_utc_s"]
+        sold = any(item["action"] == "sold" and item["start_utc_s"] < start_s + 3600 and item["end_utc_s"] > start_s
+                   for item in document["instruments"])  # fmt: skip
+        for kind, wh, device in (("production", hour["pv_made_wh"] - hour["pv_charge_wh"], "pv"),
+                                 ("charge", hour["pv_charge_wh"], "pv"),
+                                 ("discharge", hour["pv_stored_wh"], "battery")):  # fmt: skip
+            if int(wh) and not (sold and device == "pv"):
+                about = devices[device]
+                rows.append((
+                    f"{document['report']['id']}/{start_s}/{kind}", _moment(start_s), _moment(start_s + 3600), int(wh),
+                    "solar", "PV" if device == "pv" else "battery", kind, about["id"], about["capacity"],
+                    about["commissioned"], place["country"], place["lat"], place["lon"],
+                    method if device == "battery" else "", "self-declared, no registry"))  # fmt: skip
     return _csv(GRANULAR, rows)
 
 
@@ -127,7 +141,10 @@ def pdf(document: dict) -> bytes:
     text(f"{' to '.join(report['period_utc'])}; {report['id']}; {report['software']}; {report['status']}")
     for claim in document["claims"]:
         text(claim)
-    table(("figure", "value", "unit", "how"), _figure_rows(document), (40, 18, 12, 60))
+    table(("figure", "value", "unit", "how"), [*_figure_rows(document, NAMES), _avoided(document)], (40, 18, 12, 60))
+    heading("Indicators of (EU) 2024/1364", 11)
+    text(EED_PAGE)
+    table(("indicator", "value", "unit", "how"), _figure_rows(document, EED), (40, 18, 12, 60))
     text(f"{document['boundary']} {document['monitoring_plan']['rule']}")
     _pdf_chart(story, text, _hours(document)[-PICTURE_HOURS:], 180 * mm)
     heading("Data gaps and what is not known", 11)
@@ -141,7 +158,7 @@ def pdf(document: dict) -> bytes:
         for item in document["cbam_annex_iv"]], (12, 40, 20, 58))  # fmt: skip
     heading("Factors", 11)
     table(("factor", "value", "valid", "source"), [
-        (item["id"], f"{item['value']} {item['unit']}", f"{item['valid_from']} to {item['valid_until']}",
+        (item["id"], f"{item['value']} {item['unit']}", _valid(item),
          f"{item['source']} ({item['licence']})") for item in document["factors"]], (28, 26, 26, 50))  # fmt: skip
     heading("Evidence", 11)
     for sentence in _evidence(document):
@@ -165,12 +182,14 @@ def _hours(document: dict) -> list[dict]:
         item = dict(zip(columns, row, strict=True))
         place = (item["start_utc_s"] + item["end_utc_s"]) // 2 // 3600
         hour = hours.setdefault(place, {"start_utc_s": place * 3600, "load_g": Decimal(0), **dict.fromkeys(
-            ("load_wh", "pv_wh", "grid_wh", "genset_wh", "battery_wh", "pv_made_wh", "pv_stored_wh"), 0)})  # fmt: skip
+            ("load_wh", "pv_wh", "grid_wh", "genset_wh", "battery_wh", "pv_made_wh", "pv_charge_wh", "pv_stored_wh"),
+            0)})  # fmt: skip
         for name in ("pv", "grid", "genset", "battery"):
             hour[f"{name}_wh"] += item[f"{name}_to_load"]
         hour["load_wh"] += item["load_wh"]
         hour["load_g"] += Decimal(item["load_g"])
         hour["pv_made_wh"] += item["pv_to_load"] + item["pv_to_battery"] + item["pv_to_export"]
+        hour["pv_charge_wh"] += item["pv_to_battery"]
         hour["pv_stored_wh"] += Decimal(item["pv_load_wh"]) - item["pv_to_load"]
     return [{**hour, "load_g": str(hour["load_g"])} for _, hour in sorted(hours.items())]
 
@@ -237,9 +256,9 @@ def _pdf_chart(story: list, text: Callable[[str], None], hours: list[dict], widt
          "(blue), grid (grey), genset (red).")  # fmt: skip
 
 
-def _figure_rows(document: dict) -> list[tuple[str, str, str, str]]:
+def _figure_rows(document: dict, names: dict[str, str]) -> list[tuple[str, str, str, str]]:
     rows = []
-    for name, words in NAMES.items():
+    for name, words in names.items():
         figure = document["results"][name]
         value, unit = figure["value"], figure["unit"]
         if value is None:
@@ -251,10 +270,13 @@ def _figure_rows(document: dict) -> list[tuple[str, str, str, str]]:
         else:
             shown, unit = f"{Decimal(value):.3f}", "" if unit == "1" else unit
         rows.append((words, shown, unit, f"{figure['formula']}; {figure['basis']}"))
-    avoided = document["results"]["outside_avoided_g"]
-    rows.append(("Outside every inventory: avoided by export", f"{Decimal(avoided['value']) / 1000:.2f}", "kg CO2e",
-                 avoided["basis"]))  # fmt: skip
     return rows
+
+
+def _avoided(document: dict) -> tuple[str, str, str, str]:
+    avoided = document["results"]["outside_avoided_g"]
+    kg = f"{Decimal(avoided['value']) / 1000:.2f}"
+    return "Outside every inventory: avoided by export", kg, "kg CO2e", avoided["basis"]
 
 
 def _evidence(document: dict) -> list[str]:
@@ -263,9 +285,11 @@ def _evidence(document: dict) -> list[str]:
     digests = f"Monitoring plan {plan}; factor table {table}."
     if root is None:
         return ["No signed root covers the data of this draft yet.", digests]
+    records = document["proofs"]["records"]
     return [f"Root of the first {root['size']} journal entries: {root['root']}",
-            f"Signed by the site's key {root['key']}", digests,
-            "Check: forerun verify report.json --journal …"]  # fmt: skip
+            f"Signed by the site's key {root['key']}",
+            f"Meter records with their board's authentication code: {records['with_code']}, without: "
+            f"{records['without_code']}", digests, "Check: forerun verify report.json --journal …"]  # fmt: skip
 
 
 def _valid(factor: dict) -> str:

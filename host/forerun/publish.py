@@ -6,7 +6,7 @@ import os
 import time
 import urllib.request
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from forerun import (
     entries,
     evidence,
     explain,
+    export,
     factors,
     gridmix,
     intake,
     pages,
     rank,
     statement,
+    telemetry,
     timestamp,
 )
 from forerun.errors import Trouble, WrongUsage
@@ -116,7 +118,7 @@ def show_ranking(ranking: dict) -> None:
         console.print(note)
 
 
-def export(report: Path, journal: Path, vendor: str, product: str, out: Path) -> dict:
+def export_bundle(report: Path, journal: Path, vendor: str, product: str, out: Path) -> dict:
     """Write the signed bundle of a site from its issued report and its journal; returns where, and its KPIs."""
     for path in (report, journal, key_path(journal)):
         if not path.is_file():
@@ -166,6 +168,28 @@ def enter(site_path: Path, tables: Iterable[Path]) -> dict:
     items = [item for table in tables for item in entries.of_table(table, time.time_ns() // 1000)]
     kinds = [kind for _, kind, _ in items]
     return {**{kind: kinds.count(kind) for kind in sorted(set(kinds))}, "where": entries.put(path, items)}
+
+
+def export_data(site_path: Path, what: str, since: str, until: str, form: str, out: Path | None) -> dict:
+    """Writes intervals, telemetry or hours of [since, until) as CSV or Parquet; returns how many rows, and where."""
+    if what not in export.KINDS or form not in export.FORMATS:
+        raise WrongUsage(f"say one of {', '.join(export.KINDS)}, and --format {' or '.join(export.FORMATS)}")
+    site, path = config.load(site_path), _journal_of(site_path)
+    if what == "intervals":
+        found = list(read(path))
+        table = export.intervals(_document(site, found, path, *_period(since, until, found))[0])
+    else:
+        folder = telemetry.folder_of(path)
+        if not folder.is_dir():
+            raise Trouble(f"{folder}: there is no telemetry yet; a running site keeps it")
+        span = _moment(since) if since else 0, _moment(until) if until else time.time_ns() // 10**9
+        if what == "telemetry":
+            table = export.seconds(folder, *span)
+        else:
+            books = replace(carbon.factors_of(site), hourly=intake.take(read(path)).grid)
+            table = export.hourly(folder, *span, lambda utc_s: books.grid_at(utc_s).g_per_kwh, books.genset_g_per_kwh())
+    file = out or Path(f"{what}.{form}")
+    return {"rows": export.write(file, table, form), "file": str(file)}
 
 
 def stamp(site_path: Path, url: str) -> dict:
@@ -237,6 +261,7 @@ def _issue(document: dict, data: bytes, path: Path) -> None:
         raise Trouble(f"{key_path(path)}: without the site's key the report cannot be issued; a copy can be verified, "
                       "or rebuilt where the key or the log of issued reports is")  # fmt: skip
     with Journal(issued_path(path)) as log:
+        body |= {"size": log.tree.size, "root": log.tree.root()}  # each entry signs all before it
         log.append(time.time_ns() // 1000, "host", evidence.REPORT, evidence.signed(body, signing_key(
             key_path(path))))  # fmt: skip
 

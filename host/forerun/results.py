@@ -43,13 +43,15 @@ class Subject:
     pv_life_cycle: Factor | None
     embodied_kg: dict[str, tuple[Decimal, int]]  # of EQUIPMENT: (kg, life in years); 0 kg = not known
     journal_hours: tuple[Sum, ...] = ()
+    end_utc_s: int | None = None  # of the period; None = the end of the last hour
+    embodied_factor: Mapping[str, str] = field(default_factory=dict)  # id of the factor, where kg is from the table
 
 
 @dataclass(slots=True)
 class Matching:
     """Certificates put to hours, each by start of the hour [utc_s]: Wh and grams of the import that they cover, of it
     what is matched by the hour (at most the grid's energy to the load), and what of export and PV was sold.
-    left_wh: by certificate id, what found no energy of its time."""
+    left_wh: by certificate id, what found no energy of its time, which is over."""
 
     covered_wh: dict[int, int] = field(default_factory=dict)
     covered_g: dict[int, Decimal] = field(default_factory=dict)
@@ -98,15 +100,17 @@ def used(
     return Decimal(total) if count > 1 else None
 
 
-def match(hours: Sequence[Sum], certificates: Iterable[Certificate]) -> Matching:
-    """Certificates over all hours that the journal holds, so that none is used in two periods. A cancelled one covers
-    the import of its own interval, in order of time, until it is used up; only one of at most an hour counts as matched
-    by the hour. A sold one takes from the PV that was exported in its interval first, then from the rest of the PV of
-    it; sold beyond that, it counts against its first hour all the same."""
+def match(hours: Sequence[Sum], certificates: Iterable[Certificate], end_utc_s: int | None = None) -> Matching:
+    """Certificates over all hours that the journal holds up to `end_utc_s`, so that none is used in two periods.
+
+    A cancelled one covers the import of its own interval, in order of time, until it is used up; only one of at most an
+    hour counts as matched by the hour. A sold one takes from the PV that was exported in its interval first, then from
+    the rest of the PV of it; sold beyond that when its time is over, it counts against its first hour all the same."""
     result, by_hour = Matching(), {hour.hour_utc_s: hour for hour in hours}
     import_wh = {at: hour.import_wh for at, hour in by_hour.items()}
     exported_wh = {at: hour.pv_export_wh for at, hour in by_hour.items()}
     kept_wh = {at: hour.pv_made_wh - hour.pv_export_wh for at, hour in by_hour.items()}
+    end_utc_s = max(by_hour, default=0) + HOUR_S if end_utc_s is None else end_utc_s
     for item in certificates:
         first_s = item.start_utc_s // HOUR_S * HOUR_S
         span = [at for at in range(first_s, item.end_utc_s, HOUR_S) if at in by_hour]
@@ -122,8 +126,9 @@ def match(hours: Sequence[Sum], certificates: Iterable[Certificate]) -> Matching
             _add(result.sold_export_wh, taken)
             taken, left_wh = _take(left_wh, kept_wh, span)
             _add(result.sold_pv_wh, taken)
-            _add(result.sold_pv_wh, {span[0]: left_wh} if left_wh and span else {})
-        if left_wh:
+            is_over = left_wh and span and item.end_utc_s <= end_utc_s
+            _add(result.sold_pv_wh, {span[0]: left_wh} if is_over else {})
+        if left_wh and item.end_utc_s <= end_utc_s:
             result.left_wh[item.id] = left_wh
     return result
 
@@ -161,7 +166,7 @@ def figures(subject: Subject) -> tuple[dict[str, Figure], list[str]]:
     in no scope and no sum."""
     with localcontext(EXACT):
         missing: list[str] = []
-        matched = match(subject.journal_hours or subject.hours, subject.certificates)
+        matched = match(subject.journal_hours or subject.hours, subject.certificates, subject.end_utc_s)
         sums = {name: matched.within(name, subject.hours) for name in
                 ("covered_wh", "covered_g", "sold_export_wh", "sold_pv_wh")}  # fmt: skip
         matching = _Cover(**sums, hourly_wh=matched.hourly_wh)
@@ -204,14 +209,16 @@ def _scopes(subject: Subject, matching: _Cover, missing: list[str]) -> dict[str,
                    "distribution; the grid's own upstream is in a life-cycle grid factor already")  # fmt: skip
     return {
         "scope1_g": Figure(litres * factors.fuel.value * 1000, "g", "fuel litres · kg/litre · 1000",
-                           {"litres": f"{litres:.6f}", "factor": factors.fuel.id}, basis),
+                           {"litres": f"{litres:.6f}", "factor": f"{factors.fuel.id}, {factors.litres.id}"
+                            if fuel_ml is None else factors.fuel.id}, basis),
         "scope2_location_g": Figure(location_g, "g", "Σ import_wh · grid_g_per_kwh / 1000 by interval",
                                     {"import_wh": str(import_wh), "factor": "grid"}, "location-based"),
         "scope2_market_g": Figure(matching.covered_g + rest_g, "g",
                                   "covered_g + (import_wh − covered_wh) · rest / 1000",
                                   {"covered_wh": str(matching.covered_wh), "factor": rest}, "market-based"),
         "scope3_cat3_g": Figure(upstream_g, "g", "fuel litres · kg/litre well to tank · 1000",
-                                {"factor": subject.upstream.id if subject.upstream else ""}, "fuel upstream alone"),
+                                {"litres": f"{litres:.6f}", "factor": subject.upstream.id if subject.upstream else ""},
+                                "fuel upstream alone"),
     }  # fmt: skip
 
 
@@ -228,6 +235,8 @@ def _embodied(subject: Subject, missing: list[str]) -> dict[str, Figure]:
         if value is None:
             missing.append(f"what making the {name} emitted is not known: it is in no figure")
         inputs = {"kg": str(kg), "years": str(years)}
+        if name in subject.embodied_factor:
+            inputs["factor"] = subject.embodied_factor[name]
         found[f"embodied_{name}_g"] = Figure(value, "g", "kg · 1000 · period / life", inputs, "straight line over life")
     return found
 

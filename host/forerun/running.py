@@ -16,15 +16,19 @@ from pathlib import Path
 
 from forerun import config, entries
 from forerun.errors import Trouble
+from forerun.keys import keyring
 from forerun.link import SerialLink
 from forerun.service import Service
 from forerun.sitekey import key_path, record_keys, signing_key
 from forerun.snapshot import Snapshot, Surroundings, Viewer
 from forerun.status import StatusSocket
 from forerun.store import Journal
+from forerun.telemetry import Recorder, folder_of
+from forerun_wire.names import TELEMETRY_FIELDS
 
 SHOW_S = 0.25  # a snapshot is never older than this while the loop turns
 LOOK_AROUND_S = 5.0
+_TIMESYNC = Path("/run/systemd/timesync/synchronized")
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -55,13 +59,18 @@ class Running:
                 self.say(self.journal.message)
             key = signing_key(key_path(Path(site.store.path)))
             self.service = Service(site, self.journal, nonce=secrets.token_bytes(8), key=key, say=self.say,
-                                   record_keys=record_keys(self.journal.path))  # fmt: skip
+                                   record_keys=record_keys(self.journal.path),
+                                   keyring=keyring(self.site_path))  # fmt: skip
             self.link = SerialLink(self.service, site.link.port, site.link.baud, say=self.say)
             cleanup.callback(self.link.close)
+            self._recorder = Recorder(folder_of(self.journal.path), len(TELEMETRY_FIELDS))
+            cleanup.callback(self._keep, self._recorder.flush)
             self._viewer = Viewer(self.service)
             self._show()
             cleanup.enter_context(StatusSocket(site.store.path, self._document))
-            self._integrate(cleanup)
+            self._integrations = contextlib.ExitStack()
+            cleanup.callback(self._integrations.close)
+            self._integrate()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -99,9 +108,33 @@ class Running:
         if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
             self._show()
 
-    def _integrate(self, cleanup: contextlib.ExitStack) -> None:
+    def reload(self) -> bool:
+        """Read the site file again and go on with it; False, and everything stays as it was, when it is wrong, or asks
+        for another journal or another name, which only a restart can give. Call it from the loop's thread."""
+        try:
+            site = config.load(self.site_path)
+            for name, old, new in (("store.path", self.site.store.path, site.store.path),
+                                   ("site.name", self.site.site.name, site.site.name)):  # fmt: skip
+                if old != new:
+                    raise Trouble(f"{self.site_path}: {name} cannot be changed while the site runs; restart it")
+        except Trouble as problem:
+            self.say(f"{problem}; the site runs on as it was")
+            return False
+        old, self.site = self.site, site
+        self.service.reconfigure(site, time.monotonic_ns() // 1000)
+        if site.link != old.link:
+            self.link.close()
+            self.link.port_name, self.link.baud = site.link.port, site.link.baud
+        self._integrations.close()
+        self.complaints.clear()
+        self._integrate()
+        self._look_at = 0.0
+        self.say(f"{self.site_path} was read again")
+        return True
+
+    def _integrate(self) -> None:
         """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
-        site = self.site
+        site, cleanup = self.site, self._integrations
         if site.metrics.port:
             from forerun import metrics
 
@@ -135,10 +168,26 @@ class Running:
         if now >= self._look_at:
             self._look_at = now + LOOK_AROUND_S
             self._around = self._look_around()
+        is_new = self.service.latest_us != self._shown_us
         self._show_at, self._shown_us = now + SHOW_S, self.service.latest_us
         now_us = time.monotonic_ns() // 1000
         self.service.utc_offset_us = self.link.utc_us() - now_us
+        if is_new and self.service.latest:
+            utc_s = (now_us + self.service.utc_offset_us) // 1_000_000
+            values = [self.service.latest[name] for name in TELEMETRY_FIELDS]
+            self._keep(lambda: self._recorder.put(utc_s, values))
         self._snapshot = self._viewer.take(now_us, self._around)
+
+    def _keep(self, action: Callable[[], None]) -> None:
+        """Telemetry at rest is for looking back: a disk that takes none of it stops nothing, and is told once."""
+        try:
+            action()
+        except (OSError, Trouble) as problem:
+            if "telemetry" not in self.complaints:
+                self.say(f"telemetry is not kept: {problem}")
+            self.complaints["telemetry"] = f"telemetry is not kept: {problem}"
+            return
+        self.complaints.pop("telemetry", None)
 
     def _look_around(self) -> Surroundings:
         for sentence in entries.take_box(self.journal):
@@ -178,7 +227,9 @@ def clock_synchronised() -> bool | None:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(256))
     except (OSError, AttributeError):
         return None
-    return None if state < 0 else state != _TIME_ERROR
+    if state >= 0:
+        return state != _TIME_ERROR
+    return True if _TIMESYNC.exists() else None  # a service that may not set the clock may not ask the kernel either
 
 
 def _disk(path: Path) -> tuple[int | None, int | None]:

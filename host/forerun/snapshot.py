@@ -5,7 +5,7 @@ come from the journal. Names carry their unit last; active_power_w > 0 discharge
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -223,9 +223,31 @@ class Snapshot:
     store: StoreHealth
     commissioning: Commissioning
 
+    def sentence(self) -> str:
+        """The site in one line."""
+        now = self.live
+        if now is None or not now.fresh:
+            return "the board is silent" if now else "waiting for the board"
+        bound = "" if now.bound_by == "none" else f" bound by {now.bound_by.replace('_', ' ')}"
+        kw = {name: getattr(now, name) / 1000 for name in ("pcc_import_w", "active_power_w", "load_w", "pv_w")}
+        return (
+            f"{now.state}{bound}   import {kw['pcc_import_w']:.2f} kW   battery {kw['active_power_w']:+.2f} kW   "
+            f"SoC {now.soc_permille / 10:.1f} %   load {kw['load_w']:.2f} kW   PV {kw['pv_w']:.2f} kW   "
+            f"{now.pcc_voltage_mv / 1000:.1f} V"
+        )
+
     def document(self) -> dict:
         """The same as JSON-ready values."""
-        return asdict(self)
+        return _plain(self)
+
+
+def _plain(value):
+    """As dataclasses.asdict, without copying each number of the long arrays."""
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in value.__slots__}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value] if value and is_dataclass(value[0]) else list(value)
+    return dict(value) if isinstance(value, dict) else value
 
 
 class Viewer:

@@ -56,6 +56,11 @@ class Entry:
     offset: int
     raw: bytes = field(default=b"", compare=False, repr=False)  # the entry as it was written: a leaf of the hash tree
 
+    @property
+    def end(self) -> int:
+        """Offset of the byte after it in the file."""
+        return self.offset + len(_MARK) + 4 + len(_bstr_head(len(self.raw))) + len(self.raw)
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -244,7 +249,7 @@ class Journal:
 
     def _failed(self, error: OSError) -> JournalError:
         waiting = f"{len(self._buffer)} bytes wait, nothing of them is acknowledged"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return JournalFull(f"{self.path}: the disk is full; {waiting}; free space, then commit again")
         return JournalUnwritable(f"{self.path}: cannot be written ({error.strerror}); {waiting}; check disk and mount")
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Context, Decimal, InvalidOperation, localcontext
 from pathlib import Path
 
+from forerun_verify import derived
 from forerun_verify import journal as log
 from forerun_verify.meters import told
 from forerun_verify.recompute import figures, intervals
@@ -100,9 +101,13 @@ def _issued(data: bytes, path: Path, key: bytes, notes: list[str]) -> list[str]:
         return [f"{path.name}: the log of issued reports is missing"]
     entries, faults = log.read(path)
     digest, mine = hashlib.sha256(data).hexdigest(), None
+    before = log.roots([entry.leaf for entry in entries], set(range(1, len(entries) + 1)))
+    before[0] = hashlib.sha256(b"").digest()
     for entry in entries:
         if entry.kind != "report" or not log.signed_by(entry.body, key):
             faults.append(f"{path.name}: entry {entry.number} is not signed by the site's key")
+        elif (entry.body.get("size"), entry.body.get("root")) != (entry.number, before[entry.number]):
+            faults.append(f"{path.name}: entry {entry.number} does not follow from what stands before it")
         elif entry.body["sha256"] == digest:
             mine = entry.body
         elif mine is not None and entry.body["supersedes"] == mine["id"]:
@@ -165,7 +170,9 @@ def _figures(report: dict, entries: list) -> list[str]:
     expected = {**books, **{name: sum((row[key] for row in rows), Decimal(0)) for name, key in loads.items()}}
     faults += [f"storage: {name} is {stored.get(name)}, it should be {value:.9f}" for name, value in expected.items()
                if not _near(stored.get(name), value, FIGURE_TOLERANCE)]  # fmt: skip
-    for name, value in figures(report, all_rows, heard, factors, start_s, end_s).items():
+    results = figures(report, all_rows, heard, factors, start_s, end_s)
+    faults += derived.faults(report, rows, results)
+    for name, value in results.items():
         told_value = report["results"].get(name, {"value": "absent"})["value"]
         if not _near(told_value, value, FIGURE_TOLERANCE):
             should = "null" if value is None else f"{value:.9f}"

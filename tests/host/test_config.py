@@ -111,7 +111,7 @@ def test_what_the_site_file_allows_is_what_the_board_allows():
         for key in section.__dataclass_fields__.values():
             name = f"bus_{key.name}" if key.name == "baud" else key.name
             keys[name] = key
-    not_in_file = {"interval_s", "telemetry_ms"}
+    not_in_file = {"interval_s", "telemetry_ms", "records_keep"}
     for _, name, _, low, high, default in SETTINGS:
         if name in not_in_file:
             continue

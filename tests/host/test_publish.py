@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import sys
 import threading
+import zlib
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import cbor2
 import pytest
 from typer.testing import CliRunner
 
 import site_journal
-from forerun import evidence, factors, publish
+from forerun import evidence, factors, publish, store
 from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
 from forerun.sitekey import key_path, signing_key
@@ -192,6 +194,72 @@ def test_every_single_byte_change_is_found(site):
     assert verify(files["out/report.json"], files["journal.forerun"], table).findings == []
 
 
+def rewritten(path: Path, raws: list[bytes]) -> None:
+    """A journal of these entries, numbered anew, with every length and checksum right."""
+    items = []
+    for number, raw in enumerate(raws):
+        entry = cbor2.dumps([number, *cbor2.loads(raw)[1:]], canonical=True)
+        items.append(store._MARK + zlib.crc32(entry).to_bytes(4, "big") + store._bstr_head(len(entry)) + entry)
+    path.write_bytes(b"".join(items))
+
+
+def test_entries_put_in_taken_out_exchanged_or_cut_off_are_found(site):
+    """The forger knows the format and mends every length, number and checksum; the key is all that is not at hand."""
+    made(site)
+    with Journal(site.parent / "journal.forerun") as journal:
+        fix = {"record": 9, "field": "soc_permille", "value": 505, "reason": "x", "author": "y"}
+        journal.append(site_journal.START * 1_000_000, "host", "correction", fix)
+    made(site)
+    rng = random.Random(20240102)
+    for name, tries in (("journal.forerun", TRIES // 4), ("journal.forerun.issued", 12)):
+        path = site.parent / name
+        whole = path.read_bytes()
+        raws = [entry.raw for entry in publish.read(path)]
+        for number in range(tries):
+            bad, place = list(raws), rng.randrange(len(raws))
+            way = rng.choice(("insert", "delete", "swap", "cut", "change"))
+            if way == "insert":
+                bad.insert(place, rng.choice(raws))
+            elif way == "delete":
+                del bad[place]
+            elif way == "swap":
+                other = rng.choice([index for index in range(len(raws)) if index != place])
+                bad[place], bad[other] = bad[other], bad[place]
+            elif way == "cut":
+                del bad[place:]
+            else:
+                head, body = cbor2.loads(bad[place])[:4], cbor2.loads(bad[place])[4]
+                body = [*body[:-3], body[-3] + 1, *body[-2:]] if isinstance(body, list) else {**body, "more": 1}
+                bad[place] = cbor2.dumps([*head, body], canonical=True)
+            rewritten(path, bad)
+            assert verdict(site).findings, f"try {number} of {name}: {way} at {place} was not found"
+        path.write_bytes(whole)
+    assert verdict(site).findings == []
+
+
+@pytest.mark.parametrize(
+    ("where", "old", "new"),
+    [
+        (("cbam_annex_iv",), "t CO2e/MWh; 0 t", "t CO2e/MWh; 1 t"),
+        (("cbam_annex_iv",), '"value":"renewable 0.0', '"value":"renewable 9.0'),
+        (("claims",), '["', '["9'),
+        (("uncertainty",), '"measured":', '"measured":1'),
+        (("cbam_annex_iv",), '"value":"actual (own, metered) ', '"value":"actual (own, metered) 9'),
+    ],
+)
+def test_a_number_in_words_is_checked_though_the_site_itself_issued_it(site, where, old, new):
+    """The site's key is at hand: only the recomputation can tell."""
+    made(site)
+    content = document(site)
+    text = evidence.canonical(content[where[0]]).decode()
+    assert old in text
+    content[where[0]] = json.loads(text.replace(old, new, 1))
+    data = evidence.canonical(content)
+    (site.parent / "out/report.json").write_bytes(data)
+    publish._issue(content, data, site.parent / "journal.forerun")
+    assert [finding for finding in verdict(site).findings if finding.startswith(where[0])]
+
+
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.999])
 def test_a_journal_that_was_cut_does_not_carry_its_report(site, keep):
     made(site)
@@ -236,12 +304,34 @@ def test_a_figure_opens_to_meter_records_in_three_steps(site):
     heads = [line for line in lines if line[0] in "123"]
     assert [head[0] for head in heads] == ["1", "2", "3"]
     text = "\n".join(lines)
-    for words in ("factor grid: 30.75 g/kWh", "made by forerun 0", "import_wh", "hashes to the root"):
+    for words in ("factor grid: 30.75 g/kWh", "made by forerun 0", "import_wh", "hashes below the signed root"):
         assert words in text
     at = publish.explained("cfe", "2024-01-01T12:00Z", site.parent / "out/report.json", site.parent / "journal.forerun")
-    assert any(line.startswith("2. interval 1704110400") for line in at)
+    assert any(line.startswith("2. interval 2024-01-01T12:00:00Z") for line in at)
     with pytest.raises(WrongUsage, match="it has "):
         publish.explained("nonsense", "", site.parent / "out/report.json", site.parent / "journal.forerun")
+
+
+def test_every_figure_and_every_item_of_the_annex_opens(site):
+    """In at most three steps, and down to a meter record where a meter is in it."""
+    readings = [("submeter", [name, 100]) for name in ("it_wh", "water_ml")]
+    with Journal(site.parent / "journal.forerun") as journal:
+        for item in readings:
+            journal.append(site_journal.START * 1_000_000, "host", *item)
+            journal.append((site_journal.START + 86_400) * 1_000_000, "host", item[0], [item[1][0], 900_000])
+    made(site)
+    content = document(site)
+    for figure in (*content["results"], *sorted({item["item"] for item in content["cbam_annex_iv"]})):
+        lines = publish.explained(figure, "", site.parent / "out/report.json", site.parent / "journal.forerun")
+        steps = [line[0] for line in lines if line[0].isdigit() and line[1:3] == ". "]
+        assert steps == sorted(steps) and set(steps) <= {"1", "2", "3"} and "made by forerun" in "\n".join(lines)
+        if figure in content["results"] and not figure.startswith("embodied_"):
+            assert "3" in steps and sum("below the signed root" in line for line in lines) >= 2, figure
+    text = "\n".join(publish.explained("pue", "", site.parent / "out/report.json", site.parent / "journal.forerun"))
+    assert "it_wh 900000 at 2024-01-02T00:00:00Z" in text
+    lines = publish.explained("scope1_g", "", site.parent / "out/report.json", site.parent / "journal.forerun")
+    text = "\n".join(lines)
+    assert "factor diesel:" in text and "factor diesel-litres:" in text
 
 
 def test_the_commands_end_with_the_status_that_their_verdict_asks_for(site):

@@ -2,16 +2,23 @@
 
 import errno
 import os
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from forerun import config
 from forerun.evidence import Tree
-from forerun.service import Service
+from forerun.link import SerialLink
+from forerun.service import History, Service
 from forerun.sitekey import signing_key
 from forerun.store import Journal, read
 from forerun_wire import messages as m
-from forerun_wire.session import Session
+from forerun_wire.board import BoardSession
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "both"))
+from lane import Shelf
 
 STORE = b"store-01"
 
@@ -40,7 +47,8 @@ class Bench:
         self.journal = Journal(self.path, self.disk)
         self.said = []
         self.host = Service(config.load(config.EXAMPLE), self.journal, nonce=b"h" * 8, say=self.said.append)
-        self.board = Session(m.ROLE_BOARD, "bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
+        self.board = BoardSession("bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
+        self.board.source = self.shelf = Shelf()
         self.acknowledged = []
         self.now_ms = 0
 
@@ -57,6 +65,8 @@ class Bench:
             while (event := self.board.event()) is not None:
                 if event[0] == "record_ack":
                     self.acknowledged.append(event[1])
+                elif event[0] == "heartbeat":
+                    self.board.send_clock(event[1], self.now_ms // 1000, 0, self.now_ms // 1000, 0)
                 elif event[0] == "command":
                     self.board.reply(event[1], m.DONE, *([0] * len(event[3])))
 
@@ -80,7 +90,7 @@ def event(number):
 
 
 def test_a_record_is_acknowledged_after_it_is_on_disk(bench):
-    assert bench.board.send_record(*event(1))
+    bench.shelf.put(*event(1))
     bench.run(500)
     assert numbers(bench) == [1]
     assert bench.acknowledged[-1] == 1
@@ -89,7 +99,7 @@ def test_a_record_is_acknowledged_after_it_is_on_disk(bench):
 def test_a_full_disk_acknowledges_nothing_tells_and_resumes_by_itself(bench):
     bench.disk.full = True
     for number in (1, 2, 3):
-        assert bench.board.send_record(*event(number))
+        bench.shelf.put(*event(number))
     bench.run(8000)
     assert numbers(bench) == [] and set(bench.acknowledged) <= {0}
     assert any("disk is full" in sentence for sentence in bench.said)
@@ -127,3 +137,36 @@ def test_the_journal_is_sealed_once_an_hour(tmp_path):
         for entry in entries[: root.body["size"]]:
             tree.append(entry.raw)
         assert root.body["size"] == root.sequence_no and root.body["root"] == tree.root()
+
+
+def test_a_clock_that_is_set_is_told_and_journalled_and_plans_go_on(tmp_path):
+    said, path = [], tmp_path / "journal.forerun"
+    with Journal(path) as journal:
+        host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8, say=said.append)
+        link = SerialLink(host, str(tmp_path / "no-port"), 9600)
+        utc_us = [1_790_000_000_000_000]
+        link.utc_us = lambda: utc_us[0] + time.monotonic_ns() // 1000
+        link.poll(0)
+        host._replan_at_s = host._refit_at_s = host._utc_s(time.monotonic_ns() // 1000) + 300
+        utc_us[0] += 500_000  # slewed
+        link.poll(0)
+        assert not said
+        for step_us in (-86_400_000_000, 40 * 86_400_000_000):
+            utc_us[0] += step_us
+            link.poll(0)
+            assert "clock was set by" in said[-1] and f"{step_us / 1e6:+.1f} s" in said[-1]
+            now_s = host._utc_s(time.monotonic_ns() // 1000)
+            assert host._replan_at_s <= now_s and host._refit_at_s <= now_s, "no waiting for a time that may never come"
+    assert sum(entry.body[0] == "clock stepped" for entry in read(path) if entry.kind == "link") == 2
+
+
+def test_a_clock_that_was_wrong_by_years_does_not_fill_the_memory():
+    history = History(0)
+    history.put(0, 100.0, 0.0)
+    history.put(1_790_000_000 // 300 * 300, 200.0, 1.0)
+    history.put(1_790_000_300 // 300 * 300, 300.0, 1.0)
+    assert history.load_w == [200.0, 300.0] and history.start_s == 1_790_000_000 // 300 * 300
+    history.put(0, 400.0, 0.0)
+    assert history.load_w == [400.0] and history.start_s == 0
+    history.put(-300, 500.0, 0.0)
+    assert history.load_w == [400.0], "a step before the first one is not known"

@@ -52,6 +52,7 @@ class Config:
         self.genset_start_load_w = 0  # 0 = off
         self.genset_exercise_h = 0  # 0 = off
         self.pv_limit_permille = 1000
+        self.records_keep = 0  # of a full store: 0 the newest records, 1 the oldest
 
 
 NOMINAL_MILLIHZ = 50_000

@@ -43,6 +43,9 @@ OUTPUT_HEATER = 4
 OUTPUT_FAN = 8
 OUTPUT_DUMP = 16
 OUTPUT_TIE_OPEN = 32
+OUTPUT_FORM = 64  # the inverter is asked to be the grid behind the open contactor
+OUTPUT_SYNCHRONISE = 128  # and to follow the grid's voltage and frequency, before the contactor closes
+OUTPUT_SHED_SHIFT = 8  # from here on: one contact for each of three groups of loads, closed = off
 OUTPUT_PV_SHIFT = 16  # from here on: what PV has to hold back, in tenths of its rating
 
 SOC_HYSTERESIS_PERMILLE = 10
@@ -81,6 +84,7 @@ class Controller:
         self.faults = 0
         self.outputs = 0
         self.load_w = 0
+        self.reactive_var = 0  # > 0 injects
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)

@@ -16,6 +16,17 @@ BOUND_ENTER_SERVICE = 12
 BOUND_TEMPERATURE = 13
 BOUND_PEAK = 14
 
+# What a bit of `functions` brings into memory; whoever loads these one by one, and collects garbage in between, finds
+# room for all of them.
+MODULES = (
+    (15, "grid_support"),
+    (c.FUNCTION_ENTER_SERVICE, "enter_service"),
+    (c.FUNCTION_PEAK, "peak"),
+    (c.FUNCTION_BATTERY_CARE, "battery_care"),
+    (c.FUNCTION_GENSET, "genset_control"),
+    (c.FUNCTION_ISLANDING, "islanding"),
+    (c.FUNCTION_TRIP, "trip"),
+)
 TEMPERATURE_MS = 120_000  # cells are slow; a sensor that is silent for longer than this is lost
 
 
@@ -63,6 +74,7 @@ class Functions:
     def step(self, controller, image, dt_ms):
         """Advance all parts by one round; what they found is in them."""
         fresh = not controller.meter.stale
+        controller.reactive_var = 0  # a voltage that is not measured asks for nothing
         if fresh and self.support is not None:
             self._support_step(self.support, controller, image)
         if self.enter is not None:
@@ -90,6 +102,7 @@ class Functions:
     def _support_step(self, support, controller, image):
         support.step(image.frequency_millihz, image.pcc_voltage_mv)
         rated_w = self._config.rated_w
+        controller.reactive_var = rated_w * support.reactive_permille // 1000
         supporting = support.high_w < rated_w or support.low_w > -rated_w or support.volt_high_w < rated_w
         if supporting != self._supporting:
             self._supporting = supporting
@@ -114,7 +127,11 @@ class Functions:
             controller.faults |= ctl.FAULT_TRIP
 
     def _island_step(self, island, controller, image, dt_ms):
-        island.grid_mv = 0 if controller.meter.stale else image.pcc_voltage_mv
+        # A meter that is silent says nothing: neither that the grid is lost nor that it is back, neither that the bus
+        # lives nor that it is dead.
+        island.grid_known = not controller.meter.stale
+        island.bus_known = image.bus_age_ms <= max(self._config.stale_ms, 3 * image.period_ms)
+        island.grid_mv = image.pcc_voltage_mv
         island.grid_millihz = image.frequency_millihz
         island.bus_mv = image.bus_mv
         island.bus_millihz = image.bus_millihz
@@ -173,8 +190,13 @@ class Functions:
                 outputs |= ctl.OUTPUT_HEATER
             if self.care.fan:
                 outputs |= ctl.OUTPUT_FAN
-        if self.island is not None and self.island.tie_wanted_open:
-            outputs |= ctl.OUTPUT_TIE_OPEN
+        if self.island is not None:
+            if self.island.tie_wanted_open:
+                outputs |= ctl.OUTPUT_TIE_OPEN
+            if self.island.forming:
+                outputs |= ctl.OUTPUT_FORM
+            if self.island.synchronise:
+                outputs |= ctl.OUTPUT_SYNCHRONISE
         controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
 
 

@@ -31,6 +31,7 @@ class Image:
         self.pcc_age_ms = AGE_MAX_MS
         self.bus_mv = 0  # behind the contactor to the grid
         self.bus_millihz = 0
+        self.bus_age_ms = AGE_MAX_MS
         self.active_power_w = 0
         self.inverter_state = INVERTER_ASLEEP
         self.inverter_age_ms = AGE_MAX_MS
@@ -56,6 +57,7 @@ class Image:
         self.pcc_age_ms = min(self.pcc_age_ms + dt_ms, AGE_MAX_MS)
         self.inverter_age_ms = min(self.inverter_age_ms + dt_ms, AGE_MAX_MS)
         self.battery_age_ms = min(self.battery_age_ms + dt_ms, AGE_MAX_MS)
+        self.bus_age_ms = min(self.bus_age_ms + dt_ms, AGE_MAX_MS)
         self.pv_age_ms = min(self.pv_age_ms + dt_ms, AGE_MAX_MS)
         self.genset_age_ms = min(self.genset_age_ms + dt_ms, AGE_MAX_MS)
         self.temperature_age_ms = min(self.temperature_age_ms + dt_ms, AGE_MAX_MS)

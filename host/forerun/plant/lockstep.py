@@ -22,6 +22,9 @@ HOST_PACE_US = 1000  # the host is asked at most once a millisecond, so an impat
 # Contacts of the board, as bits of its outputs and inputs.
 TRIP = 1
 GENSET_START = 2
+HEATER, FAN, TIE_OPEN, FORM, SYNCHRONISE = 4, 8, 32, 64, 128
+SHED_SHIFT, SHED_GROUPS = 8, 7  # three groups of loads
+TIE_IS_OPEN = 16
 PV_SHIFT = 16  # from here on: tenths of its rating that PV has to hold back
 GENSET_RUNNING = 32
 LOOP_US = 100  # a pass of the board's main loop takes time too; without it a board that polls would stop the clock
@@ -161,7 +164,8 @@ class Lockstep:
             uptime_us % 1_000_000,
             len(link),
             len(bus),
-            self.inputs | (GENSET_RUNNING if self.site.genset.state >= 2 else 0),
+            self.inputs | (GENSET_RUNNING if self.site.genset.state >= 2 else 0)
+            | (TIE_IS_OPEN if self.site.island.tie_open else 0),
             self.cycle_ms(self.now_us),
             0,
         )
@@ -205,6 +209,12 @@ class Lockstep:
             self.site.set_trip(bool(outputs & TRIP))
         if changed & GENSET_START:
             self.site.set_genset_start(bool(outputs & GENSET_START))
+        for bit, act in ((HEATER, self.site.set_heater), (FAN, self.site.set_fan), (TIE_OPEN, self.site.set_tie),
+                         (FORM, self.site.set_forming), (SYNCHRONISE, self.site.set_synchronise)):  # fmt: skip
+            if changed & bit:
+                act(bool(outputs & bit))
+        if changed >> SHED_SHIFT & SHED_GROUPS:
+            self.site.set_shed(outputs >> SHED_SHIFT & SHED_GROUPS)
         if changed >> PV_SHIFT:
             self.site.set_pv_limit(1.0 - (outputs >> PV_SHIFT) / 10.0)
 
