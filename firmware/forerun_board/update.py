@@ -15,8 +15,8 @@ from forerun_board.twoslot import make_directory
 from forerun_wire import messages as m
 from forerun_wire.cbor import CborError, Reader
 
-CHUNK_MAX = 384
-BLOCK = 512
+CHUNK_MAX = 192  # memory is in small pieces by the time that an update comes
+BLOCK = 96
 ENTRY_MAX = 160
 MANIFEST_MAX = 16_384
 IMAGE_MAX = 1 << 20
@@ -267,12 +267,14 @@ class Update:
 def _sum(path):
     """SHA-256 of a file, or None if there is none."""
     total = hashlib.sha256()
+    block = bytearray(BLOCK)
+    view = memoryview(block)
     try:
         with open(path, "rb") as file:
-            block = file.read(BLOCK)
-            while block:
-                total.update(block)
-                block = file.read(BLOCK)
+            count = file.readinto(block)
+            while count:
+                total.update(view[:count])
+                count = file.readinto(block)
     except OSError:
         return None
     return total.digest()
