@@ -50,8 +50,9 @@ lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmw
 bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
 	@$(BIN)/python -m tests.bench
 
-soak: $(VENV)/.ready-test ## the long forms of seeded tests: 10 000 tampers, the vendors' whole year
+soak: $(VENV)/.ready-test ## the long forms of seeded tests: 10 000 tampers, the vendors' whole year, the wire's 10 million frames
 	@FORERUN_SOAK=1 FORERUN_TAMPER_TRIES=10000 $(BIN)/python -m pytest -q tests/host/test_publish.py tests/host/test_rank.py -k "single_byte or put_in or example"
+	@$(BIN)/python -m tests.soak
 
 examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again
 	@$(BIN)/python -m forerun.vendors examples/rank
