@@ -9,6 +9,7 @@ from itertools import pairwise
 from forerun.evidence import tag_of
 from forerun.factors import HOUR_S, GridHour
 from forerun_wire import messages
+from forerun_wire.names import GAP_CAUSES
 
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
@@ -102,6 +103,7 @@ class _Record:
     uptime_s: int
     kind: int
     reading: Reading | None
+    values: list
     late_after: int | None = None
 
 
@@ -127,9 +129,9 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     later: set[int] = set()  # records after that moment
     later_entries: set[int] = set()
     utc_s = 0
+    result.gaps += _damages(entries)
     for entry in entries:
         if hasattr(entry, "tail"):
-            result.gaps.append(Gap(utc_s, utc_s, f"the journal is damaged at byte {entry.offset}: {entry.sentence}"))
             continue
         kind, body = entry.kind, entry.body
         if kind not in _TAKERS:
@@ -164,6 +166,18 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     _tidy_submeters(result)
     result.readings = _unrolled(_exchanged(_corrected(result, entries), result), result.gaps)
     return result
+
+
+def _damages(entries: list) -> Iterable[Gap]:
+    """Each Damage with the times of the records before and behind it."""
+    times = [entry.utc_us // 1_000_000 if getattr(entry, "kind", "") == RECORD else None for entry in entries]
+    for place, entry in enumerate(entries):
+        if hasattr(entry, "tail"):
+            before = next((utc_s for utc_s in times[:place][::-1] if utc_s is not None), None)
+            behind = next((utc_s for utc_s in times[place:] if utc_s is not None), before)
+            begin = behind if before is None else before
+            sentence = f"the journal is damaged at byte {entry.offset}: {entry.sentence}"
+            yield Gap(begin or 0, behind or 0, sentence)
 
 
 def fault_of(kind: str, body: object) -> str:
@@ -210,7 +224,7 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
         result.tagged += 1
     else:
         result.untagged.append((utc_s, bool(result.commitments)))
-    record = _Record(number, boot, uptime_s, kind, reading)
+    record = _Record(number, boot, uptime_s, kind, reading, values)
     if records and (last := next(reversed(records))) > number:
         record.late_after = last
     records[number] = record
@@ -219,6 +233,8 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
 def _order(records: dict[int, _Record], result: Intake) -> None:
     """Records of one store by number; what is late, missing or out of time is named."""
     in_order = sorted(records.values(), key=lambda record: record.number)
+    dropped = [record.values[:3] for record in in_order
+               if record.kind == messages.GAP and all(type(value) is int for value in record.values[:3])]  # fmt: skip
     before: _Record | None = None
     last: _Record | None = None  # with a reading
     for record in in_order:
@@ -229,6 +245,10 @@ def _order(records: dict[int, _Record], result: Intake) -> None:
         if before is not None and record.number > before.number + 1:
             since_s = last.reading.utc_s if last else utc_s
             sentence = f"records {before.number + 1} to {record.number - 1} never came"
+            causes = {cause for cause, first, last in dropped if first < record.number and last > before.number}
+            if causes:
+                names = dict(enumerate(GAP_CAUSES))
+                sentence += f": the board says {', '.join(names.get(cause, str(cause)) for cause in sorted(causes))}"
             result.gaps.append(Gap(since_s, utc_s, sentence))
         before = record
         if record.reading is None:

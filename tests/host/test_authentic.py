@@ -17,7 +17,7 @@ from forerun.errors import Trouble
 from forerun.service import Service
 from forerun.store import Entry, Journal, read
 from forerun_verify.check import Known, verify
-from forerun_wire import messages
+from forerun_wire import auth, cbor, messages
 
 KEY = hashlib.sha256(b"a board's record key").digest()
 OTHER = hashlib.sha256(b"another").digest()
@@ -104,6 +104,19 @@ def test_the_host_can_sign_all_it_likes_and_forges_no_record(tmp_path):
                      "record 41: carries no code, though the board had a key"]  # fmt: skip
     gaps = [gap["sentence"] for gap in report(tmp_path)["data_gaps"]]
     assert "1 records carry no authentication code, though the board's key was known by then" in gaps
+
+
+def test_the_boards_own_code_makes_the_same_code():
+    """The wire's page, this file's hand-made HMAC, the host's and the board's code: four times the same eight bytes."""
+    board_key = hashlib.sha256(b"whole key of a board").digest()
+    record_key = auth.derive(board_key, messages.READ)
+    pads = [bytes(byte ^ pad for byte in board_key.ljust(64, b"\0")) for pad in (0x36, 0x5C)]
+    assert record_key == hashlib.sha256(pads[1] + hashlib.sha256(pads[0] + b"record").digest()).digest()
+    record = [7, 1, 900, 0, messages.INTERVAL, 900, *[70_000] * 11]
+    room = bytearray(256)
+    tag = auth.record_tag(auth.blocks(record_key), site_journal.STORE, bytes(room[: cbor.pack(room, 0, record)]))
+    body = [site_journal.STORE, *record]
+    assert [*body, bytes(tag)] == coded(body, record_key) == evidence.coded(body, record_key)
 
 
 def test_a_record_moved_to_another_number_or_store_does_not_hold(tmp_path):

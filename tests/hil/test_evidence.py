@@ -1,0 +1,54 @@
+"""From a board that holds a key to a report: its codes are in the journal, and what it did not write is found."""
+
+import hashlib
+from pathlib import Path
+
+from forerun import config, factors, publish
+from forerun.sitekey import keep_record_key, key_path, record_keys, signing_key
+from forerun.store import Journal, read
+from forerun_verify.check import Known, verify
+from forerun_wire import auth
+from forerun_wire import messages as m
+
+KEY = hashlib.sha256(b"the key of this test's board").digest()
+
+
+def test_a_board_with_a_key_makes_records_that_a_verifier_believes(rig, tmp_path):
+    record_key = auth.derive(KEY, m.READ)
+    with rig() as bench:
+        path = Path(bench.config.store.path)
+        bench.run_until_armed()
+        session = bench.host.session
+        nonces = session.nonces()
+        code, (proof,) = bench.command(m.KEY_SET, KEY)
+        assert code == m.DONE and proof == auth.proof(KEY, nonces, b"board")
+        assert bench.command(m.KEY_CONFIRM, auth.proof(KEY, nonces, b"host"))[0] == m.DONE
+        keep_record_key(path, record_key)
+        bench.kill_host()
+        bench.start_host()
+        ring = auth.board_keys(KEY)
+        bench.host.session.keyring = {ring.id: ring}
+        bench.host._record_keys = tuple(record_keys(path))
+        bench.run_until(lambda: bench.host.session.keyed, 20, 0.25)
+        bench.bench.cycle_ms = lambda now_us: 1000
+        bench.run(1200)
+        bench.journal.commit()
+        bodies = bench.records()
+        assert not any("doubted" in sentence for _, sentence in bench.said)
+    site = path.with_name("site.toml")
+    site.write_text(Path(config.__file__).with_name("demo_site.toml").read_text())
+    known = Known(record_keys=(record_key.hex(),), commitment=hashlib.sha256(record_key).hexdigest())
+
+    def report() -> list[str]:
+        publish.publish(site, tmp_path / "out", "2019-09-20", "2019-09-20T01:00Z", "json")
+        return verify(tmp_path / "out/report.json", path, factors.TABLE, known).findings
+
+    signing_key(key_path(path))
+    coded = [body for body in bodies if isinstance(body[-1], bytes)]
+    assert len([body for body in coded if body[5] == m.INTERVAL]) >= 3
+    assert report() == []
+    with Journal(path) as journal:  # whoever owns the host adds a record of the board, and seals it
+        last = coded[-1]
+        utc_us = max(entry.utc_us for entry in read(path) if getattr(entry, "kind", "") == "record")
+        journal.append(utc_us, "x", "record", [last[0], last[1] + 1000, *last[2:-1], last[-1]])
+    assert any("its code was not made by the board" in finding for finding in report())
