@@ -5,8 +5,15 @@
 package(
     "forerun_wire",
     (
-        *("__init__.py", "auth.py", "board.py", "cbor.py", "framing.py"),
-        *("messages.py", "older.py", "outbox.py", "session.py"),
+        "__init__.py",
+        "auth.py",
+        "board.py",
+        "cbor.py",
+        "framing.py",
+        "messages.py",
+        "older.py",
+        "outbox.py",
+        "session.py",
     ),
     base_path="../protocol",
 )
