@@ -316,19 +316,21 @@ def timestamp(
 @app.command()
 def simulate(
     site: SitePath = Path("site.toml"),
+    year: Annotated[int, typer.Option(min=1970, max=2100, help="The calendar year that weather and load are laid on.")]
+    = 2019,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same year.")] = 1,
-    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years of outages.")] = 400,
+    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years, for outages and what else varies.")]
+    = 400,
+    sizes: Annotated[str, typer.Option(help="Other sizes to play, kWp x kWh, like 20x60,120x250.")] = "",
+    out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("out/year.svg"),
     as_json: Json = False,
 ) -> None:
     """Play a year of a site four ways: two without a battery, the board alone, and board with planner."""
-    from forerun import config, year
+    from forerun import operate
 
-    sized = config.load(site)
-    result = year.simulate(sized, float(sized.pv.peak_w), seed, years)
+    result = operate.play_year(site, year, seed, years, sizes, out, quiet=as_json)
     if as_json:
         _print_json(result)
-    else:
-        year.show(result)
 
 
 @app.command()

@@ -177,7 +177,8 @@ class FunctionsSection:
 @dataclass(frozen=True, slots=True)
 class BatterySection:
     """Efficiencies from the AC side; wear per kWh discharged; soc_reserve is what the plan likes to keep;
-    autonomy_h: for so long it likes to bridge an outage that could begin at any time."""
+    autonomy_h: for so long it likes to bridge an outage that could begin at any time; cost_per_kwh: what a kWh of
+    capacity costs to buy, which only simulations ask for, 0 = not stated."""
 
     capacity_wh: int = _key(int, 1, 10_000_000)
     efficiency_charge: float = _key(float, 0.5, 1, 0.95)
@@ -185,13 +186,16 @@ class BatterySection:
     wear_cost_per_kwh: Decimal = _key(Decimal, 0, 1_000, Decimal(0))
     soc_reserve: float = _key(float, 0, 1, 0.2)
     autonomy_h: float = _key(float, 0, 48, 0.0)
+    cost_per_kwh: Decimal = _key(Decimal, 0, 1_000_000, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
 class PvSection:
-    """The PV array's rating; 0: none. Only simulations need it: a running site learns its array from the meter."""
+    """The PV array's rating; 0: none. Only simulations need it: a running site learns its array from the meter.
+    cost_per_kw: what a kWp costs to buy, 0 = not stated."""
 
     peak_w: int = _key(int, 0, 10_000_000, 0)
+    cost_per_kw: Decimal = _key(Decimal, 0, 1_000_000, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "ge
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
 RECORD, RECORD_KIND = "record", 5  # kind of a journal entry, and where its body tells the kind of record
 SUBMETER, METER, CORRECTION, CERTIFICATE, GRID = "submeter", "meter", "correction", "certificate", "grid"
-RECORD_KEY, DOUBTED = "record_key", "doubted"  # what the host says of the board's authentication codes
+CLOCK, RECORD_KEY, DOUBTED = "clock", "record_key", "doubted"  # what the host says of the board's authentication codes
 ROLL_OVER = 1 << 32  # SunSpec acc32, and what the board carries
 CLOCK_STEP_S = 5  # UTC and the board's uptime may differ by that much from one reading to the next
 REPLACED, STEPPED = 16, 32  # quality bits: a correction replaced a value; the clock was stepped. Four are the board's.
@@ -134,6 +134,9 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
         if hasattr(entry, "tail"):
             continue
         kind, body = entry.kind, entry.body
+        if kind == CLOCK and isinstance(body, list) and body[2:3] == [-1]:
+            sentence = f"the clock of the board's boot {body[0]} was never compared: its records go by their arrival"
+            result.gaps.append(Gap(entry.utc_us // 1_000_000, entry.utc_us // 1_000_000, sentence))
         if kind not in _TAKERS:
             continue
         fault = fault_of(kind, body)

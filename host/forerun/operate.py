@@ -326,6 +326,31 @@ def show_plan(document: dict) -> None:
         console.print(sentence)
 
 
+def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, picture: Path, *, quiet: bool) -> dict:
+    """A year of a site as a JSON-ready document (forerun.year.simulate), its picture written to `picture`; with
+    `sizes`, one such document for each under "sizes", and no picture."""
+    from forerun import pictures
+    from forerun import year as player
+
+    site = config.load(site_path)
+    wanted = player.sizes_of(sizes) if sizes else []
+    with progress(quiet, f"{year}, four ways") as tick:
+        if wanted:
+            results = player.sweep(site, wanted, year, seed, drawn, tick)
+        else:
+            results = [player.simulate(site, year, seed, drawn, tick)]
+    if wanted:
+        if not quiet:
+            player.show_sweep(results)
+        return {"site": site.site.name, "year": year, "seed": seed, "sizes": results}
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(pictures.year_svg(results[0]))
+    if not quiet:
+        player.show(results[0])
+        print(f"picture: {picture}")
+    return results[0] | {"picture": str(picture)}
+
+
 def play_surges(count: int, seed: int, picture: Path, *, quiet: bool) -> dict:
     """The surge experiment as a JSON-ready document; its picture is written to `picture`. Shows progress and a table
     unless `quiet`."""

@@ -94,6 +94,7 @@ class Service:
         history: History | None = None,
         key=None,
         record_keys: Sequence[bytes] = (),
+        commitments: Sequence[bytes] = (),
         keyring: dict | None = None,
         say: Callable[[str], None] = lambda sentence: None,
     ):
@@ -118,7 +119,9 @@ class Service:
         # The board has no order to start the set: a plan that counted on it would be short of its power.
         self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
         self._key, self._sealed_hour = key, -1
-        self._record_keys, self._bound_to = tuple(record_keys), set()  # keys; commitments that the journal holds
+        self._record_keys = tuple(record_keys)
+        self._to_bind = [*commitments, *map(commitment, record_keys)]
+        self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
         self.jobs: dict[str, Announcement] = {}
@@ -377,8 +380,10 @@ class Service:
         """Whether the record's authentication code fits none of the keys: it stays in the journal, with a doubt about
         it that keeps it out of every figure."""
         body = [self.board["store_id"], number, *fields]
-        if not self._record_keys or tag_of(body) is None or is_authentic(body, self._record_keys):
+        if tag_of(body) is None or is_authentic(body, self._record_keys):
             return False
+        if {commitment(key) for key in self._record_keys} != set(self._to_bind) or not self._record_keys:
+            return False  # it may be of a key that is not on this host: the verifier will tell
         reason = "its authentication code fits none of the record keys that this host has"
         self._journal(now_us, DOUBTED, {"store_id": body[0], "record": number, "reason": reason})
         self.say(f"record {number} is doubted: {reason}; see host/CARBON.md")
@@ -386,10 +391,10 @@ class Service:
 
     def _bind(self, now_us: int) -> None:
         """Enter the commitment to each record key that the journal does not know yet."""
-        for key in self._record_keys:
-            if commitment(key) not in self._bound_to:
-                self._journal(now_us, RECORD_KEY, {"sha256": commitment(key)})
-                self._bound_to.add(commitment(key))
+        for digest in self._to_bind:
+            if digest not in self._bound_to:
+                self._journal(now_us, RECORD_KEY, {"sha256": digest})
+                self._bound_to.add(digest)
 
     def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
         """UTC of a record; those of a boot whose clock was never compared go by the arrival of the first of them."""

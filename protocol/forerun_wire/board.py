@@ -237,6 +237,7 @@ class BoardSession(Session):
 
     def _begin(self, hello):
         super()._begin(hello)
+        self._outbox.window = max(1, min(WINDOW_MAX, hello[m.HELLO_WINDOW]))  # ours is for commands: they wait here
         self._next_seq = hello[m.HELLO_FIRST_SEQ] & SEQ_MASK
 
     def _end(self):

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from forerun import config, factors, publish
-from forerun.sitekey import keep_record_key, key_path, record_keys, signing_key
+from forerun.sitekey import commitments, keep_record_key, key_path, record_keys, signing_key
 from forerun.store import Journal, read
 from forerun_verify.check import Known, verify
 from forerun_wire import auth
@@ -28,7 +28,7 @@ def test_a_board_with_a_key_makes_records_that_a_verifier_believes(rig, tmp_path
         bench.start_host()
         ring = auth.board_keys(KEY)
         bench.host.session.keyring = {ring.id: ring}
-        bench.host._record_keys = tuple(record_keys(path))
+        bench.host._record_keys, bench.host._to_bind = tuple(record_keys(path)), commitments(path)
         bench.run_until(lambda: bench.host.session.keyed, 20, 0.25)
         bench.bench.cycle_ms = lambda now_us: 1000
         bench.run(1200)

@@ -145,17 +145,19 @@ def test_a_doubted_record_is_left_out_until_the_doubt_is_withdrawn(tmp_path):
 
 def test_a_running_site_binds_itself_to_its_record_key_and_doubts_what_does_not_fit(tmp_path):
     path, said = tmp_path / "journal.forerun", []
-    for _ in range(2):  # the second run finds the commitment in the journal
+    for commitments in ([], [], [hashlib.sha256(OTHER).digest()]):  # later runs find the commitment in the journal
         with Journal(path) as journal:
-            host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8, record_keys=[KEY], say=said.append)
+            host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8, record_keys=[KEY], say=said.append,
+                           commitments=commitments)  # fmt: skip
             host.board = {"identity": "board", "store_id": site_journal.STORE, "boot_count": 1}
             host._bind(0)
-            for number, key in ((7, KEY), (8, OTHER)):
+            for number, key in ((7, KEY), (8, OTHER), *(((9, OTHER),) if commitments else ())):
                 body = coded([site_journal.STORE, number, 1, 900, 0, messages.INTERVAL, 900, *[5] * 11], key)
                 host._on_record(("record", *body[1:6], body[6:]), 1_000_000, [])
     kinds = [(entry.kind, entry.body) for entry in read(path) if entry.kind != "clock"]
-    assert [kind for kind, _ in kinds] == ["record_key", "record", "record", "doubted"]
-    assert kinds[0][1] == {"sha256": hashlib.sha256(KEY).digest()}
+    # What is of a key that was taken off this host, it cannot doubt.
+    assert [kind for kind, _ in kinds] == ["record_key", "record", "record", "doubted", "record_key", "record"]
+    assert [kinds[place][1]["sha256"] for place in (0, 4)] == [hashlib.sha256(key).digest() for key in (KEY, OTHER)]
     assert kinds[3][1]["record"] == 8 and len(said) == 1 and "record 8 is doubted" in said[0]
     assert evidence.is_authentic(kinds[1][1], [KEY]) and not evidence.is_authentic(kinds[2][1], [KEY])
 
@@ -171,6 +173,9 @@ def test_record_keys_are_the_owners_alone(tmp_path):
     with pytest.raises(Trouble, match="chmod 600"):
         sitekey.record_keys(journal)
     path.chmod(0o600)
+    path.write_text(f"{KEY.hex()}\nsha256:{hashlib.sha256(OTHER).hexdigest()}\n")
+    assert sitekey.record_keys(journal) == [KEY]
+    assert sitekey.commitments(journal) == [hashlib.sha256(key).digest() for key in (KEY, OTHER)]
     path.write_text("abcd")
     with pytest.raises(Trouble, match="64 hexadecimal digits"):
         sitekey.record_keys(journal)

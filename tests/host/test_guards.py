@@ -24,7 +24,7 @@ OUTSIDE_WORLD = {
 CLOCK_CALLS = {"now", "today", "utcnow"}
 PURE_ROOMS = ("forecast", "dispatch", "carbon", "evidence", "rank")
 # They play the board's own control code against the plant, faster than an interpreter can, or draw its tables.
-SIMULATORS = ("year.py", "surge.py", "diagrams.py")
+SIMULATORS = ("cases.py", "surge.py", "diagrams.py")
 
 
 def imports(source: str, package: str) -> set[str]:

@@ -49,10 +49,12 @@ class World:
             self.add()
             before = {name: os.path.getsize(self.flash / name) for name in os.listdir(self.flash)}
             self.records.flush()
-            for name in os.listdir(self.flash):
+            grown = [name for name in sorted(os.listdir(self.flash))
+                     if os.path.getsize(self.flash / name) > before.get(name, 0)]  # fmt: skip
+            if grown:  # a file is written to its end before the next one is begun
+                name = grown[-1]
                 size = os.path.getsize(self.flash / name)
-                if size > before.get(name, 0):
-                    os.truncate(self.flash / name, self.chance.randint(before.get(name, 0), size))
+                os.truncate(self.flash / name, self.chance.randint(before.get(name, 0), size))
         self.start_board()
         for number in [number for number in self.given if number > self.records.newest]:
             del self.given[number]  # never flushed whole, so never sent
