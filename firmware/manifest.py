@@ -4,7 +4,17 @@
 # Without names.py and host.py, words for people and the host's end that would fill a board's memory.
 package(
     "forerun_wire",
-    ("__init__.py", "auth.py", "board.py", "cbor.py", "framing.py", "messages.py", "outbox.py", "session.py"),
+    (
+        "__init__.py",
+        "auth.py",
+        "board.py",
+        "cbor.py",
+        "framing.py",
+        "messages.py",
+        "older.py",
+        "outbox.py",
+        "session.py",
+    ),
     base_path="../protocol",
 )
 package("forerun_board", base_path=".")

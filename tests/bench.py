@@ -85,10 +85,18 @@ def web() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
 
 
+def wire() -> None:
+    """Records, telemetry beside other formats, clock, re-plug."""
+    from tests import bench_wire
+
+    bench_wire.main()
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
     round_trip()
+    wire()
     demo()
     carbon()
     web()

@@ -9,7 +9,7 @@ import os
 import struct
 
 from forerun_wire import messages as m
-from forerun_wire.cbor import Reader, pack
+from forerun_wire.cbor import pack
 
 _HEAD = "<HII"  # length of the record, number, CRC-32 of the two and the record
 _HEAD_SIZE = 10
@@ -20,7 +20,7 @@ WAITING_MAX = 32  # in RAM until there is a quiet moment for flash
 GAPS_MAX = 4
 RECORD_MAX = 128
 _SUFFIX = ".rec"
-_OLD_ITEM = 0x85  # begins what firmware of wire schemas 1 and 2 wrote: [boot_count, uptime_s, uptime_ms, kind, body]
+_OLD_RECORD = 0x85  # begins what firmware of wire schemas 1 and 2 wrote
 
 
 class Records:
@@ -112,8 +112,10 @@ class Records:
                         break
                     size = len(record)
                     if found >= self._at:
-                        if record[0] == _OLD_ITEM:
-                            record = self._converted(found, record)
+                        if record[0] == _OLD_RECORD:
+                            from forerun_wire.older import converted
+
+                            record = converted(found, record)
                         if (last and found > last) or end + len(record) > at + limit:
                             return count, number, end
                         buffer[end : end + len(record)] = record
@@ -144,14 +146,6 @@ class Records:
 
         tag = record_tag(keys.of(m.READ), self.store_id, record)
         return bytes([record[0] + 1]) + record[1:] + b"\x48" + tag
-
-    def _converted(self, number, record):
-        reader = Reader(record)
-        fields = [number]
-        for count in (reader.array() - 1, -1):
-            for _ in range(reader.array() if count < 0 else count):
-                fields.append(reader.value())
-        return self._packed(fields)
 
     def _lost(self, cause, first, last):
         gaps = self._gaps

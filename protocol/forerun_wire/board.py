@@ -226,7 +226,9 @@ class BoardSession(Session):
             return 0, 0
         buffer[start] = 0x82 + count
         if old:
-            end = _as_one(buffer, start, at, end, previous)
+            from forerun_wire.older import as_one
+
+            end = as_one(buffer, start, at, end, previous)
         self._queue.commit(end, self._seed)
         return last, end - start
 
@@ -235,6 +237,7 @@ class BoardSession(Session):
 
     def _begin(self, hello):
         super()._begin(hello)
+        self._outbox.window = max(1, min(WINDOW_MAX, hello[m.HELLO_WINDOW]))  # ours is for commands: they wait here
         self._next_seq = hello[m.HELLO_FIRST_SEQ] & SEQ_MASK
 
     def _end(self):
@@ -258,18 +261,3 @@ class BoardSession(Session):
         m.RECORD_ACK: _on_record_ack,
         m.SEALED: _on_sealed,
     }
-
-
-def _as_one(buffer, start, at, end, previous):
-    """Turn the frame with one record into schema 2's message: [6, number, previous, the rest of the record]."""
-    record = bytes(buffer[at:end])
-    low = record[1] & 0x1F
-    rest = 2 + (1 << (low - 24) if low >= 24 else 0)  # the number comes first
-    buffer[start] = record[0] + 2
-    buffer[start + 1] = m.RECORD
-    at = start + 2
-    buffer[at : at + rest - 1] = record[1:rest]
-    at = pack_head(buffer, at + rest - 1, 0, previous)
-    end = at + len(record) - rest
-    buffer[at:end] = record[rest:]
-    return end

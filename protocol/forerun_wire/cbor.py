@@ -98,28 +98,8 @@ def _key_order(key):
     return key if key >= 0 else (1 << 64) - 1 - key
 
 
-class Writer:
-    """Packs values one after another into the caller's buffer; `at` is where the next one goes."""
-
-    def __init__(self, buffer, at=0):
-        self.buffer = buffer
-        self.at = at
-
-    def array(self, count):
-        self.at = pack_head(self.buffer, self.at, ARRAY, count)
-
-    def map(self, count):
-        self.at = pack_head(self.buffer, self.at, MAP, count)
-
-    def int(self, value):
-        self.at = pack_int(self.buffer, self.at, value)
-
-    def value(self, value):
-        self.at = pack(self.buffer, self.at, value)
-
-
 class Reader:
-    """Reads values one after another from `buffer[at:end]`. CborError on anything that a Writer would not write."""
+    """Reads values one after another from `buffer[at:end]`. CborError on anything that pack() would not write."""
 
     def __init__(self, buffer, at=0, end=None):
         self.set(buffer, at, len(buffer) if end is None else end)
@@ -129,14 +109,6 @@ class Reader:
         self.buffer = buffer
         self.at = at
         self.end = end
-
-    def array(self):
-        """Number of items of the array that starts here; read them next."""
-        return self._expect(ARRAY)
-
-    def map(self):
-        """Number of pairs of the map that starts here; read them next."""
-        return self._expect(MAP)
 
     def value(self, depth=0):
         """The next value. Byte strings as bytes, arrays as lists, maps as dicts."""
@@ -164,13 +136,6 @@ class Reader:
         if major == MAP:
             return self._pairs(argument, depth + 1)
         raise CborError("tags are not used")
-
-    def _expect(self, major):
-        if self.at >= self.end or self.buffer[self.at] & 0xE0 != major:
-            raise CborError("another type was expected")
-        count = self._argument()
-        self._plausible(count)
-        return count
 
     def _argument(self):
         """Argument of the head at `at`, which has to be in its shortest form."""

@@ -150,7 +150,7 @@ def test_a_full_store_that_keeps_its_oldest_says_what_it_did_not_take():
         store.acknowledge(64)
         assert store.gap() == [messages.NEWEST_REFUSED, 193, 197]
         _add(store, 2)
-        assert _read_all(store, 64) == list(range(65, 193)) + [198, 199]  # noqa: RUF005
+        assert _read_all(store, 64) == list(range(65, 193)) + [198, 199]
         again = Records(path)
         assert again.next_number == 200 and _read_all(again, 192) == [198, 199]
     finally:

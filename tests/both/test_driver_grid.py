@@ -44,7 +44,7 @@ def sample(bus, inverter):
 
 
 def test_enter_service_goes_into_model_703_with_its_scale_factors():
-    models = [*BASE, (703, 17, {17: -1, 18: -3})]
+    models = BASE + [(703, 17, {17: -1, 18: -3})]
     bank, bus, inverter, _, at, refusals = bench(models, ENTER, enter_delay_s=300, enter_ramp_permille_per_min=100)
     run(bus, inverter.grid.begin())
     registers = [bank.registers[at[703] + i] for i in range(2, 15)]
@@ -54,27 +54,27 @@ def test_enter_service_goes_into_model_703_with_its_scale_factors():
 
 def test_droop_goes_into_a_control_of_model_711_that_can_be_written():
     for read_only, number in ((0, 1), (1, 2)):
-        models = [*BASE, (711, 32, {5: 2, 11: -3, 12: -3, 23: read_only})]
+        models = BASE + [(711, 32, {5: 2, 11: -3, 12: -3, 23: read_only})]
         bank, bus, inverter, _, at, _ = bench(models, OVER | UNDER, over_droop_permille=40)
         run(bus, inverter.grid.begin())
         first = at[711] + 14 + 10 * (number - 1)
         assert [bank.registers[first + i] for i in range(6)] == [0, 200, 0, 200, 40, 50]
         assert bank.registers[at[711] + 3] == number and bank.registers[at[711] + 2] == 1
-    models = [*BASE, (711, 22, {5: 1, 11: -3, 12: -3, 23: 1})]
+    models = BASE + [(711, 22, {5: 1, 11: -3, 12: -3, 23: 1})]
     bank, bus, inverter, _, at, _ = bench(models, OVER)
     run(bus, inverter.grid.begin())
     assert bank.registers[at[711] + 2] == 0, "its only control cannot be written: the board acts alone"
 
 
 def test_a_scale_factor_without_sense_keeps_the_values_back():
-    models = [*BASE, (703, 17, {17: 3, 18: -3})]
+    models = BASE + [(703, 17, {17: 3, 18: -3})]
     bank, bus, inverter, _, at, refusals = bench(models, ENTER)
     run(bus, inverter.grid.begin())
     assert refusals == [at[703] + 17] and bank.writes == []
 
 
 def test_reactive_power_goes_through_704_with_its_reversion_and_touches_nothing_else():
-    bank, bus, inverter, _, at, _ = bench([*BASE, (705, 65, {2: 1})], VOLT_VAR)
+    bank, bus, inverter, _, at, _ = bench(BASE + [(705, 65, {2: 1})], VOLT_VAR)
     run(bus, inverter.grid.begin())
     assert bank.registers[at[705] + 2] == 0, "a curve of its own would fight over it"
     grid = inverter.grid
@@ -123,9 +123,9 @@ def test_a_storage_that_is_not_connected_gives_no_fresh_battery():
 
 def test_strings_of_model_160_are_added_up():
     points = {4: -1, 8: 2, 21: 12_345, 41: 0xFFFF}
-    _, bus, inverter, _, _, _ = bench([*BASE, (160, 48, points)])
+    _, bus, inverter, _, _, _ = bench(BASE + [(160, 48, points)])
     assert run(bus, inverter.read_strings()) and inverter.pv_w == 1_234, "a string without a value counts for nothing"
-    bus2 = bench([*BASE, (160, 48, {4: 11, 8: 2})])
+    bus2 = bench(BASE + [(160, 48, {4: 11, 8: 2})])
     assert not run(bus2[1], bus2[2].read_strings()) and bus2[5] == [bus2[4][160] + 4]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from forerun import bytecode
-from forerun.plant.board import HEAP_BYTES as HEAP
 from forerun_wire import messages as m
 from hil.rig import Rig
 from host.test_lanes import ROOT, tool
