@@ -68,6 +68,27 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
     return found
 
 
+def heap_over(hours: int, seed: int) -> list[int]:
+    """Free heap in bytes after each of so many emulated hours, in rounds of a second."""
+    from hil.rig import Rig
+
+    free = []
+    with tempfile.TemporaryDirectory() as folder, Rig(Path(folder), load_w=BASE_W, seed=seed) as bench:
+        bench.run_until_armed()
+        bench.bench.cycle_ms = lambda now_us: 1000
+        for _ in range(hours):
+            bench.run(3600)
+            free.append(bench.host.latest["heap_free"])
+    return free
+
+
+def byte_code() -> int:
+    """Bytes of all .mpy files that land on a board."""
+    from forerun.bytecode import compiled_packages
+
+    return sum(path.stat().st_size for path in Path(compiled_packages().name).rglob("*.mpy"))
+
+
 def main(count: int) -> None:
     from hil.rig import ANALOG
 
@@ -79,6 +100,10 @@ def main(count: int) -> None:
             print(json.dumps({"bench": "load_step_" + name, "channel": channel, "p50": quantile(values, 0.5),
                               "p99": quantile(values, 0.99), "max": max(values), "limit": limit, "count": count,
                               "seed": SEED}), flush=True)  # fmt: skip
+    print(json.dumps({"bench": "byte_code", "bytes": byte_code(), "limit": 350 * 1024}), flush=True)
+    free = heap_over(24, SEED)
+    print(json.dumps({"bench": "heap_after_24_h_less_after_1_h", "bytes": free[-1] - free[0], "limit": 1024,
+                      "after_1_h": free[0], "seed": SEED}), flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
