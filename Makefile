@@ -10,7 +10,7 @@ REALTIME ?=
 PORT ?=
 BOARD ?= pico
 
-.PHONY: help demo test lint bench flash clean
+.PHONY: help demo test lint bench peer soak examples flash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -49,6 +49,22 @@ lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmw
 
 bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
 	@$(BIN)/python -m tests.bench
+
+# EMHASS has dependencies of its own, which never share an environment with Forerun's.
+out/peer/.ready: | $(BIN)/python
+	@echo "installing EMHASS into out/peer"
+	@$(PYTHON) -m venv out/peer
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 out/peer/bin/python -m pip --quiet install 'emhass==0.18.7'
+	@touch $@
+
+peer: $(VENV)/.ready-test out/peer/.ready ## plans side by side with EMHASS on the same arrays, as JSON lines
+	@$(BIN)/python tests/bench_peer.py out/peer/bin/python
+
+soak: $(VENV)/.ready-test ## the long forms of seeded tests: 10 000 tampers, the vendors' whole year
+	@FORERUN_SOAK=1 FORERUN_TAMPER_TRIES=10000 $(BIN)/python -m pytest -q tests/host/test_publish.py tests/host/test_rank.py -k "single_byte or put_in or example"
+
+examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again
+	@$(BIN)/python -m forerun.vendors examples/rank
 
 flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0 BOARD=pico
 	@test -n "$(PORT)" || { echo "make flash: say where the board is, for example: make flash PORT=/dev/ttyACM0"; exit 2; }

@@ -1,18 +1,26 @@
-"""Appends to vectors.jsonl the cases below that it does not have yet: python protocol/make_vectors.py
+"""After a change of forerun.cddl: python protocol/make_vectors.py
 
-Lines that are there are never changed: what was once on a wire stays readable. The bytes come from cbor2 and the
-textbook form of COBS, not from forerun_wire, which is what they are there to check.
+Writes the schema's hash into forerun_wire/messages.py and the cases below, as that schema has them, into vectors.jsonl.
+Lines of earlier schemas that are still spoken are never changed: what was once on a wire stays readable. The bytes come
+from cbor2, hmac and the textbook form of COBS, not from forerun_wire, which is what they are there to check.
 """
 
 import binascii
+import hashlib
+import hmac
 import json
 import pathlib
+import re
 
 import cbor2
 
-from forerun_wire.messages import SCHEMA_HASH, SETTINGS
+from forerun_wire.messages import OLDER_SCHEMAS, SETTINGS
 
-FILE = pathlib.Path(__file__).with_name("vectors.jsonl")
+HERE = pathlib.Path(__file__).parent
+FILE = HERE / "vectors.jsonl"
+BARE = "".join("".join(line.split(";")[0] for line in (HERE / "forerun.cddl").read_text().splitlines()).split())
+SCHEMA_HASH = hashlib.sha256(BARE.encode()).digest()[:8]
+KEY = bytes(range(100, 132))
 NONCE = bytes.fromhex("0011223344556677")
 OTHER_NONCE = bytes.fromhex("fffefdfcfbfaf9f8")
 STORE = bytes.fromhex("a0a1a2a3a4a5a6a7")
@@ -31,11 +39,11 @@ UNSEEDED = (0, 8, 9)
 def messages():
     """(name, message) of every kind, and of what is easy to get wrong."""
     hello = [0, 1, SCHEMA_HASH, 0, NONCE, "unix-board", "forerun 0.1.0", 512, 8, STORE, 41]
-    yield "hello of a board, asking", [*hello, bytes(8), 0]
-    yield "hello of a board, answering", [*hello, OTHER_NONCE, 0]
+    yield "hello of a board, asking", [*hello, bytes(8), 0, 1024, 0]
+    yield "hello of a board with a key, answering", [*hello, OTHER_NONCE, 0, 1024, 0xABCDEF]
     yield (
         "hello of a host, µ in its name",
-        [0, 1, SCHEMA_HASH, 1, OTHER_NONCE, "µ-host", "", 2048, 16, bytes(8), 0, NONCE, 65535],
+        [0, 1, SCHEMA_HASH, 1, OTHER_NONCE, "µ-host", "", 2048, 16, bytes(8), 0, NONCE, 65535, 32768, 0],
     )
     yield "heartbeat", [1, 7]
     yield "heartbeat, last count", [1, 2**30 - 1]
@@ -59,17 +67,62 @@ def messages():
     yield "reply with 200 zeros", [4, 9, 0, bytes(200)]
     yield "telemetry of an ordinary second", [5, *TELEMETRY]
     yield "telemetry, all zero", [5] + 20 * [0]
-    yield "record interval", [6, 12, 11, 41, 86400, 5, 1, 300, 123456, 0, 4500, 0, 81234, 0, 14980, 228900, 783, 0, 57]
-    yield "record interval after a gap", [6, 30, 12, 41, 91800, 0, 1, 300, 123999, 0, 4500, 9, 81234, 0, 1, 1, 0, 15, 0]
-    yield "record event", [6, 31, 30, 41, 91801, 250, 2, 9, 15420, 15000]
-    yield "record acted", [6, 32, 31, 41, 91802, 999, 3, 2, 0, -30000, 3]
-    yield "record boot", [6, 1, 0, 1, 0, 0, 4, 1, 0]
+    yield "command maintenance", [3, 8, 9, 600]
+    yield "command update_begin", [3, 9, 10, 70000, bytes(range(32)), "0.2.0", 3100, bytes(range(32, 64))]
+    yield "command update_chunk", [3, 10, 11, 4096, bytes(300), bytes(range(8))]
+    yield "command update_commit", [3, 11, 12]
+    yield "command update_status", [3, 12, 13]
+    yield "command key_set", [3, 13, 14, KEY]
+    yield "command key_confirm", [3, 14, 15, proof(b"host")]
+    yield "command site_time", [3, 15, 16, 43200]
+    yield "command curve_set, volt-var", [3, 16, 17, 3, 207000, 440, 225400, 0, 234600, 0, 248400, -440]
+    yield "command curve_set, as the settings say", [3, 17, 17, 0]
+    yield "reply of key_set", [4, 13, 0, proof(b"board")]
+    yield "reply, not allowed", [4, 15, 6, "operation 2 needs a key of this board for role 1"]
+    interval = [12, 41, 86400, 5, 1, 300, 123456, 0, 4500, 0, 81234, 0, 14980, 228900, 783, 0, 57]
+    yield "records, an interval", [11, 11, interval]
+    yield "records, an interval with its tag", [11, 11, [*interval, record_tag(interval)]]
+    yield "records after a gap", [11, 12, [30, 41, 91800, 0, 1, 300, 9, 0, 4500, 9, 81234, 0, 1, 1, 0, 15, 0]]
+    yield (
+        "records, one of each other kind",
+        [
+            *(11, 0, [1, 1, 0, 0, 4, 1, 0], [31, 41, 91801, 250, 2, 9, 15420, 15000]),
+            *([32, 41, 91802, 999, 3, 2, 0, -30000, 3], [33, 41, 91803, 0, 5, 0, 13, 29]),
+        ],
+    )
     yield "record_ack", [7, 32]
     yield "record_ack of nothing", [7, 0]
+    yield "record_ack, others came too", [7, 32, 33, 60, 81, 100]
+    yield "held", [12, 65535, 5]
     yield "not_understood", [8, 23]
-    yield "refused", [9, 1, "board speaks schema 0123abcd, this host 4567cdef: update the board"]
+    yield "refused", [9, 1, "board speaks schema 0123abcd, this host 4567cdef: update the board", NONCE]
+    yield "refused, occupied", [9, 3, "site-7 is connected to this board: stop it first", OTHER_NONCE]
+    yield "sealed setpoint", sealed(0, 1, 70001, [3, 4465, 2, 0, -30000, 10000])
+    yield "sealed settings", sealed(0, 2, 3, [3, 3, 8, 6, 15000])
+    yield "sealed reply", sealed(0x80, 1, 70001, [4, 4465, 0])
+    yield "sealed record_ack", sealed(0, 1, 0, [7, 32])
     yield "heartbeat of a later version, with a field more", [1, 8, "later"]
     yield "telemetry of a later version, with a field more", [5, *TELEMETRY, -1]
+
+
+def role_key(purpose):
+    return hmac.digest(KEY, purpose, "sha256")
+
+
+def sealed(sender, role, counter, message):
+    """The message with the tag of a session between NONCE, the board, and OTHER_NONCE, the host."""
+    inner = cbor2.dumps(message)
+    data = NONCE + OTHER_NONCE + bytes([sender | role]) + counter.to_bytes(4, "big") + inner
+    tag = hmac.digest(role_key((b"record", b"operate", b"commission")[role]), data, "sha256")[:8]
+    return [10, role, counter, tag, inner]
+
+
+def proof(who):
+    return hmac.digest(KEY, who + NONCE + OTHER_NONCE, "sha256")[:8]
+
+
+def record_tag(record):
+    return hmac.digest(role_key(b"record"), STORE + cbor2.dumps(record), "sha256")[:8]
 
 
 def dropped():
@@ -119,24 +172,21 @@ def readable(value):
 
 
 def main():
-    cases = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
-    have = {case["name"] for case in cases}
-    schema = SCHEMA_HASH.hex()
-    # A frame of another schema has another CRC: the same message is then another case, named after the schema.
-    first = not cases or cases[0]["schema"] == schema
+    messages_py = HERE / "forerun_wire" / "messages.py"
+    written = "".join(f"\\x{byte:02x}" for byte in SCHEMA_HASH)
+    pattern = re.compile(r"^SCHEMA_HASH = [^#]*  #", re.MULTILINE)
+    messages_py.write_text(pattern.sub(lambda _: f'SCHEMA_HASH = b"{written}"  #', messages_py.read_text()))
+    lines = FILE.read_text().splitlines()
+    kept = [line for line in lines if bytes.fromhex(json.loads(line)["schema"]) in OLDER_SCHEMAS]
     new = []
     for name, value in messages():
         line = line_of(cbor2.dumps(value), value[0], SCHEMA_HASH)
-        name = name if first else f"{name}, schema {schema[:8]}"
-        new.append({"name": name, "schema": schema, "value": readable(value), "hex": line.hex()})
+        new.append({"name": name, "schema": SCHEMA_HASH.hex(), "value": readable(value), "hex": line.hex()})
     for name, payload, counter, spoil in dropped():
         line = spoil(line_of(payload, payload[1], SCHEMA_HASH))
-        new.append({"name": name, "schema": schema, "dropped": counter, "hex": line.hex()})
-    with FILE.open("a") as file:
-        for case in new:
-            if case["name"] not in have:
-                file.write(json.dumps(case, ensure_ascii=False) + "\n")
-                print("added", case["name"])
+        new.append({"name": name, "schema": SCHEMA_HASH.hex(), "dropped": counter, "hex": line.hex()})
+    FILE.write_text("\n".join(kept + [json.dumps(case, ensure_ascii=False) for case in new]) + "\n")
+    print(f"schema {SCHEMA_HASH.hex()}: {len(new)} cases, {len(kept)} of earlier schemas kept")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Speed and size of the carbon part, as JSON lines: `python -m tests.bench_carbon [--tamper] [--days N]`.
+"""Speed and size of the carbon part, as JSON lines: `python -m tests.bench_carbon [--days N]`.
 
 A site-year of one-second telemetry to hourly emissions, against plain DuckDB over float32 zstd Parquet of the same
-rows in the same run; a site-year of 15-minute records to a report; with --tamper, 10⁴ single-byte changes.
+rows in the same run; a site-year of 15-minute records to a report.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -134,25 +133,12 @@ def report_year() -> dict:
                 "residual": document["results"]["residual"]["value"]}  # fmt: skip
 
 
-def tamper() -> dict:
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/host/test_publish.py", "-k", "every_single_byte"],
-        env={**os.environ, "FORERUN_TAMPER_TRIES": "10000"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return {"bench": "tamper", "tries": 10_000, "all_found": done.returncode == 0,
-            "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
-
-
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--days", type=int, default=365)
-    parser.add_argument("--tamper", action="store_true")
     given = parser.parse_args()
     print(json.dumps(report_year()), flush=True)
     print(json.dumps(telemetry_year(given.days)), flush=True)
-    if given.tamper:
-        print(json.dumps(tamper()), flush=True)
     return 0
 
 

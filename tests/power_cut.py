@@ -17,6 +17,7 @@ from forerun_board.control.config import Config
 from forerun_board.records import Records
 from forerun_board.settings import Settings
 from forerun_board.twoslot import TwoSlot, make_directory
+from forerun_wire.cbor import Reader
 
 BLOCK = 4096
 BLOCKS = 64
@@ -109,12 +110,13 @@ def objection(promised):
     records = Records("/flash/records")
     if records.next_number <= promised.flushed:
         return f"number {records.next_number} would be given twice"
-    records.rewind(promised.acknowledged)
+    buffer = bytearray(64)
     for expected in range(promised.acknowledged + 1, promised.flushed + 1):
-        record = records.read()
-        if record is None or record[0] != expected:
-            return f"record {expected} is gone, there is {record}"
-        if record[1:5] != [1, 60 * ((expected - 1) // 30), (expected - 1) % 30, 2]:
+        count, number, end = records.fetch(expected - 1, 0, buffer, 0, 64, 1)
+        if count != 1 or number != expected:
+            return f"record {expected} is gone, there is {number}"
+        record = Reader(buffer, 0, end).value()
+        if record[:5] != [expected, 1, 60 * ((expected - 1) // 30), (expected - 1) % 30, 2]:
             return f"record {expected} says {record}"
     settings.set([IMPORT_LIMIT, 1_000])
     number = records.next_number
@@ -127,17 +129,20 @@ def objection(promised):
     return None
 
 
-def main():
-    """Number of cuts after which something that had been promised was not there."""
+def cut_everywhere(prepare, promised_class, story, objection):
+    """Number of cuts after which something that had been promised was not there. `prepare()` runs uncut before."""
     blank = Disk()
     vfs.VfsLfs2.mkfs(blank)
+    vfs.mount(vfs.VfsLfs2(blank), "/flash")
+    prepare()
+    vfs.umount("/flash")
     image = bytes(blank.data)
     cuts = failures = 0
     while True:
         disk = Disk(bytearray(image))
         vfs.mount(vfs.VfsLfs2(disk), "/flash")
         disk.left = cuts
-        promised = Promised()
+        promised = promised_class()
         over = False
         try:
             story(promised)
@@ -164,4 +169,4 @@ def main():
 
 if __name__ == "__main__":
     os.stat(HERE)
-    sys.exit(1 if main() else 0)
+    sys.exit(1 if cut_everywhere(lambda: None, Promised, story, objection) else 0)

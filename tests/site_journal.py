@@ -24,7 +24,7 @@ def write(path: Path, count: int, change=None) -> None:
                       "soc": soc, "quality": 0}  # fmt: skip
             for item in change(index, record) if change else [record]:
                 if isinstance(item, tuple):
-                    journal.append((utc_s * 1_000_000), "host", *item)
+                    journal.append((utc_s * 1_000_000), "board" if item[0] == "record" else "host", *item)
                 else:
                     put(journal, **item)
             if index % 4 == 3:

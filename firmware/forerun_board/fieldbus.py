@@ -1,6 +1,12 @@
 """The devices on the bus and the order in which the round talks to them."""
 
 from forerun_board.clock import MASK
+from forerun_board.control.config import (
+    FUNCTION_ENTER_SERVICE,
+    FUNCTION_OVER_FREQUENCY,
+    FUNCTION_UNDER_FREQUENCY,
+    FUNCTION_VOLT_VAR,
+)
 from forerun_board.drivers.inverter_sunspec import BATTERY_COUNT_802, FAST_COUNT_103, FAST_COUNT_701, InverterSunspec
 from forerun_board.drivers.meter_sunspec import FAST_COUNT, WATCH_COUNT, MeterSunspec
 from forerun_board.drivers.modbus_rtu import Master, read_us, write_us
@@ -17,41 +23,77 @@ from forerun_wire.messages import (
 SAMPLES = 2  # readings of each round: inverter first, PCC meter last, so that what limits judge is the newest
 BATTERY_MS = 1000
 SUBMETER_MS = 1000
-SCALES_MS = 60_000
+SCALES_MS = 10_000
 REATTACH_MS = 1000
 REATTACH_SUBMETER_MS = 10_000  # a missing sub-meter must not slow the round every second
 REARM_MS = 1000
 WAKE_MS = 5000
+VAR_MS = 500
+CYCLE_MAX_MS = 5000
+
+GRID_FUNCTIONS = FUNCTION_OVER_FREQUENCY | FUNCTION_UNDER_FREQUENCY | FUNCTION_VOLT_VAR | FUNCTION_ENTER_SERVICE
+
+# When a job is wanted.
+DOWN = 0
+UP = 1
+UNARMED = 2
+ARMED = 3
+ASLEEP = 4  # and wanted
+ENERGY = 5  # its registers have not been read
+SCALES = 6
+CHECK = 7
+GRID = 8  # functions of its own not handed over
+VAR = 9  # another reactive power
+STRINGS = 10
+CURTAIL = 11  # PV inverter: another limit, or its reversion timer
+
+# How it is run.
+URGENT = 1  # even when the line has no time for it
+STRETCHES = 2  # follows the round period when that is the longer one
 
 
-def round_us(baud):
-    """Shortest round that the line can hold, in µs: both fast readings, the setpoint, and the longest slow reading."""
-    return read_us(FAST_COUNT_701, baud) + read_us(FAST_COUNT, baud) + write_us(2, baud) + read_us(
-        BATTERY_COUNT_802, baud
-    )
+def slow_us(baud):
+    """Time a round leaves for one reading of those that are not part of it, in µs: for the longest."""
+    return read_us(max(BATTERY_COUNT_802, FAST_COUNT_103), baud)
 
 
-def round_ms(baud):
-    """round_us in whole ms, rounded up: the least cycle_ms at this bus_baud."""
-    return -(-round_us(baud) // 1000)
+def round_ms(baud, tenths_per_s):
+    """The least cycle_ms at this bus_baud: room for both fast readings, the setpoint and one slow reading, and enough
+    between the rounds for so many tenths of slow readings a second."""
+    fixed_us = read_us(FAST_COUNT_701, baud) + read_us(FAST_COUNT, baud) + write_us(2, baud)
+    slow = slow_us(baud)
+    least_ms = -(-(fixed_us + slow) // 1000)
+    while (1000 * least_ms - fixed_us) * 10 < slow * tenths_per_s * least_ms // 1000 and least_ms < CYCLE_MAX_MS:
+        least_ms += 1
+    return least_ms
+
+
+def tenths_per_s(pv_meter_unit, genset_meter_unit, functions):
+    """How many tenths of slow readings and writes a second are planned: battery, sub-meters, reactive power; and what
+    is rare (reversion timer, checks, scale factors, energy)."""
+    tenths = 14
+    if pv_meter_unit:
+        tenths += 10
+    if genset_meter_unit:
+        tenths += 10
+    return tenths + 10 if functions & FUNCTION_VOLT_VAR else tenths
 
 
 class Job:
     """Bus work between rounds: a generator made when due, resumed one transaction at a time while there is slack."""
 
-    def __init__(self, make, interval_ms, wanted, urgent=False, of=None, of_round=False):
+    def __init__(self, make, interval_ms, when, device, how=0):
         self._make = make
-        self._of = of  # what `make` is to be called with, if anything
         self.interval_ms = interval_ms
-        self.wanted = wanted
-        self.urgent = urgent  # runs even when the line has no time for it
-        self.of_round = of_round  # follows the round period when that is the longer one
+        self.when = when
+        self.device = device
+        self.how = how
         self.last_ms = -1  # -1: never
 
     def begin(self, now_ms):
         """The work, as a generator that has not yet begun."""
         self.last_ms = now_ms
-        return self._make() if self._of is None else self._make(self._of)
+        return self._make(self.device)
 
     def lateness_ms(self, now_ms):
         """How long it has been due, in ms; negative while it is not."""
@@ -63,58 +105,116 @@ class Job:
 class FieldBus:
     """Inverter and meters, their samples for the image, and the jobs between rounds, first come first in the list."""
 
-    def __init__(self, stream, config, controller, image, clock):
+    def __init__(self, stream, config, controller, image, clock, inverter_map=None):
         self.bus = Master(stream, config.bus_baud, clock.ticks_us)
-        self.inverter = InverterSunspec(self.bus, config.inverter_unit, self._refuse)
+        self._config = config
+        self._controller = controller
+        self._image = image
+        self._clock = clock
+        self.inverter = self._make_inverter(inverter_map)
         self.pcc_meter = MeterSunspec(self.bus, config.pcc_meter_unit, self._refuse)
         self.pv_meter = MeterSunspec(self.bus, config.pv_meter_unit, self._refuse) if config.pv_meter_unit else None
         self.genset_meter = (
             MeterSunspec(self.bus, config.genset_meter_unit, self._refuse) if config.genset_meter_unit else None
         )
-        self._config = config
-        self._controller = controller
-        self._image = image
-        self._clock = clock
-        self._slow_us = read_us(max(BATTERY_COUNT_802, FAST_COUNT_103), config.bus_baud)
+        self.pv_inverter = None
+        if config.pv_inverter_unit:
+            from forerun_board.drivers.pv_sunspec import PvSunspec
+
+            self.pv_inverter = PvSunspec(self.bus, config.pv_inverter_unit, self._refuse)
+        self._devices = [d for d in (self.pcc_meter, self.inverter, self.pv_meter, self.genset_meter) if d is not None]
+        self._slow_us = slow_us(config.bus_baud)
         self._watch_us = read_us(WATCH_COUNT, config.bus_baud)
         self._generator = None
         self._pressing = False
         self._step = ASK
-        self._jobs = self._make_jobs()
+        self._make_jobs()
+
+    def _make_inverter(self, inverter_map):
+        """Of SunSpec, or as `inverter_map`, a checked description, says."""
+        config = self._config
+        if inverter_map is not None:
+            from forerun_board.drivers.inverter_map import InverterMap
+
+            return InverterMap(self.bus, config.inverter_unit, self._refuse, inverter_map)
+        inverter = InverterSunspec(self.bus, config.inverter_unit, self._refuse)
+        if config.functions & GRID_FUNCTIONS:
+            from forerun_board.drivers.grid_sunspec import GridSunspec
+
+            inverter.grid = GridSunspec(inverter, config)
+        return inverter
 
     def _make_jobs(self):
         inverter = self.inverter
         watchdog_ms = 1000 * self._config.inverter_watchdog_s
-        self._arm_job = Job(self._arm, REARM_MS, lambda: _up(inverter) and not inverter.armed, True)
         # Half the watchdog's time less what a round with a silent device may cost.
-        self._refresh_job = Job(self._refresh, watchdog_ms // 2 - 500, lambda: _up(inverter) and inverter.armed, True)
+        self._refresh_job = Job(self._refresh, watchdog_ms // 2 - 500, ARMED, inverter, URGENT)
         jobs = [
-            self._arm_job,
+            Job(self._arm, REARM_MS, UNARMED, inverter, URGENT),
             self._refresh_job,
-            Job(inverter.wake, WAKE_MS, lambda: _up(inverter) and self._controller.wake, True),
-            Job(inverter.attach, REATTACH_MS, lambda: not _up(inverter)),
-            Job(self.pcc_meter.attach, REATTACH_MS, lambda: not _up(self.pcc_meter)),
-            Job(self._read_battery, BATTERY_MS, lambda: _up(inverter), of_round=True),
+            Job(self._wake, WAKE_MS, ASLEEP, inverter, URGENT),
+            Job(self._attach, REATTACH_MS, DOWN, inverter),
+            Job(self._attach, REATTACH_MS, DOWN, self.pcc_meter),
+            Job(self._read_battery, BATTERY_MS, UP, inverter, STRETCHES),
         ]
         for meter, read in ((self.pv_meter, self._read_pv), (self.genset_meter, self._read_genset)):
             if meter is not None:
-                jobs.append(Job(meter.attach, REATTACH_SUBMETER_MS, lambda meter=meter: not _up(meter)))
-                jobs.append(Job(read, SUBMETER_MS, lambda meter=meter: _up(meter), of=meter, of_round=True))
-        for device in (self.pcc_meter, inverter, self.pv_meter, self.genset_meter):
-            if device is not None:
-                jobs.append(Job(device.read_energy, 0, lambda device=device: self._wants_energy(device)))
-        jobs.append(Job(self._check, max(10_000, watchdog_ms), lambda: _up(inverter) and inverter.armed))
-        jobs.append(Job(inverter.read_scales, SCALES_MS, lambda: _up(inverter)))
-        return jobs
+                jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, meter))
+                jobs.append(Job(read, SUBMETER_MS, UP, meter, STRETCHES))
+        for device in self._devices:
+            jobs.append(Job(self._read_energy, 0, ENERGY, device))
+        self._check_job = Job(self._check, max(10_000, watchdog_ms), CHECK, inverter)
+        jobs.append(self._check_job)
+        self._scales_job = Job(self._read_scales, SCALES_MS, SCALES, inverter)
+        jobs.append(self._scales_job)
+        if inverter.grid is not None:
+            jobs.append(Job(self._begin_grid, REARM_MS, GRID, inverter))
+            self._var_job = Job(self._write_var, VAR_MS, VAR, inverter)
+            jobs.append(self._var_job)
+        if self.pv_inverter is not None:
+            jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, self.pv_inverter))
+            jobs.append(Job(self._curtail, VAR_MS, CURTAIL, self.pv_inverter))
+        if self.pv_meter is None:
+            jobs.append(Job(self._read_strings, SUBMETER_MS, STRINGS, inverter, STRETCHES))
+        self._jobs = jobs
 
-    def _wants_energy(self, device):
-        return _up(device) and not device.energy_fresh and (device is not self.inverter or device.counts_energy)
+    def _wanted(self, job):
+        device = job.device
+        when = job.when
+        if when == DOWN or not (device.attached and not device.down):
+            return when == DOWN and not (device.attached and not device.down)
+        if when == UP:
+            return True
+        if when in (UNARMED, ARMED):
+            return device.armed == (when == ARMED)
+        if when == ENERGY:
+            return not device.energy_fresh and (device is not self.inverter or device.counts_energy)
+        if when == ASLEEP:
+            return self._controller.wake
+        if when == SCALES:
+            return True
+        if when == CURTAIL:
+            held_ms = (self._clock.ms - job.last_ms) & MASK
+            wanted = self._controller.pv_permille
+            return wanted != device.given_permille or (wanted < 1000 and held_ms >= self._refresh_job.interval_ms)
+        if when == STRINGS:
+            return 160 in device.models
+        if not device.armed:
+            return False
+        if when == GRID:
+            return not device.grid.ready
+        if when == VAR:
+            grid = device.grid
+            held_ms = (self._clock.ms - job.last_ms) & MASK
+            return grid.var_due(self._controller.reactive_var) or (
+                grid.holds_var and held_ms >= self._refresh_job.interval_ms
+            )
+        return True  # CHECK
 
     def forget_energy(self):
         """Have all energy registers read again, as soon as the line has time."""
-        for device in (self.pcc_meter, self.inverter, self.pv_meter, self.genset_meter):
-            if device is not None:
-                device.energy_fresh = False
+        for device in self._devices:
+            device.energy_fresh = False
 
     def energy_missing(self):
         """Quality bits of the energy registers that have not been read since forget_energy()."""
@@ -146,10 +246,20 @@ class FieldBus:
         """Put the reading into the image, if it is good."""
         image = self._image
         if index == 0:
-            if self.inverter.finish_fast():
-                image.active_power_w = self.inverter.active_power_w
-                image.inverter_state = self.inverter.state
+            inverter = self.inverter
+            good = inverter.finish_fast()
+            if inverter.scales_due:
+                self._scales_job.last_ms = -1
+            if inverter.check_due:
+                self._check_job.last_ms = -1
+            if good:
+                image.active_power_w = inverter.active_power_w
+                image.inverter_state = inverter.state
                 image.inverter_age_ms = 0
+                if inverter.voltage_mv >= 0:
+                    image.bus_mv = inverter.voltage_mv
+                    image.bus_millihz = inverter.frequency_millihz
+                    image.bus_age_ms = 0
         elif self.pcc_meter.finish_fast():
             image.pcc_import_w = self.pcc_meter.power_w
             image.pcc_voltage_mv = self.pcc_meter.voltage_mv
@@ -179,7 +289,7 @@ class FieldBus:
 
     def urgent_ms(self):
         """Time until the reversion timer must be refreshed, in ms, 0 = now; -1 = it does not run."""
-        if not self._refresh_job.wanted():
+        if not self._wanted(self._refresh_job):
             return -1
         return max(0, -self._refresh_job.lateness_ms(self._clock.ms))
 
@@ -214,11 +324,11 @@ class FieldBus:
         now_ms = self._clock.ms
         for job in self._jobs:
             late_ms = job.lateness_ms(now_ms)
-            if job.of_round and job.last_ms >= 0:
+            if job.how & STRETCHES and job.last_ms >= 0:
                 # In stretched rounds nothing moves, and what changes slowly is asked for more seldom too.
                 late_ms = min(late_ms, late_ms + job.interval_ms - 2 * self._image.period_ms)
-            if late_ms >= 0 and job.wanted():
-                pressing = job.urgent or late_ms >= job.interval_ms > 0
+            if late_ms >= 0 and self._wanted(job):
+                pressing = job.how & URGENT or late_ms >= job.interval_ms > 0
                 if pressing or slack_us >= self._slow_us:
                     self._pressing = pressing
                     self._generator = job.begin(now_ms)
@@ -227,23 +337,45 @@ class FieldBus:
                         return self._generator
         return None
 
-    def _arm(self):
-        yield from self.inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)
-        if self.inverter.armed:
-            self._refresh_job.last_ms = self._clock.ms
-            if not self.inverter.confirmed:
-                self._controller.events.push(WATCHDOG_UNCONFIRMED, self._config.inverter_watchdog_s, self.inverter.unit)
+    # Each is called with its device.
 
-    def _refresh(self):
-        accepted = yield from self.inverter.refresh(self._config.inverter_watchdog_s)
+    def _attach(self, device):
+        return device.attach()
+
+    def _wake(self, inverter):
+        return inverter.wake()
+
+    def _read_energy(self, device):
+        return device.read_energy()
+
+    def _read_scales(self, inverter):
+        return inverter.read_scales()
+
+    def _begin_grid(self, inverter):
+        return inverter.grid.begin()
+
+    def _write_var(self, inverter):
+        return inverter.grid.write_var(self._controller.reactive_var, self._config.inverter_watchdog_s)
+
+    def _curtail(self, device):
+        return device.limit(self._controller.pv_permille, self._config.inverter_watchdog_s)
+
+    def _arm(self, inverter):
+        yield from inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)
+        if inverter.armed:
+            self._refresh_job.last_ms = self._clock.ms
+            if not inverter.confirmed:
+                self._controller.events.push(WATCHDOG_UNCONFIRMED, self._config.inverter_watchdog_s, inverter.unit)
+
+    def _refresh(self, inverter):
+        accepted = yield from inverter.refresh(self._config.inverter_watchdog_s)
         if not accepted:
             self._refresh_job.last_ms = (self._clock.ms - self._refresh_job.interval_ms) & MASK  # again at once
 
-    def _check(self):
-        yield from self.inverter.check(self._config.inverter_watchdog_s)
+    def _check(self, inverter):
+        yield from inverter.check(self._config.inverter_watchdog_s)
 
-    def _read_battery(self):
-        inverter = self.inverter
+    def _read_battery(self, inverter):
         image = self._image
         yield from inverter.read_battery()
         if inverter.battery_fresh:
@@ -251,6 +383,12 @@ class FieldBus:
             image.charge_max_w = inverter.charge_max_w
             image.discharge_max_w = inverter.discharge_max_w
             image.battery_age_ms = 0
+
+    def _read_strings(self, inverter):
+        good = yield from inverter.read_strings()
+        if good:
+            self._image.pv_w = inverter.pv_w
+            self._image.pv_age_ms = 0
 
     def _read_pv(self, meter):
         good = yield from meter.read_fast()
@@ -262,8 +400,10 @@ class FieldBus:
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w
-            self._image.bus_mv = meter.voltage_mv
-            self._image.bus_millihz = meter.frequency_millihz
+            if self.inverter.voltage_mv < 0:
+                self._image.bus_mv = meter.voltage_mv
+                self._image.bus_millihz = meter.frequency_millihz
+                self._image.bus_age_ms = 0
             self._image.genset_age_ms = 0
 
 

@@ -1,13 +1,14 @@
 """The link service: between the line to the host and the rest of the board."""
 
 from forerun_board.commands import Commands
+from forerun_wire import messages as m
 
 CHUNK = 256
 BACKED_UP_US = 2000  # how soon to try again when the line takes no more
 
 
 class Link:
-    """Moves bytes, answers heartbeats, hands commands on, and sends records until the host has them."""
+    """Moves bytes, answers heartbeats, hands commands on, and frees records that the host has."""
 
     def __init__(self, session, stream, board):
         self._session = session
@@ -17,7 +18,6 @@ class Link:
         self._commands = Commands(board)
         self._buffer = bytearray(CHUNK)
         self._backed_up = False
-        self._new_host = False
 
     def receive(self):
         """Take what came in and act on it."""
@@ -39,10 +39,8 @@ class Link:
             event = session.event()
 
     def send(self):
-        """Put records into the window and bytes on the line, as much as both take."""
+        """Put bytes on the line, as many as it takes."""
         session = self._session
-        if session.records_free() > 0:
-            self._send_records()
         self._backed_up = False
         data = session.outgoing(CHUNK)
         while len(data) > 0:
@@ -63,15 +61,6 @@ class Link:
         """Send a telemetry frame if there is a host that listens."""
         self._session.send_telemetry(values)
 
-    def _send_records(self):
-        records = self._board.records
-        session = self._session
-        while session.records_free() > 0:
-            record = records.read()
-            if record is None:
-                return
-            session.send_record(record[0], record[1], record[2], record[3], record[4], record[5])
-
     def _handle(self, event):
         name = event[0]
         board = self._board
@@ -81,12 +70,10 @@ class Link:
             self._session.send_clock(event[1], clock.s, clock.us, clock.s, clock.us)
         elif name == "command":
             board.image.host_age_ms = 0
-            code, results = self._commands.execute(event[2], event[3])
+            code, results = self._commands.execute(event[2], event[3], event[4])
             self._session.reply(event[1], code, *results)
+            board.take_new_keys()
         elif name == "record_ack":
             board.records.acknowledge(event[1])
-            if self._new_host:
-                self._new_host = False
-                board.records.rewind(event[1])
-        elif name == "host":
-            self._new_host = True
+        elif name == "forged":
+            board.controller.events.push(m.AUTH_FAILED, event[1], 0)

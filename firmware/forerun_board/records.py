@@ -1,101 +1,164 @@
-"""Numbered records on flash until the host has them on its disk: segments of records, each with length and CRC."""
+"""Numbered records on flash until the host has them on its disk: segments of records, each with length and CRC.
+
+A record lies there as it goes over the wire: the CBOR array [number, boot_count, uptime_s, uptime_ms, kind, *body], and
+its tag behind that if the board holds a key.
+"""
 
 import binascii
 import os
 import struct
 
+from forerun_wire import messages as m
 from forerun_wire.cbor import Reader, pack
 
-_HEAD = "<HII"  # length of the payload, number, CRC-32 of the two and the payload
+_HEAD = "<HII"  # length of the record, number, CRC-32 of the two and the record
 _HEAD_SIZE = 10
 _CHECKED_SIZE = 6
 SEGMENT_RECORDS = 64
-SEGMENTS_MAX = 32
+SEGMENTS_MAX = 32  # of at most 8 KiB each: 256 KiB of flash; a day has 288 intervals and seldom 100 events
 WAITING_MAX = 32  # in RAM until there is a quiet moment for flash
+GAPS_MAX = 4
 RECORD_MAX = 128
 _SUFFIX = ".rec"
+_OLD_ITEM = 0x85  # begins what firmware of wire schemas 1 and 2 wrote: [boot_count, uptime_s, uptime_ms, kind, body]
 
 
 class Records:
-    """The store of one directory. `dropped` counts records that had to go unread; `torn_bytes` what a power cut left.
+    """The store of one directory. `torn_bytes`: what a power cut left; `newest`: the last number on flash.
 
-    A number is given once and never again, also after a restart: what is sent has been flushed before.
+    A number is given once and never again, also after a restart: what is sent has been flushed before. When it is full,
+    the oldest go, or with `keep_oldest` none is taken; either way gap() tells. `keys`, if any, sign what is flushed.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, store_id=bytes(8), keys=None):
         self._directory = directory
+        self.store_id = store_id
+        self.keys = keys
+        self.keep_oldest = 0
         self._segments = []  # [first number, last number], oldest first
-        self._waiting = []
+        self._waiting = []  # [number, record]
+        self._gaps = []  # [cause, first, last] not yet told
         self._scratch = bytearray(RECORD_MAX)
-        self._cursor_segment = 0  # index into _segments of the next record to read
-        self._cursor_offset = 0
-        self._at = 0  # number of the next record to read
-        self.dropped = 0
+        self._segment = 0  # where fetch() goes on: index into _segments,
+        self._offset = 0  # place in that file,
+        self._at = 0  # and number of the next record
+        self._acknowledged = 0
         self.torn_bytes = 0
         self.next_number = 1
-        self._flushed = 0  # last number on flash
+        self.newest = 0
         self._open()
 
     def add(self, boot_count, uptime_s, uptime_ms, kind, body):
         """Number and keep a record; it is on flash after the next flush()."""
+        number = self.next_number
+        self.next_number = number + 1
         if len(self._waiting) >= WAITING_MAX:
-            self.dropped += 1
-            return
-        end = pack(self._scratch, 0, [boot_count, uptime_s, uptime_ms, kind, body])
-        self._waiting.append(_framed(self.next_number, bytes(self._scratch[:end])))
-        self.next_number += 1
+            self._lost(m.MEMORY_FULL, number, number)
+        else:
+            self._waiting.append([number, self._packed([number, boot_count, uptime_s, uptime_ms, kind] + body)])
 
     def flush(self):
         """Bring what waits onto flash. Not for the middle of a round: flash stops everything else on some boards."""
         while self._waiting:
             if not self._segments or self._segments[-1][1] - self._segments[-1][0] + 1 >= SEGMENT_RECORDS:
+                if self.keep_oldest and len(self._segments) >= SEGMENTS_MAX:
+                    self._lost(m.NEWEST_REFUSED, self._waiting[0][0], self._waiting[-1][0])
+                    self._waiting = []
+                    return
                 self._begin_segment()
             segment = self._segments[-1]
             with open(self._path(segment[0]), "ab") as file:
                 while self._waiting and segment[1] - segment[0] + 1 < SEGMENT_RECORDS:
-                    file.write(self._waiting.pop(0))
-                    segment[1] += 1
+                    number, record = self._waiting.pop(0)
+                    file.write(_framed(number, self._signed(record)))
+                    segment[1] = number
                 file.flush()
-            self._flushed = segment[1]
+            self.newest = segment[1]
 
     def pending(self):
         """How many records flush() would write."""
         return len(self._waiting)
 
-    def rewind(self, number):
-        """The host has everything up to `number`: read() goes on with the first record above it."""
-        self._cursor_segment = 0
-        self._cursor_offset = 0
-        while (
-            self._cursor_segment < len(self._segments) - 1 and self._segments[self._cursor_segment][1] <= number
-        ):
-            self._cursor_segment += 1
-        self._at = number + 1
+    def gap(self):
+        """[cause, first, last] of records that will not come, once each, for a record of its own; None if there is
+        none, or no room for that record yet."""
+        if not self._gaps or (self.keep_oldest and len(self._segments) >= SEGMENTS_MAX and self._is_full()):
+            return None
+        return self._gaps.pop(0)
 
-    def read(self):
-        """The next record on flash as [number, boot_count, uptime_s, uptime_ms, kind, body], or None."""
-        while self._cursor_segment < len(self._segments):
-            segment = self._segments[self._cursor_segment]
-            number, payload = 0, None
-            if self._at <= segment[1]:
-                number, payload = _record_at(self._path(segment[0]), self._cursor_offset)
-            if payload is not None:
-                self._cursor_offset += _HEAD_SIZE + len(payload)
-                if number >= self._at:
-                    self._at = number + 1
-                    reader = Reader(payload)
-                    return [number] + [reader.value() for _ in range(reader.array())]
-            elif self._cursor_segment < len(self._segments) - 1:
-                self._cursor_segment += 1
-                self._cursor_offset = 0
-            else:
-                return None
-        return None
+    def fetch(self, after, last, buffer, at, limit, most):
+        """(count, number of the last, index behind it) of records that follow number `after`, copied to buffer[at:].
+
+        As many as fit `limit` bytes, at most `most`, and none above `last` unless that is 0.
+        """
+        if self._at != after + 1:
+            self._seek(after)
+        count = 0
+        number = after
+        end = at
+        while self._segment < len(self._segments) and count < most:
+            first, newest = self._segments[self._segment]
+            if newest < first or self._at > newest:
+                if self._segment == len(self._segments) - 1:
+                    break
+                self._segment += 1
+                self._offset = 0
+                continue
+            with open(self._path(first), "rb") as file:
+                while count < most and self._at <= newest:
+                    found, record = _record_at(file, self._offset)
+                    if record is None:
+                        self._at = newest + 1  # what follows in this segment cannot be read any more
+                        break
+                    size = len(record)
+                    if found >= self._at:
+                        if record[0] == _OLD_ITEM:
+                            record = self._converted(found, record)
+                        if (last and found > last) or end + len(record) > at + limit:
+                            return count, number, end
+                        buffer[end : end + len(record)] = record
+                        end += len(record)
+                        number = found
+                        count += 1
+                        self._at = found + 1
+                    self._offset += _HEAD_SIZE + size
+        return count, number, end
 
     def acknowledge(self, number):
         """The host has everything up to `number` on its disk: whole segments go, the newest stays for its number."""
+        self._acknowledged = max(self._acknowledged, number)
         while len(self._segments) > 1 and self._segments[0][1] <= number:
             self._drop_oldest()
+
+    # ---- one record
+
+    def _packed(self, fields):
+        return bytes(self._scratch[: pack(self._scratch, 0, fields)])
+
+    def _signed(self, record):
+        """The record, with its tag behind it if there is a key."""
+        keys = self.keys
+        if keys is None or not keys.has(m.READ):
+            return record
+        from forerun_wire.auth import record_tag
+
+        tag = record_tag(keys.of(m.READ), self.store_id, record)
+        return bytes([record[0] + 1]) + record[1:] + b"\x48" + tag
+
+    def _converted(self, number, record):
+        reader = Reader(record)
+        fields = [number]
+        for count in (reader.array() - 1, -1):
+            for _ in range(reader.array() if count < 0 else count):
+                fields.append(reader.value())
+        return self._packed(fields)
+
+    def _lost(self, cause, first, last):
+        gaps = self._gaps
+        if gaps and (gaps[-1][0] == cause or len(gaps) >= GAPS_MAX):
+            gaps[-1][2] = last
+        else:
+            gaps.append([cause, first, last])
 
     # ---- segments
 
@@ -109,8 +172,8 @@ class Records:
             last = firsts[i + 1] - 1 if i + 1 < len(firsts) else self._last_in(firsts[i])
             self._segments.append([firsts[i], last])
         if self._segments:
-            self._flushed = self._segments[-1][1]
-            self.next_number = self._flushed + 1
+            self.newest = self._segments[-1][1]
+            self.next_number = self.newest + 1
         if self.torn_bytes:
             # Nothing is written behind the torn end. A segment without one whole record is taken anew.
             if self._segments[-1][1] < self._segments[-1][0]:
@@ -121,48 +184,60 @@ class Records:
         path = self._path(first)
         offset = 0
         number = first - 1
-        found, payload = _record_at(path, 0)
-        while payload is not None:
-            offset += _HEAD_SIZE + len(payload)
-            number = found
-            found, payload = _record_at(path, offset)
+        with open(path, "rb") as file:
+            found, record = _record_at(file, 0)
+            while record is not None:
+                offset += _HEAD_SIZE + len(record)
+                number = found
+                found, record = _record_at(file, offset)
         self.torn_bytes = os.stat(path)[6] - offset
         return number
 
     def _begin_segment(self):
         if len(self._segments) >= SEGMENTS_MAX:
-            self.dropped += self._segments[0][1] - self._segments[0][0] + 1
+            first, last = self._segments[0]
+            if last > self._acknowledged:
+                self._lost(m.OLDEST_DROPPED, max(first, self._acknowledged + 1), last)
             self._drop_oldest()
-        first = self._segments[-1][1] + 1 if self._segments else self.next_number - len(self._waiting)
+        first = self._waiting[0][0] if self._waiting else self.next_number
         with open(self._path(first), "wb") as file:
             file.flush()
         self._segments.append([first, first - 1])
 
+    def _is_full(self):
+        return self._segments[-1][1] - self._segments[-1][0] + 1 >= SEGMENT_RECORDS
+
     def _drop_oldest(self):
         os.remove(self._path(self._segments.pop(0)[0]))
-        if self._cursor_segment > 0:
-            self._cursor_segment -= 1
+        if self._segment > 0:
+            self._segment -= 1
         else:
-            self._cursor_offset = 0
+            self._offset = 0
+
+    def _seek(self, after):
+        self._segment = 0
+        self._offset = 0
+        while self._segment < len(self._segments) - 1 and self._segments[self._segment][1] <= after:
+            self._segment += 1
+        self._at = after + 1
 
     def _path(self, first):
         return "%s/%010d%s" % (self._directory, first, _SUFFIX)
 
 
-def _framed(number, payload):
-    checked = struct.pack("<HI", len(payload), number)
-    return checked + struct.pack("<I", binascii.crc32(payload, binascii.crc32(checked))) + payload
+def _framed(number, record):
+    checked = struct.pack("<HI", len(record), number)
+    return checked + struct.pack("<I", binascii.crc32(record, binascii.crc32(checked))) + record
 
 
-def _record_at(path, offset):
-    """(number, payload) of the record at `offset`; (0, None) at the end and where a power cut tore it."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        head = file.read(_HEAD_SIZE)
-        if len(head) < _HEAD_SIZE:
-            return 0, None
-        length, number, crc = struct.unpack(_HEAD, head)
-        payload = file.read(length)
-    if len(payload) != length or binascii.crc32(payload, binascii.crc32(head[:_CHECKED_SIZE])) != crc:
+def _record_at(file, offset):
+    """(number, record) at `offset`; (0, None) at the end and where a power cut tore it."""
+    file.seek(offset)
+    head = file.read(_HEAD_SIZE)
+    if len(head) < _HEAD_SIZE:
         return 0, None
-    return number, payload
+    length, number, crc = struct.unpack(_HEAD, head)
+    record = file.read(length)
+    if len(record) != length or binascii.crc32(record, binascii.crc32(head[:_CHECKED_SIZE])) != crc:
+        return 0, None
+    return number, record

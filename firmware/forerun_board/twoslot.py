@@ -54,6 +54,17 @@ def _load(path):
     return generation, payload
 
 
+def exists(path):
+    """True if anything was ever written there, be it readable or not."""
+    for suffix in (".0", ".1"):
+        try:
+            os.stat(path + suffix)
+            return True
+        except OSError:
+            pass
+    return False
+
+
 def make_directory(path):
     """Make sure that `path` is a directory. OSError if it cannot be made."""
     try:

@@ -1,5 +1,6 @@
 """A bundle: what a site-energy solution shows of itself, signed, so that solutions can be compared (forerun.rank)."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,18 +71,22 @@ def load(path: Path) -> Bundle:
 
 def made(
     vendor: str, product: dict, period_utc: Sequence[str], kpis: dict[str, tuple[Decimal, str]], grade: str,
-    key: Ed25519PrivateKey,
-) -> bytes:
-    """A signed bundle. kpis: (value, where it comes from) by name; what is not known is left out, never guessed."""
-    body = {"schema": SCHEMA, "vendor": vendor, "product": product["name"], "product_data": product,
-            "period_utc": list(period_utc), "grade": grade,
+    key: Ed25519PrivateKey, proofs: dict | None = None,
+) -> bytes:  # fmt: skip
+    """A signed bundle. kpis: (value, where it comes from) by name; what is not known is left out, never guessed.
+    proofs: what binds it to a report and a journal that can be shown."""
+    body = {"schema": SCHEMA, "evidence": proofs or {}, "vendor": vendor, "product": product["name"],
+            "product_data": product, "period_utc": list(period_utc), "grade": grade,
             "kpis": {name: {"value": f"{value:.6f}", "evidence": where} for name, (value, where) in kpis.items()}}
     return evidence.canonical(evidence.plain(evidence.signed(body, key)))  # fmt: skip
 
 
-def of_report(document: dict, entries: Iterable, vendor: str, product: dict, key: Ed25519PrivateKey) -> bytes:
+def of_report(
+    document: dict, entries: Iterable, vendor: str, product: dict, key: Ed25519PrivateKey,
+    climate: dict[str, tuple[Decimal, str]] | None = None,
+) -> bytes:  # fmt: skip
     """The bundle of a site: KPIs from its canonical report and its journal. How it stands heat and damp is not in the
-    journal, so that is left out."""
+    journal: without `climate`, KPIs with where they come from, that is left out."""
     columns = document["intervals"]["columns"]
     rows = document["intervals"]["rows"]
     start_s, end_s = (rows[0][0], rows[-1][1]) if rows else (0, 0)
@@ -89,13 +94,21 @@ def of_report(document: dict, entries: Iterable, vendor: str, product: dict, key
     load_kwh = Decimal(sum(row[columns.index("load_wh")] for row in rows)) / 1000
     parts = ("scope1_g", "scope2_location_g", "scope3_cat3_g", "embodied_battery_g", "embodied_pv_g",
              "embodied_inverter_g", "embodied_genset_g")  # fmt: skip
+    used = {name for name in ("pv", "genset") if any(
+        row[index] for index, column in enumerate(columns) if column.startswith(f"{name}_to_") for row in rows)}
+    # What a site has none of was not made for it; what it has and tells nothing of leaves the whole unknown.
+    parts = [name for name in parts if name not in ("embodied_pv_g", "embodied_genset_g") or name[9:-2] in used]
     values = [document["results"][name]["value"] for name in parts]
     if load_kwh and None not in values:
         kpis["whole_life_g_per_kwh"] = sum(map(Decimal, values)) / load_kwh, "report: " + " + ".join(parts)
     items = document["cbam_annex_iv"]
     told = sum(item["status"] != "missing" for item in items)
     kpis["evidenced_field_share"] = Decimal(told) / len(items), "report: cbam_annex_iv"
-    return made(vendor, product, document["report"]["period_utc"], kpis, grade_of(document), key)
+    root = document["proofs"]["signed_root"]
+    proofs = {"report_sha256": hashlib.sha256(evidence.canonical(document)).hexdigest(),
+              "signed_root": root["root"] if root else None, "site_key": root["key"] if root else None}  # fmt: skip
+    return made(vendor, product, document["report"]["period_utc"], {**kpis, **(climate or {})}, grade_of(document), key,
+                proofs)  # fmt: skip
 
 
 def coordination(entries: Iterable, start_s: int, end_s: int) -> dict[str, tuple[Decimal, str]]:
@@ -126,7 +139,8 @@ def coordination(entries: Iterable, start_s: int, end_s: int) -> dict[str, tuple
 
 
 def grade_of(document: dict) -> str:
-    """A: sealed, and 99 % of the load measured; B: sealed, 90 %; C: sealed; D: a draft with records; E: none."""
+    """A: sealed, 99 % of the load measured, every record with its board's code; B: sealed, 90 % measured; C: sealed;
+    D: a draft with records; E: none."""
     by_quality = document["uncertainty"]["load_wh_by_quality"]
     total = sum(by_quality.values())
     if not total:
@@ -134,4 +148,5 @@ def grade_of(document: dict) -> str:
     if document["proofs"]["signed_root"] is None:
         return "D"
     share = by_quality["measured"] / total
-    return "A" if share >= 0.99 else "B" if share >= 0.9 else "C"
+    coded = document["proofs"]["records"]["without_code"] == 0
+    return "A" if share >= 0.99 and coded else "B" if share >= 0.9 else "C"

@@ -9,7 +9,7 @@ from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 
 from forerun.factors import HOUR_S, Factor, GridHour
-from forerun.intake import RECORD, RECORD_KIND, REGISTERS, REPLACED, STEPPED, Gap, Reading, readings_of
+from forerun.intake import METERS, RECORD, RECORD_KIND, REGISTERS, REPLACED, STEPPED, Gap, Reading, readings_of
 from forerun.inventory import AVERAGE, NOTHING, Drawn, Store
 
 __all__ = ["RECORD", "RECORD_KIND", "Battery", "Factor", "Factors", "Gap", "Interval", "Ledger", "Reading", "Sum",
@@ -203,8 +203,8 @@ def factors_of(site) -> Factors:
     return Factors(
         grid=grid,
         pv=Factor("pv", Decimal(0), "g/kWh", "scope 1, direct", "", None, None, "no fuel; manufacture is not counted"),
-        fuel=Factor("diesel", carbon.diesel_kg_per_litre, "kg/litre", "scope 1, direct", "", None, None,
-                    carbon.diesel_source),
+        fuel=Factor("diesel", carbon.diesel_kg_per_litre, "kg/litre", "scope 1, direct", "", carbon.diesel_valid_from,
+                    carbon.diesel_valid_until, carbon.diesel_source),
         litres=Factor("diesel-litres", carbon.diesel_litre_per_kwh, "litre/kWh", "scope 1, direct", "", None, None,
                       carbon.diesel_litre_source),
     )  # fmt: skip
@@ -265,17 +265,21 @@ def _broken(before: Reading, now: Reading, limits_w: Mapping[str, int]) -> str:
         return "the same reading came twice: the second one was left out"
     if length_s <= 0:
         return f"a reading of {-length_s} s earlier follows: the board's clock was set back"
+    said = []
     if now.exchanged:
-        return f"the {' and '.join(now.exchanged)} meter was exchanged in between: what passed there is not known"
+        said.append(f"the {' and '.join(now.exchanged)} meter was exchanged in between: what passed there is not known")
+    fresh = {name for meter in now.exchanged for name in METERS[meter]}
     for name in REGISTERS:
         then_wh, now_wh = getattr(before, name), getattr(now, name)
+        if name in fresh:
+            continue
         if now_wh < then_wh:
-            return f"{name} fell from {then_wh} to {now_wh}: the meter was reset or exchanged"
-        if name in limits_w and (now_wh - then_wh) * HOUR_S > limits_w[name] * length_s:
+            said.append(f"{name} fell from {then_wh} to {now_wh}: the meter was reset or exchanged")
+        elif name in limits_w and (now_wh - then_wh) * HOUR_S > limits_w[name] * length_s:
             power_w = (now_wh - then_wh) * HOUR_S // length_s
             limit = f"{power_w} W cannot be, the limit is {limits_w[name]} W"
-            return f"{name} rose by {now_wh - then_wh} in {length_s} s: {limit}"
-    return ""
+            said.append(f"{name} rose by {now_wh - then_wh} in {length_s} s: {limit}")
+    return "; ".join(said)
 
 
 def _interval(

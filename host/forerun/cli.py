@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Site controller for edge-computing nodes: storage moves before the compute load does.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawing frames around the help would cost half of the time that it may take
 )
 board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
 app.add_typer(board_app, name="board")
@@ -21,6 +22,8 @@ app.add_typer(plan_app, name="plan")
 forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=True)
 app.add_typer(forecast_app, name="forecast")
 app.add_typer(commission_app, name="commission")
+link_app = typer.Typer(help="What crosses the serial line: record, show, replay.", no_args_is_help=True)
+app.add_typer(link_app, name="link")
 token_app = typer.Typer(help="Who may use the web page and the API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 
@@ -126,6 +129,57 @@ def token_revoke(
 
 
 @app.command()
+def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Say how a running site does: power, plan, alarms with their remedies, link, journal."""
+    from forerun import config
+    from forerun import status as socket
+
+    document = socket.read(config.load(site).store.path)
+    if as_json:
+        _print_json(document)
+    else:
+        from forerun import terminal
+
+        terminal.show(document)
+
+
+@app.command()
+def top(
+    site: SitePath = Path("site.toml"),
+    refresh: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two pictures.")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Watch a running site until q is pressed. With --json, one snapshot a line."""
+    from forerun import config, terminal
+    from forerun import status as socket
+
+    journal = config.load(site).store.path
+    if as_json:
+        import time
+
+        while True:
+            print(json.dumps(socket.read(journal), sort_keys=True), flush=True)
+            time.sleep(refresh)
+    terminal.watch(lambda: socket.read(journal), refresh)
+
+
+@app.command()
+def doctor(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Look for the usual mistakes and say how to mend each. Exit status 1: something is wrong."""
+    from dataclasses import asdict
+
+    from forerun import doctor as looked
+
+    findings = looked.examine(site)
+    if as_json:
+        _print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        looked.show(findings)
+    if any(finding.state == looked.WRONG for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     site: SitePath = Path("site.toml"),
     since: Annotated[str, typer.Option("--from", help="First moment, UTC, like 2024-01-31; else the first day.")] = "",
@@ -225,13 +279,14 @@ def grid(
     answer: Annotated[str, typer.Argument(help="The service's answer: a file, or an address, asked once and kept.")],
     provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
     area: Annotated[str, typer.Option(help="Price area; Energinet alone needs it.")] = "DK1",
+    breakdown: Annotated[str, typer.Option(help="Electricity Maps' power breakdown, for the carbon-free share.")] = "",
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
     """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
-    result = publish.take_grid(site, answer, provider, area)
+    result = publish.take_grid(site, answer, provider, area, breakdown)
     if as_json:
         _print_json(result)
     else:
@@ -314,19 +369,21 @@ def timestamp(
 @app.command()
 def simulate(
     site: SitePath = Path("site.toml"),
+    year: Annotated[int, typer.Option(min=1970, max=2100, help="The calendar year that weather and load are laid on.")]
+    = 2019,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same year.")] = 1,
-    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years of outages.")] = 400,
+    years: Annotated[int, typer.Option(min=200, max=100_000, help="Drawn years, for outages and what else varies.")]
+    = 400,
+    sizes: Annotated[str, typer.Option(help="Other sizes to play, kWp x kWh, like 20x60,120x250.")] = "",
+    out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("out/year.svg"),
     as_json: Json = False,
 ) -> None:
     """Play a year of a site four ways: two without a battery, the board alone, and board with planner."""
-    from forerun import config, year
+    from forerun import operate
 
-    sized = config.load(site)
-    result = year.simulate(sized, float(sized.pv.peak_w), seed, years)
+    result = operate.play_year(site, year, seed, years, sizes, out, quiet=as_json)
     if as_json:
         _print_json(result)
-    else:
-        year.show(result)
 
 
 @app.command()
@@ -492,6 +549,60 @@ def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
         operate.show_report(asdict(verdict))
     if verdict.findings:
         raise typer.Exit(1)
+
+
+Recording = Annotated[Path, typer.Argument(help="The recording.")]
+
+
+@link_app.command("record")
+def link_record(
+    file: Recording,
+    port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate; without --port, the one in the site file.")] = 115200,
+    site: SitePath = Path("site.toml"),
+    seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Stand between a board and whatever program talks to it, and write all that passes to FILE."""
+    from forerun import operate
+
+    result = operate.record_link(file, port, baud, site, seconds, as_json=as_json)
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"{result['host']} frames of the host and {result['board']} of the board are in {file}")
+
+
+@link_app.command("show")
+def link_show(file: Recording, as_json: Json = False) -> None:
+    """Print a recording frame by frame; with --json one object a line."""
+    from forerun import recorder
+
+    for frame in recorder.read(file):
+        told = recorder.shown(frame)
+        if as_json:
+            _print_json(told)
+        else:
+            print(recorder.sentence(told))
+
+
+@link_app.command("replay")
+def link_replay(
+    file: Recording,
+    into: Annotated[str, typer.Option(help="host or board: the side that hears the recording.")] = "host",
+    as_json: Json = False,
+) -> None:
+    """Give a recording to a session of either side, and print what it makes of it."""
+    from forerun import recorder
+    from forerun.errors import WrongUsage
+
+    if into not in ("host", "board"):
+        raise WrongUsage(f"--into {into}: it must be host or board")
+    result = recorder.replay(file, into, (lambda line: None) if as_json else print)
+    if as_json:
+        _print_json(result)
+    else:
+        print(json.dumps(result, indent=1))
 
 
 def _print_json(result: dict) -> None:

@@ -72,6 +72,12 @@ def is_authentic(body: Sequence, record_keys: Iterable[bytes]) -> bool:
     return any(hmac.compare_digest(tag, hmac.digest(key, said, "sha256")[:TAG_BYTES]) for key in record_keys)
 
 
+def coded(body: Sequence, record_key: bytes) -> list:
+    """The record with the code that a board with this key puts behind it."""
+    said = bytes(body[0]) + cbor2.dumps(list(body[1:]), canonical=True)
+    return [*body, hmac.digest(record_key, said, "sha256")[:TAG_BYTES]]
+
+
 def commitment(record_key: bytes) -> bytes:
     """What binds a site to a record key and tells nothing of it: its SHA-256. It is entered before the first record
     that carries a code, so whoever shows the key later shows that key."""

@@ -9,12 +9,13 @@ from itertools import pairwise
 from forerun.evidence import tag_of
 from forerun.factors import HOUR_S, GridHour
 from forerun_wire import messages
+from forerun_wire.names import GAP_CAUSES
 
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
 RECORD, RECORD_KIND = "record", 5  # kind of a journal entry, and where its body tells the kind of record
 SUBMETER, METER, CORRECTION, CERTIFICATE, GRID = "submeter", "meter", "correction", "certificate", "grid"
-RECORD_KEY, DOUBTED = "record_key", "doubted"  # what the host says of the board's authentication codes
+CLOCK, RECORD_KEY, DOUBTED = "clock", "record_key", "doubted"  # what the host says of the board's authentication codes
 ROLL_OVER = 1 << 32  # SunSpec acc32, and what the board carries
 CLOCK_STEP_S = 5  # UTC and the board's uptime may differ by that much from one reading to the next
 REPLACED, STEPPED = 16, 32  # quality bits: a correction replaced a value; the clock was stepped. Four are the board's.
@@ -102,6 +103,7 @@ class _Record:
     uptime_s: int
     kind: int
     reading: Reading | None
+    values: list
     late_after: int | None = None
 
 
@@ -127,11 +129,14 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     later: set[int] = set()  # records after that moment
     later_entries: set[int] = set()
     utc_s = 0
+    result.gaps += _damages(entries)
     for entry in entries:
         if hasattr(entry, "tail"):
-            result.gaps.append(Gap(utc_s, utc_s, f"the journal is damaged at byte {entry.offset}: {entry.sentence}"))
             continue
         kind, body = entry.kind, entry.body
+        if kind == CLOCK and isinstance(body, list) and body[2:3] == [-1]:
+            sentence = f"the clock of the board's boot {body[0]} was never compared: its records go by their arrival"
+            result.gaps.append(Gap(entry.utc_us // 1_000_000, entry.utc_us // 1_000_000, sentence))
         if kind not in _TAKERS:
             continue
         fault = fault_of(kind, body)
@@ -164,6 +169,18 @@ def take(entries: Iterable, until_utc_s: int | None = None) -> Intake:
     _tidy_submeters(result)
     result.readings = _unrolled(_exchanged(_corrected(result, entries), result), result.gaps)
     return result
+
+
+def _damages(entries: list) -> Iterable[Gap]:
+    """Each Damage with the times of the records before and behind it."""
+    times = [entry.utc_us // 1_000_000 if getattr(entry, "kind", "") == RECORD else None for entry in entries]
+    for place, entry in enumerate(entries):
+        if hasattr(entry, "tail"):
+            before = next((utc_s for utc_s in times[:place][::-1] if utc_s is not None), None)
+            behind = next((utc_s for utc_s in times[place:] if utc_s is not None), before)
+            begin = behind if before is None else before
+            sentence = f"the journal is damaged at byte {entry.offset}: {entry.sentence}"
+            yield Gap(begin or 0, behind or 0, sentence)
 
 
 def fault_of(kind: str, body: object) -> str:
@@ -210,7 +227,7 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
         result.tagged += 1
     else:
         result.untagged.append((utc_s, bool(result.commitments)))
-    record = _Record(number, boot, uptime_s, kind, reading)
+    record = _Record(number, boot, uptime_s, kind, reading, values)
     if records and (last := next(reversed(records))) > number:
         record.late_after = last
     records[number] = record
@@ -219,6 +236,8 @@ def _take_record(entry, result: Intake, stores: dict) -> None:
 def _order(records: dict[int, _Record], result: Intake) -> None:
     """Records of one store by number; what is late, missing or out of time is named."""
     in_order = sorted(records.values(), key=lambda record: record.number)
+    dropped = [record.values[:3] for record in in_order
+               if record.kind == messages.GAP and all(type(value) is int for value in record.values[:3])]  # fmt: skip
     before: _Record | None = None
     last: _Record | None = None  # with a reading
     for record in in_order:
@@ -229,6 +248,10 @@ def _order(records: dict[int, _Record], result: Intake) -> None:
         if before is not None and record.number > before.number + 1:
             since_s = last.reading.utc_s if last else utc_s
             sentence = f"records {before.number + 1} to {record.number - 1} never came"
+            causes = {cause for cause, first, last in dropped if first < record.number and last > before.number}
+            if causes:
+                names = dict(enumerate(GAP_CAUSES))
+                sentence += f": the board says {', '.join(names.get(cause, str(cause)) for cause in sorted(causes))}"
             result.gaps.append(Gap(since_s, utc_s, sentence))
         before = record
         if record.reading is None:
@@ -371,9 +394,10 @@ def _unrolled(readings: list[Reading], gaps: list[Gap]) -> list[Reading]:
     offsets = dict.fromkeys(REGISTERS, 0)
     result = readings[:1]
     for before, now in pairwise(readings):
+        fresh = {name for meter in now.exchanged for name in METERS[meter]}
         for name in REGISTERS:
             then_wh, now_wh = getattr(before, name), getattr(now, name)
-            if now.exchanged:
+            if name in fresh:
                 continue
             if now_wh < then_wh and then_wh >= ROLL_OVER * 99 // 100 and now_wh <= ROLL_OVER // 100:
                 offsets[name] += ROLL_OVER

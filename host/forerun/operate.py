@@ -97,8 +97,9 @@ def board_info(port: str, baud: int, site_path: Path) -> dict:
         site = config.load(site_path)
         port, baud = site.link.port, site.link.baud
     from forerun.commission.desk import open_desk
+    from forerun.keys import keyring
 
-    with open_desk(port, baud) as desk:
+    with open_desk(port, baud, keyring(site_path)) as desk:
         answer = desk.ask(messages.INFO)
         hello = {name: _plain(value) for name, value in desk.hello.items()}
     return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, answer)}
@@ -113,6 +114,26 @@ def show_board_info(info: dict) -> None:
     for name, value in info.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)
+
+
+def record_link(
+    file: Path, port: str, baud: int, site_path: Path, seconds: float, *, as_json: bool
+) -> dict:
+    """Record what passes between the board and a host program on a new pseudo-terminal; frames of either side."""
+    from forerun import recorder
+
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    stop, ends = Stop(), time.monotonic() + seconds
+
+    def tell(path: str) -> None:
+        line = json.dumps({"link": path}) if as_json else f"let the host program open {path} in place of {port}"
+        print(line, file=sys.stderr, flush=True)
+
+    with open_port(port, baud) as line:
+        return recorder.record(file, line, port, baud,
+                               lambda: stop.asked or bool(seconds and time.monotonic() >= ends), tell)  # fmt: skip
 
 
 def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
@@ -143,6 +164,17 @@ def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
         raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
     _mpremote(port, ["reset"], quiet)
     return [*copied, "pins.py", "main.py"]
+
+
+def remove_keys(port: str, *, quiet: bool) -> list[str]:
+    """Remove the key files on a board whose MicroPython prompt is at `port`; which there were. Raises Trouble."""
+    if not os.path.exists(port):
+        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
+    problem = _mpremote(port, ["fs", "ls", ":/records"], quiet=True)
+    if problem:
+        raise Trouble(f"the board at {port} shows no records folder ({problem}): is its maintenance contact closed?")
+    names = [f"keys.{slot}" for slot in (0, 1)]
+    return [name for name in names if not _mpremote(port, ["fs", "rm", f":/records/{name}"], quiet=True)]
 
 
 def _mpremote(port: str, step: list[str], quiet: bool) -> str:
@@ -292,6 +324,31 @@ def show_plan(document: dict) -> None:
     console.print(table)
     for sentence in (*document["relaxed"], document["basis"]):
         console.print(sentence)
+
+
+def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, picture: Path, *, quiet: bool) -> dict:
+    """A year of a site as a JSON-ready document (forerun.year.simulate), its picture written to `picture`; with
+    `sizes`, one such document for each under "sizes", and no picture."""
+    from forerun import pictures
+    from forerun import year as player
+
+    site = config.load(site_path)
+    wanted = player.sizes_of(sizes) if sizes else []
+    with progress(quiet, f"{year}, four ways") as tick:
+        if wanted:
+            results = player.sweep(site, wanted, year, seed, drawn, tick)
+        else:
+            results = [player.simulate(site, year, seed, drawn, tick)]
+    if wanted:
+        if not quiet:
+            player.show_sweep(results)
+        return {"site": site.site.name, "year": year, "seed": seed, "sizes": results}
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(pictures.year_svg(results[0]))
+    if not quiet:
+        player.show(results[0])
+        print(f"picture: {picture}")
+    return results[0] | {"picture": str(picture)}
 
 
 def play_surges(count: int, seed: int, picture: Path, *, quiet: bool) -> dict:

@@ -14,6 +14,43 @@ MEAN_H = 1.1
 SPREAD = 1.2  # standard deviation of the logarithm: most are short, a few last a day
 START_FAILS = 0.01  # of a standby set, per attempt
 SECOND_TRY_FAILS = 0.3  # of those that failed, when it is cranked again
+LOAD_SPREAD, SUN_SPREAD, PRICE_SPREAD = 0.08, 0.07, 0.25  # from year to year, of the mean; assumed
+SHADED = (0.0, 0.1)  # PV lost in a year to new shade, snow and soiling, from … to; assumed
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Years as they may come, the same for every case: (years,) factors on load, PV and energy price; outages as
+    (first step, hours, whether the set fails) for each year."""
+
+    load: np.ndarray
+    pv: np.ndarray
+    price: np.ndarray
+    outages: tuple[tuple[tuple[int, float, bool], ...], ...]
+
+    @property
+    def words(self) -> str:
+        """What is drawn, for who reads the result."""
+        return (f"outages ({PER_YEAR} a year, mean {MEAN_H} h, lognormal), set start failures ({START_FAILS:.0%}, and "
+                f"{SECOND_TRY_FAILS:.0%} of those on the second try), load ±{LOAD_SPREAD:.0%}, sun ±{SUN_SPREAD:.0%} "
+                f"less {SHADED[0]:.0%}–{SHADED[1]:.0%} of shade, price level ±{PRICE_SPREAD:.0%}")  # fmt: skip
+
+
+def drawn_years(years: int, steps: int, seed: int) -> Drawn:
+    """`years` years for a site whose own year has `steps` steps."""
+    rng = np.random.default_rng(seed)
+    outages = []
+    for _ in range(years):
+        found = []
+        for _ in range(rng.poisson(PER_YEAR)):
+            fails = bool(rng.random() < START_FAILS * SECOND_TRY_FAILS)
+            length_h = float(rng.lognormal(np.log(MEAN_H) - SPREAD**2 / 2, SPREAD))
+            found.append((int(rng.integers(steps)), length_h, fails))
+        outages.append(tuple(found))
+    load = np.clip(rng.normal(1, LOAD_SPREAD, years), 0.5, 1.5)
+    pv = np.clip(rng.normal(1, SUN_SPREAD, years), 0.5, 1.5) * (1 - rng.uniform(*SHADED, years))
+    price = rng.lognormal(-(PRICE_SPREAD**2) / 2, PRICE_SPREAD, years)
+    return Drawn(load, pv, price, tuple(outages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +71,28 @@ class Fate:
         return {"mean": float(share.mean()), "low": float(low), "high": float(high)}
 
 
-def fate(load_w: np.ndarray, pv_w: np.ndarray, stored_wh: np.ndarray | None, *, charge_max_w: float, full_wh: float,
-         efficiency: float, genset_w: float, litres_h, years: int, seed: int) -> Fate:  # fmt: skip
-    """What `years` drawn years do to a year of 5-minute means; the same seed draws the same outages for every case.
+def fate(drawn: Drawn, load_w: np.ndarray, pv_w: np.ndarray, stored_wh: np.ndarray | None, *, charge_max_w: float,
+         discharge_max_w: float, full_wh: float, efficiency: float, genset_w: float, litres_h) -> Fate:  # fmt: skip
+    """What drawn years do to a year of 5-minute means.
 
     load_w, pv_w: (n,). stored_wh: (n,) Wh above the minimum, None without a battery that can feed an island.
     litres_h(power_w): fuel an hour. genset_w = 0: no set.
     """
-    rng, n = np.random.default_rng(seed), len(load_w)
-    unserved, diesel, litres, outage = np.zeros((4, years))
-    for year in range(years):
-        for _ in range(rng.poisson(PER_YEAR)):
-            start, fails = int(rng.integers(n)), bool(rng.random() < START_FAILS * SECOND_TRY_FAILS)
-            length_h = float(rng.lognormal(np.log(MEAN_H) - SPREAD**2 / 2, SPREAD))
+    n = len(load_w)
+    unserved, diesel, litres, outage = np.zeros((4, len(drawn.load)))
+    for year, outages in enumerate(drawn.outages):
+        for start, length_h, fails in outages:
             steps = max(1, round(length_h * 3600 / STEP_S))
             outage[year] += length_h
             energy = 0.0 if stored_wh is None else float(stored_wh[start])
             running = False
             hours = length_h / steps
             for step in range(start, start + steps):
-                net_w = float(load_w[step % n] - pv_w[step % n])
-                if stored_wh is None:
-                    net_w = float(load_w[step % n])  # PV without an island to feed into stays off
+                net_w = float(drawn.load[year] * load_w[step % n])
+                if stored_wh is not None:  # PV without an island to feed into stays off
+                    net_w -= float(drawn.pv[year] * pv_w[step % n])
                 wanted_wh = net_w * hours / efficiency
-                if not running and energy >= wanted_wh:
+                if not running and energy >= wanted_wh and net_w <= discharge_max_w:
                     energy = min(full_wh, energy - max(wanted_wh, -charge_max_w * hours * efficiency**2))
                     continue
                 running = genset_w > 0 and not fails

@@ -173,6 +173,35 @@ def surges_svg(exhibit: dict, pairs: list[dict]) -> str:
     return _svg(figure, volts, None, "surges", "Announced load steps with and without the announcement")
 
 
+_PARTS = {"energy": "#0072b2", "demand": "#56b4e9", "diesel": "#b2452a", "genset_starts": "#d98b73",
+          "battery_wear": "#009e73", "carbon": "#55606b"}  # fmt: skip
+
+
+def year_svg(result: dict) -> str:
+    """A year's cases beside each other (forerun.year.simulate): cost by component, import, diesel hours, emissions."""
+    names = list(result["cases"])
+    cases = [result["cases"][name] for name in names]
+    figure, panels = _axes("year", 3.4, columns=(1.7, 1, 1, 1), apart=True)
+    floor = np.zeros(len(cases))
+    for part, colour in _PARTS.items():
+        values = np.array([case["cost_parts"][part] for case in cases])
+        if values.max() > 0:
+            panels[0].bar(names, values, bottom=floor, color=colour, label=part.replace("_", " "))
+        floor = floor + values
+    earned = np.array([case["cost_parts"]["export"] for case in cases])
+    panels[0].bar(names, earned, color=_COLOURS["export"], label="export")
+    panels[0].scatter(names, [case["cost"] for case in cases], color="#111", s=16, zorder=3, label="in all")
+    panels[0].axhline(0, color="#444", linewidth=0.6)
+    panels[0].legend(loc="upper right", frameon=False, fontsize=7)
+    panels[0].set_title(f"cost, {result['currency']} a year", fontsize=9)
+    for axes, key, words in ((panels[1], "import_kwh", "grid import, kWh"), (panels[2], "diesel_h", "diesel, h"),
+                             (panels[3], "co2e_kg", "kg CO2e")):  # fmt: skip
+        bars = axes.bar(names, [case[key] for case in cases], color=["#9aa5ad"] * (len(cases) - 1) + ["#009e73"])
+        axes.bar_label(bars, [f"{case[key]:,.0f}" for case in cases], fontsize=7.5)
+        axes.set_title(words, fontsize=9)
+    return _svg(figure, panels[0], None, "year", "A year of the site, four ways")
+
+
 def carbon_svg(hours: list[dict]) -> str:
     figure, (above, below) = _axes("carbon", 3.6, rows=2)
     starts = np.array([hour["start_utc_s"] // 3600 * 3600 for hour in hours], dtype=float)
@@ -203,8 +232,8 @@ def _axes(name: str, height: float, rows: int = 1, columns: tuple[float, ...] = 
     from matplotlib.figure import Figure  # a second of import that no other command should pay
 
     figure = Figure(figsize=(9.2, height), layout="constrained")
-    many = rows > 1
-    axes = figure.subplots(rows, len(columns), sharex=many and not apart, sharey=not many, width_ratios=columns)
+    across, beside = rows > 1 and not apart, rows == 1 and not apart
+    axes = figure.subplots(rows, len(columns), sharex=across, sharey=beside, width_ratios=columns)
     for part in np.atleast_1d(axes).flat:
         part.spines[["top", "right"]].set_visible(False)
         part.grid(axis="y", color="#dddddd", linewidth=0.6)

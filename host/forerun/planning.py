@@ -29,6 +29,7 @@ class Known:
     load_now_w: float
     peak_so_far_w: float = 0.0
     genset_run_s: float = 0.0
+    battery_temperature_c: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         surges=surges(jobs, base.q50, known.start_s, STEP_S),
         reserve_wh=folded(reserve, steps),
         genset_run_s=known.genset_run_s,
+        battery_temperature_c=known.battery_temperature_c,
     )
     return Outlook(situation, known.start_s, load, pv)
 

@@ -21,7 +21,9 @@ SCALES = {
 }  # fmt: skip
 GRADE_CAP = dict(zip(GRADES, (1.0, 0.8, 0.6, 0.4, 0.2), strict=True))
 TRIES, SEED = 2000, 1
-WEIGHT_SPREAD, SCORE_SPREAD = 0.25, 0.03  # standard deviations: of a weight, relative; of a score that is known
+WEIGHT_SPREAD = 0.25  # standard deviation of a weight, relative
+# Standard deviation of a score that is known, by the grade of its evidence: what is only stated is less sure.
+SCORE_SPREAD = dict(zip(GRADES, (0.02, 0.03, 0.05, 0.08, 0.12), strict=True))
 FIRM = 0.95  # of the tries must agree before one is said to be before the other
 
 
@@ -111,12 +113,12 @@ def _topsis(scores: np.ndarray, share: np.ndarray) -> np.ndarray:
 def _tries(parts: np.ndarray, known: np.ndarray, bundles: Sequence[Bundle], share: np.ndarray) -> np.ndarray:
     """(bundles, bundles): share of tries in which the row came before the column, by both methods; weights and known
     scores vary a little, an unknown one may be anything."""
-    rng = np.random.default_rng(SEED)
+    rng, spread = np.random.default_rng(SEED), np.array([[SCORE_SPREAD[item.grade]] for item in bundles])
     wins = np.zeros((len(bundles), len(bundles)))
     for _ in range(TRIES):
         weights = share * np.exp(rng.normal(0, WEIGHT_SPREAD, len(share)))
         weights /= weights.sum()
-        drawn = np.clip(parts + rng.normal(0, SCORE_SPREAD, parts.shape), 0, 1)
+        drawn = np.clip(parts + rng.normal(0, 1, parts.shape) * spread, 0, 1)
         drawn = np.where(known, drawn, rng.uniform(0, 1, parts.shape))
         scores = _criteria(drawn, bundles)
         for totals in (scores @ weights, _topsis(scores, weights)):
@@ -138,7 +140,9 @@ def _shown(scores: np.ndarray, known: np.ndarray) -> dict[str, float | None]:
 
 
 def _notes(places: Sequence[Place]) -> tuple[str, ...]:
-    said = []
+    sure = ", ".join(f"{grade} {100 * spread:g}" for grade, spread in SCORE_SPREAD.items())
+    said = [f"{TRIES} tries: each weight varies by {100 * WEIGHT_SPREAD:g} % (standard deviation), each known score by "
+            f"so many points of 100 as its grade of evidence says ({sure}); what is not known may be anything"]
     for position, place in enumerate(places, start=1):
         if place.topsis_place != position:
             said.append(f"{place.vendor} is at {position} by weighted sum and at {place.topsis_place} by TOPSIS")

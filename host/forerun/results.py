@@ -43,6 +43,7 @@ class Subject:
     pv_life_cycle: Factor | None
     embodied_kg: dict[str, tuple[Decimal, int]]  # of EQUIPMENT: (kg, life in years); 0 kg = not known
     journal_hours: tuple[Sum, ...] = ()
+    end_utc_s: int | None = None  # of the period; None = the end of the last hour
     embodied_factor: Mapping[str, str] = field(default_factory=dict)  # id of the factor, where kg is from the table
 
 
@@ -50,7 +51,7 @@ class Subject:
 class Matching:
     """Certificates put to hours, each by start of the hour [utc_s]: Wh and grams of the import that they cover, of it
     what is matched by the hour (at most the grid's energy to the load), and what of export and PV was sold.
-    left_wh: by certificate id, what found no energy of its time."""
+    left_wh: by certificate id, what found no energy of its time, which is over."""
 
     covered_wh: dict[int, int] = field(default_factory=dict)
     covered_g: dict[int, Decimal] = field(default_factory=dict)
@@ -99,15 +100,17 @@ def used(
     return Decimal(total) if count > 1 else None
 
 
-def match(hours: Sequence[Sum], certificates: Iterable[Certificate]) -> Matching:
-    """Certificates over all hours that the journal holds, so that none is used in two periods. A cancelled one covers
-    the import of its own interval, in order of time, until it is used up; only one of at most an hour counts as matched
-    by the hour. A sold one takes from the PV that was exported in its interval first, then from the rest of the PV of
-    it; sold beyond that, it counts against its first hour all the same."""
+def match(hours: Sequence[Sum], certificates: Iterable[Certificate], end_utc_s: int | None = None) -> Matching:
+    """Certificates over all hours that the journal holds up to `end_utc_s`, so that none is used in two periods.
+
+    A cancelled one covers the import of its own interval, in order of time, until it is used up; only one of at most an
+    hour counts as matched by the hour. A sold one takes from the PV that was exported in its interval first, then from
+    the rest of the PV of it; sold beyond that when its time is over, it counts against its first hour all the same."""
     result, by_hour = Matching(), {hour.hour_utc_s: hour for hour in hours}
     import_wh = {at: hour.import_wh for at, hour in by_hour.items()}
     exported_wh = {at: hour.pv_export_wh for at, hour in by_hour.items()}
     kept_wh = {at: hour.pv_made_wh - hour.pv_export_wh for at, hour in by_hour.items()}
+    end_utc_s = max(by_hour, default=0) + HOUR_S if end_utc_s is None else end_utc_s
     for item in certificates:
         first_s = item.start_utc_s // HOUR_S * HOUR_S
         span = [at for at in range(first_s, item.end_utc_s, HOUR_S) if at in by_hour]
@@ -123,8 +126,9 @@ def match(hours: Sequence[Sum], certificates: Iterable[Certificate]) -> Matching
             _add(result.sold_export_wh, taken)
             taken, left_wh = _take(left_wh, kept_wh, span)
             _add(result.sold_pv_wh, taken)
-            _add(result.sold_pv_wh, {span[0]: left_wh} if left_wh and span else {})
-        if left_wh:
+            is_over = left_wh and span and item.end_utc_s <= end_utc_s
+            _add(result.sold_pv_wh, {span[0]: left_wh} if is_over else {})
+        if left_wh and item.end_utc_s <= end_utc_s:
             result.left_wh[item.id] = left_wh
     return result
 
@@ -162,7 +166,7 @@ def figures(subject: Subject) -> tuple[dict[str, Figure], list[str]]:
     in no scope and no sum."""
     with localcontext(EXACT):
         missing: list[str] = []
-        matched = match(subject.journal_hours or subject.hours, subject.certificates)
+        matched = match(subject.journal_hours or subject.hours, subject.certificates, subject.end_utc_s)
         sums = {name: matched.within(name, subject.hours) for name in
                 ("covered_wh", "covered_g", "sold_export_wh", "sold_pv_wh")}  # fmt: skip
         matching = _Cover(**sums, hourly_wh=matched.hourly_wh)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from forerun import config, entries
 from forerun.errors import Trouble
+from forerun.keys import keyring
 from forerun.link import SerialLink
 from forerun.service import Service
-from forerun.sitekey import key_path, record_keys, signing_key
+from forerun.sitekey import commitments, key_path, record_keys, signing_key
 from forerun.snapshot import Snapshot, Surroundings, Viewer
 from forerun.status import StatusSocket
 from forerun.store import Journal
@@ -58,7 +59,9 @@ class Running:
                 self.say(self.journal.message)
             key = signing_key(key_path(Path(site.store.path)))
             self.service = Service(site, self.journal, nonce=secrets.token_bytes(8), key=key, say=self.say,
-                                   record_keys=record_keys(self.journal.path))  # fmt: skip
+                                   record_keys=record_keys(self.journal.path),
+                                   commitments=commitments(self.journal.path),
+                                   keyring=keyring(self.site_path))  # fmt: skip
             self.link = SerialLink(self.service, site.link.port, site.link.baud, say=self.say)
             cleanup.callback(self.link.close)
             self._recorder = Recorder(folder_of(self.journal.path), len(TELEMETRY_FIELDS))

@@ -23,7 +23,7 @@ from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
-from forerun_wire.session import Session
+from forerun_wire.host import HostSession
 
 FORECAST_STEP_S = 300
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
@@ -33,6 +33,7 @@ COMMIT_AGAIN_US = 5_000_000
 REFIT_S = 6 * 3600  # the load model is fitted anew so often
 READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
 CLOCK = "clock"
+CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
 JOB = "job"
 CONTROL = "control"
 PLAN = "plan"
@@ -80,7 +81,8 @@ class Service:
 
     `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `plan` the
     plan in force and `made` what it was made from; `forerun.snapshot` shows them, and nothing of it is ever reported:
-    reports come from the journal alone. With `key` (the site's Ed25519 private key) the journal is sealed every hour.
+    reports come from the journal alone. With `key` (the site's Ed25519 private key) the journal is sealed every hour;
+    `keyring` ({key id: Keys}) is what this host can command boards with that hold a key.
     """
 
     def __init__(
@@ -93,11 +95,14 @@ class Service:
         history: History | None = None,
         key=None,
         record_keys: Sequence[bytes] = (),
+        commitments: Sequence[bytes] = (),
+        keyring: dict | None = None,
         say: Callable[[str], None] = lambda sentence: None,
     ):
         self.site, self.journal, self.say = site, journal, say
         self.utc_offset_us = utc_offset_us
-        self.session = Session(messages.ROLE_HOST, site.site.name, f"forerun {__version__}", nonce)
+        self.session = HostSession(site.site.name, f"forerun {__version__}", nonce)
+        self.session.keyring = keyring or {}
         self.history = copy.deepcopy(history)  # it grows here
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
@@ -115,7 +120,9 @@ class Service:
         # The board has no order to start the set: a plan that counted on it would be short of its power.
         self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
         self._key, self._sealed_hour = key, -1
-        self._record_keys, self._bound_to = tuple(record_keys), set()  # keys; commitments that the journal holds
+        self._record_keys = tuple(record_keys)
+        self._to_bind = [*commitments, *map(commitment, record_keys)]
+        self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
         self.jobs: dict[str, Announcement] = {}
@@ -130,6 +137,10 @@ class Service:
         self._heartbeat_us = 0
         self._owed = False  # records wait for a disk that takes nothing
         self._commit_again_us = 0
+        self._missed = False  # a record found no room in the journal: it has to come again
+        self._asked_for_records = False
+        self._heard_hello_us = 0
+        self._told_clock: tuple[int, int, int] | None = None  # UTC of uptime 0, half width, when it was journalled
         self._told: list[str] = []
         self._read_journal()
 
@@ -146,6 +157,9 @@ class Service:
         self.session.tick(_ms(now_us))
         if self.session.heartbeat_count != heartbeats:
             self._heartbeat_us = now_us  # the session counts milliseconds; the clock wants better
+        if not self._asked_for_records and self.session.up and now_us - self._heard_hello_us >= CLOCK_PATIENCE_US:
+            self._asked_for_records = True
+            self._acknowledge()
         self._handle_events(now_us)
         self._seal(now_us)
         now_s = self._utc_s(now_us)
@@ -214,6 +228,7 @@ class Service:
     def clock_stepped(self, by_us: int, now_us: int) -> None:
         """This host's clock was set: what it dates from now on is not what it dated before."""
         self._journal(now_us, LINK, ["clock stepped", by_us])
+        self._told_clock = None
         self._commit()
         self._replan_at_s = self._refit_at_s = 0
         self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
@@ -266,8 +281,11 @@ class Service:
         if not self._commit():
             return
         self._owed = False
-        if self.board is not None and self.session.up:
-            self.session.acknowledge(self.journal.on_disk(self.board["identity"], self.board["store_id"]) or 0)
+        if self._missed:
+            self._missed = False
+            self.session.restart()  # what found no room is sent again
+        elif self.board is not None and self.session.up:
+            self._acknowledge()
         for sentence in self._told:
             self.say(sentence)
         self._told.clear()
@@ -283,20 +301,50 @@ class Service:
         self._bind(now_us)
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
-        self.session.acknowledge(self.journal.on_disk(hello["identity"], hello["store_id"]) or 0)
+        # Records before the clock is compared would have no UTC but that of their arrival.
+        self._asked_for_records, self._heard_hello_us = self._clock.known, now_us
+        if self._clock.known:
+            self._acknowledge()
+        self._told_clock = None
+        self._tell_keys(hello)
         self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
         self._replan_at_s = 0
         self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
 
+    def _acknowledge(self) -> None:
+        self.session.acknowledge(self.journal.on_disk(self.board["identity"], self.board["store_id"]) or 0)
+
+    def _tell_keys(self, hello: dict) -> None:
+        if hello["key_id"] and not self.session.keyed:
+            self.say(f"the board holds a key (id {hello['key_id']:06x}) that this host has not: it can only read; put "
+                     "the key file beside the site file")  # fmt: skip
+        elif self.session.keyring and not hello["key_id"]:
+            self.say("the board holds no key although this host has some: was it taken away on site? Everybody on the "
+                     "line may command it until `forerun commission keys provision`")  # fmt: skip
+
     def _on_clock(self, event: tuple, now_us: int) -> None:
         _, _, rx_s, rx_us, tx_s, tx_us = event[:6]
-        first = not self._clock.known
         if not self._clock.observe(self._heartbeat_us, rx_s * 1_000_000 + rx_us, tx_s * 1_000_000 + tx_us, now_us):
             return
-        if first:
-            offset_us, _ = self._clock.host_us(0)
-            self._boots[self.board["boot_count"]] = offset_us + self.utc_offset_us
-            self._journal(now_us, CLOCK, [self.board["boot_count"], offset_us + self.utc_offset_us])
+        self._note_clock(rx_s * 1_000_000 + rx_us, now_us)
+        if not self._asked_for_records:
+            self._asked_for_records = True
+            self._acknowledge()
+
+    def _note_clock(self, board_us: int, now_us: int) -> None:
+        """Journal where the board's clock stands, and how surely, when that is news: records get their UTC by it.
+
+        The entry is [boot count, UTC µs of uptime 0, half width µs]: the half width is that of the records that follow
+        it, -1 where nothing but the time of arrival is known.
+        """
+        host_us, half_us = self._clock.host_us(board_us)
+        start_us = host_us - board_us + self.utc_offset_us
+        told = self._told_clock
+        if told and abs(start_us - told[0]) <= told[1] and told[1] <= 2 * half_us and now_us - told[2] < 3_600_000_000:
+            return
+        self._told_clock = (start_us, half_us, now_us)
+        self._boots[self.board["boot_count"]] = start_us
+        self._journal(now_us, CLOCK, [self.board["boot_count"], start_us, half_us])
 
     def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
         if seq == self._settings_asked and code == messages.DONE:
@@ -317,13 +365,16 @@ class Service:
     def _on_record(self, event: tuple, now_us: int, to_say: list[str]) -> int:
         """1 when something came that has to be acknowledged; adds to `to_say` what a person should read of it."""
         _, number, boot_count, uptime_s, uptime_ms, kind, body = event
+        if self._missed:
+            return 0
         utc_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
         fields = [boot_count, uptime_s, uptime_ms, kind, *body]
         try:
             new = self.journal.append_record(utc_us, self.board["identity"], self.board["store_id"], number, fields)
         except JournalError as problem:
             self.say(str(problem))
-            return 0
+            self._missed = True
+            return 1
         if new and not self._is_doubted(number, fields, now_us):
             self._learn(utc_us, kind, body)
             if kind == messages.EVENT:
@@ -334,8 +385,10 @@ class Service:
         """Whether the record's authentication code fits none of the keys: it stays in the journal, with a doubt about
         it that keeps it out of every figure."""
         body = [self.board["store_id"], number, *fields]
-        if not self._record_keys or tag_of(body) is None or is_authentic(body, self._record_keys):
+        if tag_of(body) is None or is_authentic(body, self._record_keys):
             return False
+        if {commitment(key) for key in self._record_keys} != set(self._to_bind) or not self._record_keys:
+            return False  # it may be of a key that is not on this host: the verifier will tell
         reason = "its authentication code fits none of the record keys that this host has"
         self._journal(now_us, DOUBTED, {"store_id": body[0], "record": number, "reason": reason})
         self.say(f"record {number} is doubted: {reason}; see host/CARBON.md")
@@ -343,18 +396,20 @@ class Service:
 
     def _bind(self, now_us: int) -> None:
         """Enter the commitment to each record key that the journal does not know yet."""
-        for key in self._record_keys:
-            if commitment(key) not in self._bound_to:
-                self._journal(now_us, RECORD_KEY, {"sha256": commitment(key)})
-                self._bound_to.add(commitment(key))
+        for digest in self._to_bind:
+            if digest not in self._bound_to:
+                self._journal(now_us, RECORD_KEY, {"sha256": digest})
+                self._bound_to.add(digest)
 
     def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
-        """UTC of a record; one of a boot whose clock was never compared gets the time of its arrival."""
+        """UTC of a record; those of a boot whose clock was never compared go by the arrival of the first of them."""
         uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
         if self._clock.known and boot_count == self.board["boot_count"]:
             return self._clock.host_us(uptime_us)[0] + self.utc_offset_us
-        start_us = self._boots.get(boot_count)
-        return now_us + self.utc_offset_us if start_us is None else start_us + uptime_us
+        if boot_count not in self._boots:
+            self._boots[boot_count] = now_us + self.utc_offset_us - uptime_us
+            self._journal(now_us, CLOCK, [boot_count, self._boots[boot_count], -1])
+        return self._boots[boot_count] + uptime_us
 
     def _seal(self, now_us: int) -> None:
         """Sign the root of everything in the journal, once an hour."""

@@ -1,6 +1,7 @@
 """The keys beside a journal, each readable by its owner alone: the site's signing key, made once, at commissioning;
 and, where the host is to check the board's records as they come, the board's record keys."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from forerun.errors import Trouble
+
+ONLY_DIGEST = "sha256:"
 
 
 def key_path(journal: Path) -> Path:
@@ -22,18 +25,30 @@ def record_keys_path(journal: Path) -> Path:
 def record_keys(journal: Path) -> list[bytes]:
     """The record keys that this host was given, oldest first; none without the file. Raises Trouble for another shape,
     or when others can read it."""
+    return [key for key, _ in _record_keys(journal) if key]
+
+
+def commitments(journal: Path) -> list[bytes]:
+    """SHA-256 of each record key, also of those that were taken off this host: a line `sha256:…` in place of a key."""
+    return [digest for _, digest in _record_keys(journal)]
+
+
+def _record_keys(journal: Path) -> list[tuple[bytes, bytes]]:
+    """(key, or b'' where it is not here; its SHA-256)."""
     path = record_keys_path(journal)
     try:
         if not path.exists():
             return []
         if path.stat().st_mode & 0o077:
             raise Trouble(f"{path}: others can read the record keys; `chmod 600 {path}`")
-        keys = [bytes.fromhex(line) for line in path.read_text().split()]
+        lines = path.read_text().split()
+        keys = [bytes.fromhex(line.removeprefix(ONLY_DIGEST)) for line in lines]
     except (OSError, ValueError) as error:
         raise Trouble(f"{path}: the record keys cannot be read: {error}") from error
     if any(len(key) != 32 for key in keys):
         raise Trouble(f"{path}: a record key has 32 bytes, written as 64 hexadecimal digits")
-    return keys
+    return [(b"", key) if line.startswith(ONLY_DIGEST) else (key, hashlib.sha256(key).digest())
+            for line, key in zip(lines, keys, strict=True)]  # fmt: skip
 
 
 def keep_record_key(journal: Path, key: bytes) -> None:

@@ -51,12 +51,18 @@ def statement(
     battery, limits_w = carbon.battery_of(site), carbon.limits_of(site)
     books = carbon.ledger(taken.readings, factors, battery, methods=METHODS, limits_w=limits_w)
     intervals = [item for item in books.intervals if start_utc_s <= item.middle_utc_s < end_utc_s]
+    journal_hours = books.hours()
+    if start_utc_s % HOUR_S or end_utc_s % HOUR_S:
+        hours = carbon.hours_of(intervals)
+    else:
+        hours = tuple(hour for hour in journal_hours if start_utc_s <= hour.hour_utc_s < end_utc_s)
     subject = results.Subject(
-        hours=carbon.hours_of(intervals), length_s=end_utc_s - start_utc_s, factors=factors,
+        hours=hours, length_s=end_utc_s - start_utc_s, factors=factors,
         submeters={name: results.used(taken.submeters.get(name, ()), start_utc_s, end_utc_s,
                                       taken.exchanges.get(name, ())) for name in intake.SUBMETERS},
         certificates=tuple(taken.certificates), residual=used["residual"], upstream=used["upstream"],
-        pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table), journal_hours=books.hours(),
+        pv_life_cycle=used["pv_life_cycle"], embodied_kg=_embodied(site, table), journal_hours=journal_hours,
+        end_utc_s=end_utc_s,
         embodied_factor={} if site.equipment.battery_embodied_kg else {"battery": "battery-manufacture"},
     )  # fmt: skip
     figures, missing = results.figures(subject)
@@ -213,14 +219,14 @@ def _edges(intervals, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
 
 def _certificates(taken, subject, start_utc_s: int, end_utc_s: int) -> list[carbon.Gap]:
     """What was sold, and certificates of this period for which there was not enough energy."""
-    left_wh, found = results.match(subject.journal_hours, taken.certificates).left_wh, []
+    left_wh, found = results.match(subject.journal_hours, taken.certificates, end_utc_s).left_wh, []
     for item in taken.certificates:
         if item.end_utc_s <= start_utc_s or item.start_utc_s >= end_utc_s:
             continue
         said = []
         if item.action == results.SOLD:
             said.append(f"certificate {item.id} over {item.wh} Wh was sold: that energy is not green for this site")
-        if item.id in left_wh and item.end_utc_s <= end_utc_s:
+        if item.id in left_wh:
             what = "the PV of its time made" if item.action == results.SOLD else "the import of its time left it"
             used_wh = item.wh - left_wh[item.id]
             said.append(f"certificate {item.id} is over {item.wh} Wh, {what} {used_wh} Wh")

@@ -72,6 +72,7 @@ class Point:
         "_marker",
         "address",
         "count",
+        "factor",
         "get",
         "model",
         "name",
@@ -94,7 +95,7 @@ class Point:
         self.get = model.live.get(name)
         if self.get is None and name in model.stored:
             self.get = functools.partial(model.stored.get, name)
-        factor = definition.get("sf")
+        self.factor = factor = definition.get("sf")
         if isinstance(factor, str):
             factor = model.fixed.get(factor, 0)
         self.scale = 10.0 ** -float(factor or 0)
@@ -203,6 +204,18 @@ class Bank:
             raise ModbusRefusal(ILLEGAL_VALUE, str(error)) from None
         model.stored.update(changes)
         model.written(changes)
+
+    def rescale(self, model_id: int, factor: str, exponent: int) -> None:
+        """Fault: the device goes over to another scale factor of that name, while it runs."""
+        for point in self._points:
+            if point.model.model_id == model_id:
+                point.model.fixed[factor] = exponent
+                if point.factor == factor:
+                    point.scale = 10.0**-exponent
+                if point.name == factor:
+                    point.put(self._image, (point.address - self.base) * 2, exponent)
+                elif point.name in point.model.stored:
+                    point.put(self._image, (point.address - self.base) * 2, point.model.stored[point.name])
 
     def freeze(self, on: bool) -> None:
         """Fault: on = every read returns what the registers hold now, for ever."""

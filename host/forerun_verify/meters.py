@@ -6,6 +6,7 @@ from itertools import pairwise
 
 REGISTERS = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
 FIELDS = ("interval_s", *REGISTERS, "import_max_w", "pcc_voltage_min_mv", "soc_permille", "quality", "stretched_ms")
+METERS = {"pcc": REGISTERS[:2], "battery": REGISTERS[2:4], "pv": REGISTERS[4:5], "genset": REGISTERS[5:]}
 INTERVAL_RECORD = 1
 KINDS = ("record", "submeter", "meter", "certificate", "grid", "record_key")
 SUBMETERS = ("it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")
@@ -146,7 +147,7 @@ def _in_order(records: dict) -> list[dict]:
         utc_s, body = records[number]
         if body[5] != INTERVAL_RECORD:
             continue
-        row = {**dict(zip(FIELDS, body[6:], strict=False)), "utc_s": utc_s, "number": number, "exchanged": False}
+        row = {**dict(zip(FIELDS, body[6:], strict=False)), "utc_s": utc_s, "number": number, "exchanged": ()}
         boot, uptime_s = body[2], body[3]
         row["stepped"] = (last is not None and last[0] == boot
                           and abs((utc_s - last[1]) - (uptime_s - last[2])) > 5)  # fmt: skip
@@ -156,11 +157,11 @@ def _in_order(records: dict) -> list[dict]:
 
 
 def _mark_exchanges(result: Told) -> None:
-    for name in ("pcc", "battery", "pv", "genset"):
+    for name, registers in METERS.items():
         for at_s in result.exchanges.get(name, ()):
             for one, two in pairwise(result.rows):
                 if one["utc_s"] < at_s <= two["utc_s"]:
-                    two["exchanged"] = True
+                    two["exchanged"] += registers
                     break
 
 
@@ -212,7 +213,9 @@ def _unwrap(rows: list[dict]) -> None:
     added, earlier = dict.fromkeys(REGISTERS, 0), None
     for row in rows:
         plain = {name: row[name] for name in REGISTERS}
-        for name in REGISTERS if earlier and not row["exchanged"] else ():
+        for name in REGISTERS if earlier else ():
+            if name in row["exchanged"]:
+                continue
             if plain[name] < earlier[name] and earlier[name] >= WRAP * 99 // 100 and plain[name] <= WRAP // 100:
                 added[name] += WRAP
         row.update({name: plain[name] + added[name] for name in REGISTERS})

@@ -108,7 +108,7 @@ def figures(
         "apart_wh")}  # fmt: skip
     meter = {name: counted(told.submeters.get(name, []), start_s, end_s, told.exchanges.get(name, [])) for name in (
         "it_wh", "cooling_wh", "other_wh", "heat_reuse_wh", "water_ml", "fuel_ml")}  # fmt: skip
-    used = _matched(told.certificates, _hours(all_rows))
+    used = _matched(told.certificates, _hours(all_rows), end_s)
     covered_wh, covered_g, sold_export_wh, sold_pv_wh = (
         sum((used[name].get(number, 0) for number in hours), ZERO) for name in ("wh", "grams", "export", "pv"))
     matched = {number: used["hourly"].get(number, 0) for number in hours}
@@ -217,7 +217,7 @@ def _through(store: Inventory, flows: dict, rates: dict, clean: Decimal, given_w
     return [missing_wh, grams, green_wh, clean_wh]
 
 
-def _matched(certificates: list[dict], hours: dict) -> dict[str, dict[int, Decimal]]:
+def _matched(certificates: list[dict], hours: dict, end_s: int) -> dict[str, dict[int, Decimal]]:
     """By hour: import covered [wh, grams], of it matched by the hour, and PV sold from the export and from the rest."""
     bought = {hour: row["import_made"] for hour, row in hours.items()}
     export = {hour: row["pv_to_export"] for hour, row in hours.items()}
@@ -241,7 +241,7 @@ def _matched(certificates: list[dict], hours: dict) -> dict[str, dict[int, Decim
                     if item["end_utc_s"] - item["start_utc_s"] <= 3600:
                         room = hours[hour]["grid_to_load"] - done["hourly"].get(hour, 0)
                         give("hourly", hour, min(part, room))
-        if item["action"] == "sold" and span:
+        if item["action"] == "sold" and span and item["end_utc_s"] <= end_s:
             give("pv", span[0], left)
     return done
 

@@ -5,7 +5,11 @@ import binascii
 from forerun_wire.cbor import ARRAY, CborError, Reader, pack, pack_head, pack_int
 
 VERSION = 1
-SCHEMA_HASH = b"\x87\x75\x8e\xc0\x72\xde\xac\x9c"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+SCHEMA_HASH = b"\x34\xb9\x33\x96\x52\x2c\xd1\xd9"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+OLDER_SCHEMAS = (  # of schemas/: still spoken, oldest first
+    b"\x5b\xa4\xe4\x94\xa4\xa1\x89\x69",
+    b"\x87\x75\x8e\xc0\x72\xde\xac\x9c",
+)
 
 # Kinds of message: element 0 of each array.
 HELLO = 0
@@ -14,29 +18,29 @@ CLOCK = 2
 COMMAND = 3
 REPLY = 4
 TELEMETRY = 5
-RECORD = 6
+RECORD = 6  # one record; of schemas 1 and 2 only
 RECORD_ACK = 7
 NOT_UNDERSTOOD = 8
 REFUSED = 9
+SEALED = 10
+RECORDS = 11
+HELD = 12
 
-# Fields behind the kind, in order. New ones go to the end; a receiver skips those that it does not know.
-# Of the other kinds they are in names.py.
-HELLO_FIELDS = (
-    "version",
-    "schema",
-    "role",
-    "nonce",
-    "identity",
-    "software",
-    "max_frame",
-    "window",
-    "store_id",
-    "boot_count",
-    "heard",
-    "first_seq",
-)
+# Fields of a hello, by their place behind the kind; names.py has the names of these and of all others.
+HELLO_VERSION = 0
+HELLO_SCHEMA = 1
+HELLO_ROLE = 2
+HELLO_NONCE = 3
+HELLO_IDENTITY = 4
+HELLO_MAX_FRAME = 6
+HELLO_WINDOW = 7
+HELLO_HEARD = 10
+HELLO_FIRST_SEQ = 11
+HELLO_BUFFER = 12
+HELLO_KEY_ID = 13
 
-# Type of each field: u unsigned, i signed, b eight bytes, t text. What follows them is only checked to be CBOR.
+# Type of each field that the oldest schema spoken has: u unsigned, i signed, b eight bytes, s any bytes, t text.
+# What follows them is only checked to be CBOR.
 _SHAPES = (
     "ububttuububu",
     "u",
@@ -48,13 +52,17 @@ _SHAPES = (
     "u",
     "u",
     "ut",
+    "uubs",
+    "u",
+    "uu",
 )
 
 ROLE_BOARD = 0
 ROLE_HOST = 1
 
 # Operations of a command, with its arguments -> results.
-INFO = 1  # [] -> [board, interpreter, heap_free, uptime_s, cycle_ms, boot_count, settings_crc]
+INFO = 1  # [] -> [board, interpreter, heap_free, uptime_s, cycle_ms, boot_count, settings_crc,
+# reset_cause, worst_cycle_us, worst_late_us]
 SETPOINT = 2  # [mode, value_w, lease_ms]
 PLAN_POINTS = 3  # [plan_id, first_index, (duration_s, mode, value_w)...]
 PLAN_COMMIT = 4  # [plan_id, count, start_uptime_s]
@@ -62,9 +70,25 @@ PLAN_CLEAR = 5  # []
 PREPARE = 6  # [power_w, start_in_s, duration_s]
 SETTINGS_GET = 7  # [key...] -> [value...]
 SETTINGS_SET = 8  # [key, value, ...], all or nothing
+MAINTENANCE = 9  # [hold_s]
+UPDATE_BEGIN = 10  # [size, sha256, version, manifest_size, signature] -> [offset, chunk_max]
+UPDATE_CHUNK = 11  # [offset, data, hash] -> [next offset]
+UPDATE_COMMIT = 12  # [], and once more after the restart
+UPDATE_STATUS = 13  # [] -> [state, offset, version]
+KEY_SET = 14  # [key] -> [proof]
+KEY_CONFIRM = 15  # [proof]
+SITE_TIME = 16  # [second of the UTC day]
+CURVE_SET = 17  # [curve, x, y, x, y, ...]; no points: back to what the settings say
+
+# What a key lets its holder do; without one everybody may read, and a board without a key lets everybody do everything.
+READ = 0
+OPERATE = 1
+COMMISSION = 2
+OP_ROLES = b"\x00\x00\x01\x01\x01\x01\x01\x00\x02\x02\x02\x02\x02\x00\x02\x02\x01\x02"  # by operation
 
 HOLD_BATTERY = 0  # value_w is the active_power_w of the inverter, > 0 discharges
 HOLD_PCC = 1  # value_w is the pcc_import_w to hold, > 0 imports
+WITH_SET = 2  # added to either in a plan: the diesel set is to run
 
 # Codes of a reply; any but DONE is followed by one sentence.
 DONE = 0
@@ -73,16 +97,24 @@ WRONG_STATE = 2
 UNKNOWN_OP = 3
 MALFORMED = 4
 BUSY = 5
+NOT_ALLOWED = 6
 
 # Codes of a refusal of the whole session.
 REFUSED_SCHEMA = 1
 REFUSED_VERSION = 2
+REFUSED_OCCUPIED = 3
 
 # Kinds of record.
 INTERVAL = 1
 EVENT = 2
 ACTED = 3
 BOOT = 4
+GAP = 5
+
+# Causes of a gap.
+OLDEST_DROPPED = 0
+NEWEST_REFUSED = 1
+MEMORY_FULL = 2
 
 # Bits of an interval's quality: what was substituted, not measured. 0 = all measured.
 QUALITY_PCC = 1
@@ -112,6 +144,9 @@ BATTERY_STALE = 19
 BATTERY_BACK = 20
 MODBUS_REFUSED = 21
 WATCHDOG_UNCONFIRMED = 22
+AUTH_FAILED = 50
+KEY_CHANGED = 51
+KEYS_UNREADABLE = 52
 
 STARTING = 0
 IDLE = 1
@@ -182,7 +217,35 @@ SETTINGS_TEXT = """\
 43 genset_stop_soc_permille permille 0 1000 800
 44 genset_start_load_w W 0 1000000 0
 45 genset_exercise_h h 0 2000 0
-46 pv_limit_permille permille 0 1000 1000"""
+46 pv_limit_permille permille 0 1000 1000
+47 records_keep - 0 1 0
+48 voltage_gain_q8 mV/256 0 262144 0
+49 current_gain_q8 mA/256 0 262144 0
+50 ct_phases - 1 3 3
+51 ct_reversed - 0 1 0
+52 trip_current_ma mA 0 10000000 0
+53 trip_voltage_mv mV 0 1000000 0
+54 stage_max_w W 0 100000 0
+55 stage_kp_q8 1/256 0 2560 128
+56 stage_ki_q16 1/65536 0 6553 3276
+57 stage_droop_q10 W/mHz/1024 0 100000 0
+58 sensors - 0 7 0
+59 pulses_per_kwh 1/kWh 10 10000 1000
+60 inverter_kind - 0 1 0
+61 pv_inverter_unit - 0 247 0
+62 battery_wh Wh 0 10000000 0
+63 shed_groups - 0 3 0
+64 shed_margin_s s 0 3600 300
+65 quiet_start_min min 0 1439 0
+66 quiet_end_min min 0 1439 0
+67 over_voltage_mv mV 230000 345000 264500
+68 under_voltage_mv mV 0 230000 195500
+69 over_frequency_millihz mHz 50000 65000 51500
+70 under_frequency_millihz mHz 45000 50000 47500
+71 trip_delay_ms ms 0 10000 200
+72 heater_decic 0.1C 0 200 50
+73 fan_decic 0.1C 200 600 350
+74 grid_wait_s s 3 1800 60"""
 
 
 def setting(line):
@@ -192,6 +255,7 @@ def setting(line):
 
 
 _TIME_MASK = 0x3FFFFFFF
+
 
 def elapsed_ms(now_ms, then_ms):
     """Milliseconds from `then_ms` to `now_ms`, both counting modulo 2**30, up to 2**30 - 1."""
@@ -222,7 +286,26 @@ def encode_telemetry(buffer, at, values):
     at = pack_head(buffer, at, ARRAY, len(values) + 1)
     at = pack_head(buffer, at, 0, TELEMETRY)
     for i in range(len(values)):
-        at = pack_int(buffer, at, values[i])
+        value = values[i]
+        major = 0
+        if value < 0:
+            value = -1 - value
+            major = 0x20
+        # The three short forms here, without a call: they are nearly all there is.
+        if value < 24:
+            buffer[at] = major | value
+            at += 1
+        elif value < 0x100:
+            buffer[at] = major | 24
+            buffer[at + 1] = value
+            at += 2
+        elif value < 0x10000:
+            buffer[at] = major | 25
+            buffer[at + 1] = value >> 8
+            buffer[at + 2] = value & 0xFF
+            at += 3
+        else:
+            at = pack_head(buffer, at, major, value)
     return at
 
 
@@ -270,12 +353,8 @@ def _is(value, letter):
         return isinstance(value, int) and value is not True and value is not False
     if letter == "b":
         return isinstance(value, bytes) and len(value) == 8
-    return isinstance(value, str)
+    return isinstance(value, bytes if letter == "s" else str)
 
-
-def fields_named(names, values):
-    """{name: value} of the fields of a message."""
-    return {names[i]: values[i] for i in range(len(names))}
 
 if hasattr(binascii, "Error"):  # not on MicroPython: words for people would fill a board's memory
     from forerun_wire.names import *  # noqa: F403

@@ -5,13 +5,15 @@
 
 from forerun_wire.messages import (
     ACTED,
+    AUTH_FAILED,
     BATTERY_BACK,
     BATTERY_STALE,
     BOOT,
+    CURVE_SET,
     EVENT,
+    GAP,
     GRID_BACK,
     GRID_LOST,
-    HELLO_FIELDS,
     HOST_BACK,
     HOST_LOST,
     IMPORT_LIMIT_EXCEEDED,
@@ -21,7 +23,12 @@ from forerun_wire.messages import (
     INVERTER_AWAKE,
     INVERTER_BACK,
     INVERTER_LOST,
+    KEY_CHANGED,
+    KEY_CONFIRM,
+    KEY_SET,
+    KEYS_UNREADABLE,
     LEASE_ENDED,
+    MAINTENANCE,
     METER_BACK,
     METER_STALE,
     MODBUS_REFUSED,
@@ -34,6 +41,7 @@ from forerun_wire.messages import (
     PREPARE_READY,
     PREPARE_STARTED,
     RECORDS_DROPPED,
+    REFUSED_OCCUPIED,
     REFUSED_SCHEMA,
     REFUSED_VERSION,
     SETPOINT,
@@ -41,6 +49,11 @@ from forerun_wire.messages import (
     SETTINGS_GET,
     SETTINGS_SET,
     SETTINGS_TEXT,
+    SITE_TIME,
+    UPDATE_BEGIN,
+    UPDATE_CHUNK,
+    UPDATE_COMMIT,
+    UPDATE_STATUS,
     WATCHDOG_UNCONFIRMED,
     setting,
 )
@@ -70,6 +83,14 @@ TRIPPED_OVER_FREQUENCY = 46
 TRIPPED_UNDER_FREQUENCY = 47
 TRIPPED_OVER_CURRENT = 48
 TRIPPED_OVER_TEMPERATURE = 49
+ANALOG_LOST = 53
+ANALOG_BACK = 54
+SENSOR_LOST = 55
+SENSOR_BACK = 56
+UPDATE_CONFIRMED = 57
+UPDATE_FELL_BACK = 58
+COMMAND_REFUSED = 59
+FUNCTIONS_LEFT_OUT = 60
 
 # Names of bounds that only such functions set.
 BOUND_FREQUENCY = 10
@@ -77,6 +98,23 @@ BOUND_VOLTAGE = 11
 BOUND_ENTER_SERVICE = 12
 BOUND_TEMPERATURE = 13
 BOUND_PEAK = 14
+
+HELLO_FIELDS = (
+    "version",
+    "schema",
+    "role",
+    "nonce",
+    "identity",
+    "software",
+    "max_frame",
+    "window",
+    "store_id",
+    "boot_count",
+    "heard",
+    "first_seq",
+    "buffer",
+    "key_id",
+)
 
 KINDS = (
     "hello",
@@ -89,6 +127,9 @@ KINDS = (
     "record_ack",
     "not_understood",
     "refused",
+    "sealed",
+    "records",
+    "held",
 )
 
 # Fields behind the kind, in order. New ones go to the end; a receiver skips those that it does not know.
@@ -118,10 +159,14 @@ TELEMETRY_FIELDS = (
     "cycle_us",
     "heap_free",
 )
-RECORD_FIELDS = ("number", "previous", "boot_count", "uptime_s", "uptime_ms", "record_kind")
+RECORD_1_FIELDS = ("number", "previous", "boot_count", "uptime_s", "uptime_ms", "record_kind")  # of schemas 1 and 2
+RECORD_FIELDS = ("number", "boot_count", "uptime_s", "uptime_ms", "record_kind")
 RECORD_ACK_FIELDS = ("number",)
 NOT_UNDERSTOOD_FIELDS = ("unknown_kind",)
-REFUSED_FIELDS = ("code", "sentence")
+REFUSED_FIELDS = ("code", "sentence", "whom")
+SEALED_FIELDS = ("key_role", "counter", "tag", "inner")
+RECORDS_FIELDS = ("previous",)
+HELD_FIELDS = ("expected", "later")
 
 FIELDS = (
     HELLO_FIELDS,
@@ -130,16 +175,19 @@ FIELDS = (
     COMMAND_FIELDS,
     REPLY_FIELDS,
     TELEMETRY_FIELDS,
-    RECORD_FIELDS,
+    RECORD_1_FIELDS,
     RECORD_ACK_FIELDS,
     NOT_UNDERSTOOD_FIELDS,
     REFUSED_FIELDS,
+    SEALED_FIELDS,
+    RECORDS_FIELDS,
+    HELD_FIELDS,
 )
 
 ROLES = ("board", "host")
 MODES = ("hold_battery", "hold_pcc")
-CODES = ("done", "out_of_range", "wrong_state", "unknown_op", "malformed", "busy")
-REFUSALS = ((REFUSED_SCHEMA, "schema"), (REFUSED_VERSION, "version"))
+CODES = ("done", "out_of_range", "wrong_state", "unknown_op", "malformed", "busy", "not_allowed")
+REFUSALS = ((REFUSED_SCHEMA, "schema"), (REFUSED_VERSION, "version"), (REFUSED_OCCUPIED, "occupied"))
 FALLBACKS = ("idle", "self_consumption")
 
 OPS = (
@@ -151,10 +199,21 @@ OPS = (
     (PREPARE, "prepare"),
     (SETTINGS_GET, "settings_get"),
     (SETTINGS_SET, "settings_set"),
+    (MAINTENANCE, "maintenance"),
+    (UPDATE_BEGIN, "update_begin"),
+    (UPDATE_CHUNK, "update_chunk"),
+    (UPDATE_COMMIT, "update_commit"),
+    (UPDATE_STATUS, "update_status"),
+    (KEY_SET, "key_set"),
+    (KEY_CONFIRM, "key_confirm"),
+    (SITE_TIME, "site_time"),
+    (CURVE_SET, "curve_set"),
 )
-INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc")
+KEY_ROLES = ("read", "operate", "commission")
+INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc",
+               "reset_cause", "worst_cycle_us", "worst_late_us")  # fmt: skip
 
-RECORD_KINDS = ((INTERVAL, "interval"), (EVENT, "event"), (ACTED, "acted"), (BOOT, "boot"))
+RECORD_KINDS = ((INTERVAL, "interval"), (EVENT, "event"), (ACTED, "acted"), (BOOT, "boot"), (GAP, "gap"))
 INTERVAL_FIELDS = (
     "interval_s",
     "import_wh",
@@ -172,7 +231,15 @@ INTERVAL_FIELDS = (
 EVENT_FIELDS = ("code", "value", "limit")
 ACTED_FIELDS = ("op", "mode", "value_w", "reason")
 BOOT_FIELDS = ("reset_cause", "torn_bytes")
-RECORD_BODIES = {INTERVAL: INTERVAL_FIELDS, EVENT: EVENT_FIELDS, ACTED: ACTED_FIELDS, BOOT: BOOT_FIELDS}
+GAP_FIELDS = ("cause", "first", "last")
+GAP_CAUSES = ("oldest_dropped", "newest_refused", "memory_full")
+RECORD_BODIES = {
+    INTERVAL: INTERVAL_FIELDS,
+    EVENT: EVENT_FIELDS,
+    ACTED: ACTED_FIELDS,
+    BOOT: BOOT_FIELDS,
+    GAP: GAP_FIELDS,
+}
 
 EVENTS = (
     (METER_STALE, "meter_stale"),
@@ -221,6 +288,17 @@ EVENTS = (
     (TRIPPED_UNDER_FREQUENCY, "tripped_under_frequency"),
     (TRIPPED_OVER_CURRENT, "tripped_over_current"),
     (TRIPPED_OVER_TEMPERATURE, "tripped_over_temperature"),
+    (AUTH_FAILED, "auth_failed"),
+    (KEY_CHANGED, "key_changed"),
+    (KEYS_UNREADABLE, "keys_unreadable"),
+    (ANALOG_LOST, "analog_lost"),
+    (ANALOG_BACK, "analog_back"),
+    (SENSOR_LOST, "sensor_lost"),
+    (SENSOR_BACK, "sensor_back"),
+    (UPDATE_CONFIRMED, "update_confirmed"),
+    (UPDATE_FELL_BACK, "update_fell_back"),
+    (COMMAND_REFUSED, "command_refused"),
+    (FUNCTIONS_LEFT_OUT, "functions_left_out"),
 )
 # Bits of the telemetry's `faults`, from 1 on.
 FAULTS = (
@@ -258,3 +336,8 @@ BOUNDS = (
 
 # (key, name, unit, lowest, highest, default) of all settings.
 SETTINGS = tuple([setting(line) for line in SETTINGS_TEXT.split("\n")])
+
+
+def fields_named(names, values):
+    """{name: value} of the fields of a message."""
+    return {names[i]: values[i] for i in range(len(names))}

@@ -140,9 +140,9 @@ def test_a_stored_cycle_that_the_line_cannot_hold_is_lengthened_with_an_event():
     bench.board.settings.set([1, 9600])  # as an older firmware may have allowed
     again = Bench(store=bench.store)
     again.run(3000)
-    assert again.board.config.cycle_ms == 284
+    assert again.board.config.cycle_ms == 291
     events = [record[5] for record in again.records if record[4] == m.EVENT]
-    assert [m.SETTINGS_CHANGED, 0, 284] in events
+    assert [m.SETTINGS_CHANGED, 0, 291] in events
     again.end()
 
 

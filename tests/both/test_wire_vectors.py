@@ -3,8 +3,8 @@
 from forerun_wire import messages
 from forerun_wire.cbor import Reader
 from forerun_wire.framing import Deframer, FrameQueue
-from forerun_wire.session import Session
-from lane import vectors
+from forerun_wire.host import counts_of
+from lane import session, vectors
 
 HOST_NONCE = b"hosthost"
 
@@ -15,7 +15,7 @@ def seed_for(case, kind):
 
 def board_with_host(schema):
     """A board's session that is up, and the seed of its frames."""
-    board = Session(messages.ROLE_BOARD, "board", "test", b"boardbrd", schema=schema)
+    board = session(messages.ROLE_BOARD, "board", "test", b"boardbrd", schema=schema)
     hello = (1, schema, messages.ROLE_HOST, HOST_NONCE, "host", "test", 512, 8, bytes(8), 0, board.nonce, 0)
     queue = FrameQueue(512)
     queue.commit(messages.encode(queue.buffer, queue.reserve() + 1, messages.HELLO, hello), 0)
@@ -66,10 +66,10 @@ def test_bad_frames_are_counted_and_the_next_one_is_read():
     for case in vectors():
         if "dropped" in case:
             board = board_with_host(case["schema"])
-            before = board.counts()
+            before = counts_of(board)
             board.receive(case["line"], len(case["line"]), 1)
             assert board.event() is None, case["name"]
-            after = board.counts()
+            after = counts_of(board)
             for counter in ("bad_crc", "bad_cobs", "bad_cbor", "oversize", "unknown_kind"):
                 expected = before[counter] + (counter == case["dropped"])
                 assert after[counter] == expected, (case["name"], counter, after)

@@ -17,7 +17,7 @@ from forerun.errors import Trouble
 from forerun.service import Service
 from forerun.store import Entry, Journal, read
 from forerun_verify.check import Known, verify
-from forerun_wire import messages
+from forerun_wire import auth, cbor, messages
 
 KEY = hashlib.sha256(b"a board's record key").digest()
 OTHER = hashlib.sha256(b"another").digest()
@@ -106,6 +106,19 @@ def test_the_host_can_sign_all_it_likes_and_forges_no_record(tmp_path):
     assert "1 records carry no authentication code, though the board's key was known by then" in gaps
 
 
+def test_the_boards_own_code_makes_the_same_code():
+    """The wire's page, this file's hand-made HMAC, the host's and the board's code: four times the same eight bytes."""
+    board_key = hashlib.sha256(b"whole key of a board").digest()
+    record_key = auth.derive(board_key, messages.READ)
+    pads = [bytes(byte ^ pad for byte in board_key.ljust(64, b"\0")) for pad in (0x36, 0x5C)]
+    assert record_key == hashlib.sha256(pads[1] + hashlib.sha256(pads[0] + b"record").digest()).digest()
+    record = [7, 1, 900, 0, messages.INTERVAL, 900, *[70_000] * 11]
+    room = bytearray(256)
+    tag = auth.record_tag(auth.blocks(record_key), site_journal.STORE, bytes(room[: cbor.pack(room, 0, record)]))
+    body = [site_journal.STORE, *record]
+    assert [*body, bytes(tag)] == coded(body, record_key) == evidence.coded(body, record_key)
+
+
 def test_a_record_moved_to_another_number_or_store_does_not_hold(tmp_path):
     body = coded([site_journal.STORE, 7, 1, 900, 0, messages.INTERVAL, *[5] * 12])
     assert evidence.is_authentic(body, [OTHER, KEY])
@@ -132,17 +145,19 @@ def test_a_doubted_record_is_left_out_until_the_doubt_is_withdrawn(tmp_path):
 
 def test_a_running_site_binds_itself_to_its_record_key_and_doubts_what_does_not_fit(tmp_path):
     path, said = tmp_path / "journal.forerun", []
-    for _ in range(2):  # the second run finds the commitment in the journal
+    for commitments in ([], [], [hashlib.sha256(OTHER).digest()]):  # later runs find the commitment in the journal
         with Journal(path) as journal:
-            host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8, record_keys=[KEY], say=said.append)
+            host = Service(config.load(config.EXAMPLE), journal, nonce=b"h" * 8, record_keys=[KEY], say=said.append,
+                           commitments=commitments)  # fmt: skip
             host.board = {"identity": "board", "store_id": site_journal.STORE, "boot_count": 1}
             host._bind(0)
-            for number, key in ((7, KEY), (8, OTHER)):
+            for number, key in ((7, KEY), (8, OTHER), *(((9, OTHER),) if commitments else ())):
                 body = coded([site_journal.STORE, number, 1, 900, 0, messages.INTERVAL, 900, *[5] * 11], key)
                 host._on_record(("record", *body[1:6], body[6:]), 1_000_000, [])
-    kinds = [(entry.kind, entry.body) for entry in read(path)]
-    assert [kind for kind, _ in kinds] == ["record_key", "record", "record", "doubted"]
-    assert kinds[0][1] == {"sha256": hashlib.sha256(KEY).digest()}
+    kinds = [(entry.kind, entry.body) for entry in read(path) if entry.kind != "clock"]
+    # What is of a key that was taken off this host, it cannot doubt.
+    assert [kind for kind, _ in kinds] == ["record_key", "record", "record", "doubted", "record_key", "record"]
+    assert [kinds[place][1]["sha256"] for place in (0, 4)] == [hashlib.sha256(key).digest() for key in (KEY, OTHER)]
     assert kinds[3][1]["record"] == 8 and len(said) == 1 and "record 8 is doubted" in said[0]
     assert evidence.is_authentic(kinds[1][1], [KEY]) and not evidence.is_authentic(kinds[2][1], [KEY])
 
@@ -158,6 +173,9 @@ def test_record_keys_are_the_owners_alone(tmp_path):
     with pytest.raises(Trouble, match="chmod 600"):
         sitekey.record_keys(journal)
     path.chmod(0o600)
+    path.write_text(f"{KEY.hex()}\nsha256:{hashlib.sha256(OTHER).hexdigest()}\n")
+    assert sitekey.record_keys(journal) == [KEY]
+    assert sitekey.commitments(journal) == [hashlib.sha256(key).digest() for key in (KEY, OTHER)]
     path.write_text("abcd")
     with pytest.raises(Trouble, match="64 hexadecimal digits"):
         sitekey.record_keys(journal)

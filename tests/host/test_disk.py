@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,10 @@ from forerun.service import Service
 from forerun.snapshot import Viewer
 from forerun.store import Journal, JournalUnwritable, read
 from forerun_wire import messages as m
-from forerun_wire.session import Session
+from forerun_wire.board import BoardSession
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "both"))
+from lane import Shelf
 
 STORE = b"store-01"
 
@@ -38,7 +42,8 @@ class Bench:
     def __init__(self, path):
         self.journal, self.said, self.acknowledged, self.now_ms = Journal(path), [], [], 0
         self.host = Service(config.load(config.EXAMPLE), self.journal, nonce=b"h" * 8, say=self.said.append)
-        self.board = Session(m.ROLE_BOARD, "bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
+        self.board = BoardSession("bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
+        self.board.source = self.shelf = Shelf()
 
     def run(self, milliseconds):
         for _ in range(milliseconds // 10):
@@ -53,11 +58,13 @@ class Bench:
             while (event := self.board.event()) is not None:
                 if event[0] == "record_ack":
                     self.acknowledged.append(event[1])
+                elif event[0] == "heartbeat":
+                    self.board.send_clock(event[1], self.now_ms // 1000, 0, self.now_ms // 1000, 0)
                 elif event[0] == "command":
                     self.board.reply(event[1], m.DONE, *([0] * len(event[3])))
 
     def send(self, number):
-        assert self.board.send_record(number, 1, 10 + number, 0, m.EVENT, [m.INVERTER_AWAKE, 0, 0])
+        self.shelf.put(number, 1, 10 + number, 0, m.EVENT, [m.INVERTER_AWAKE, 0, 0])
 
     def alarms(self):
         return [alarm.name for alarm in Viewer(self.host).take(self.now_ms * 1000).alarms]

@@ -69,7 +69,7 @@ def test_pysunspec2_scans_and_reads_every_unit():
     with emulated(site) as (path, _), contextlib.ExitStack() as stack:
         inverter = scanned(stack, path, 1)
         numbers = {number for number in inverter.models if isinstance(number, int)}
-        assert numbers == {1, 103, 123, 124, 701, 702, 704, 713, 715, 802}
+        assert numbers == {1, 103, 120, 121, 122, 123, 124, 701, 702, 703, 704, 711, 712, 713, 715, 802}
         for number in sorted(numbers):
             inverter.models[number][0].read()
 
@@ -88,7 +88,7 @@ def test_pysunspec2_scans_and_reads_every_unit():
         assert point(124, "ChaState") == pytest.approx(100 * site.battery.soc, abs=0.1)
         assert (point(704, "WSetEna"), point(704, "WSet")) == (1, 3_000)
         assert point(802, "V") == pytest.approx(site.battery.voltage_v, abs=0.1)
-        assert point(704, "VarSet") is None, "what it cannot do it says is not implemented"
+        assert point(701, "TmpOt") is None, "what it cannot do it says is not implemented"
         for unit, watts, imported in ((2, 5_500, 5_500), (3, 2_500, 2_500), (4, 0, 0)):
             meter = scanned(stack, path, unit).models[203][0]
             assert meter.W.cvalue == watts

@@ -68,7 +68,7 @@ def test_the_verifier_runs_alone_and_imports_nothing_of_the_ledger(site):
 
 
 def test_a_copy_of_the_journal_on_another_machine_makes_the_same_bytes(site, tmp_path):
-    made(site)
+    made(site, form="all")
     other = tmp_path / "other"
     other.mkdir()
     for name in ("site.toml", "journal.forerun", "journal.forerun.issued"):
@@ -76,12 +76,15 @@ def test_a_copy_of_the_journal_on_another_machine_makes_the_same_bytes(site, tmp
     code = "import sys; from forerun.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "report", "--site", str(other / "site.toml"), "--from", "2024-01-01", "--to",
-         "2024-01-02", "--format", "json", "--out", str(other / "out")],
+         "2024-01-02", "--format", "all", "--out", str(other / "out")],
         capture_output=True, text=True, check=False,
         env={**os.environ, "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert (other / "out/report.json").read_bytes() == (site.parent / "out/report.json").read_bytes()
+    names = sorted(path.name for path in (site.parent / "out").iterdir())
+    assert len(names) == 6 and names == sorted(path.name for path in (other / "out").iterdir())
+    for name in names:
+        assert (other / "out" / name).read_bytes() == (site.parent / "out" / name).read_bytes(), name
 
 
 def test_the_same_period_again_is_the_same_report_and_what_changed_supersedes_it(site):
@@ -361,11 +364,16 @@ def test_a_grid_answer_goes_through_the_journal_into_the_report_and_a_wrong_one_
               "emissionFactorType": "lifecycle"} for hour in range(24)]  # fmt: skip
     answer = site.parent / "answer.json"
     answer.write_text(json.dumps({"zone": "NO", "history": hours}))
-    arguments = ["grid", str(answer), "--provider", "electricity-maps", "--site", str(site), "--json"]
+    shares = site.parent / "breakdown.json"
+    shares.write_text(json.dumps({"zone": "NO", "history": [
+        {"datetime": hour["datetime"], "fossilFreePercentage": 97} for hour in hours]}))  # fmt: skip
+    arguments = ["grid", str(answer), "--provider", "electricity-maps", "--site", str(site), "--json", "--breakdown",
+                 str(shares)]  # fmt: skip
     told = CliRunner().invoke(app, arguments)
     assert told.exit_code == 0 and json.loads(told.stdout)["hours"] == 24
     made(site)
     assert document(site)["grid_sources"] == ["Electricity Maps, NO, lifecycle, average"]
+    assert Decimal(document(site)["results"]["cfe"]["value"]) > Decimal("0.9")
     assert verdict(site).findings == []
     size = (site.parent / "journal.forerun").stat().st_size
     answer.write_text(answer.read_text().replace("25", "2500"))

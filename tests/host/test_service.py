@@ -2,7 +2,9 @@
 
 import errno
 import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,10 @@ from forerun.service import History, Service
 from forerun.sitekey import signing_key
 from forerun.store import Journal, read
 from forerun_wire import messages as m
-from forerun_wire.session import Session
+from forerun_wire.board import BoardSession
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "both"))
+from lane import Shelf
 
 STORE = b"store-01"
 
@@ -42,7 +47,8 @@ class Bench:
         self.journal = Journal(self.path, self.disk)
         self.said = []
         self.host = Service(config.load(config.EXAMPLE), self.journal, nonce=b"h" * 8, say=self.said.append)
-        self.board = Session(m.ROLE_BOARD, "bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
+        self.board = BoardSession("bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
+        self.board.source = self.shelf = Shelf()
         self.acknowledged = []
         self.now_ms = 0
 
@@ -59,6 +65,8 @@ class Bench:
             while (event := self.board.event()) is not None:
                 if event[0] == "record_ack":
                     self.acknowledged.append(event[1])
+                elif event[0] == "heartbeat":
+                    self.board.send_clock(event[1], self.now_ms // 1000, 0, self.now_ms // 1000, 0)
                 elif event[0] == "command":
                     self.board.reply(event[1], m.DONE, *([0] * len(event[3])))
 
@@ -82,7 +90,7 @@ def event(number):
 
 
 def test_a_record_is_acknowledged_after_it_is_on_disk(bench):
-    assert bench.board.send_record(*event(1))
+    bench.shelf.put(*event(1))
     bench.run(500)
     assert numbers(bench) == [1]
     assert bench.acknowledged[-1] == 1
@@ -91,7 +99,7 @@ def test_a_record_is_acknowledged_after_it_is_on_disk(bench):
 def test_a_full_disk_acknowledges_nothing_tells_and_resumes_by_itself(bench):
     bench.disk.full = True
     for number in (1, 2, 3):
-        assert bench.board.send_record(*event(number))
+        bench.shelf.put(*event(number))
     bench.run(8000)
     assert numbers(bench) == [] and set(bench.acknowledged) <= {0}
     assert any("disk is full" in sentence for sentence in bench.said)

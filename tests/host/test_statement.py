@@ -14,6 +14,7 @@ from forerun.publish import issued_path
 from forerun.store import read
 from forerun_verify.check import _figures
 from forerun_verify.journal import read as read_again
+from forerun_wire import messages
 
 SCHEMA = json.loads(Path(statement.__file__).with_name("report.schema.json").read_text())
 START, STEP_S, DAY = site_journal.START, site_journal.STEP_S, 96
@@ -144,6 +145,19 @@ def test_duplicate_late_and_missing_records(tmp_path, plain):
     assert "record 70 is there twice" in text
     assert "records 60 to 60 never came" in text and "no reading for 1800 s" in text
     assert load_wh(document) == load_wh(plain)
+
+
+def test_records_that_the_board_dropped_are_named_with_its_cause(tmp_path):
+    def full(index, record):
+        if 30 <= index < 34:
+            return []
+        if index == 40:  # as the board tells it, in a record of its own
+            told = [site_journal.STORE, 1000, 1, record["uptime_s"], 0, messages.GAP, 0, 30, 33]
+            return [record, ("record", told)]
+        return [record]
+
+    document = report(tmp_path, full)
+    assert "records 30 to 33 never came: the board says oldest_dropped" in sentences(document)
 
 
 def test_a_clock_that_is_stepped(tmp_path):
@@ -348,6 +362,26 @@ def test_a_journal_cut_anywhere_says_what_is_not_there(tmp_path, keep):
     path.write_bytes(data[:middle] + data[middle + 2000 :])
     document = statement.statement(site, list(read(path)), TABLE, START, START + 86_400)
     assert "the journal is damaged at byte" in sentences(document) and "never came" in sentences(document)
+
+
+def test_a_journal_cut_or_holed_at_any_byte_is_read_and_what_lacks_is_named(tmp_path):
+    path = tmp_path / "journal.forerun"
+    site_journal.write(path, 24)
+    whole, site = path.read_bytes(), config.load(site_journal.site_file(tmp_path))
+
+    def told(data: bytes) -> tuple[int, str]:
+        path.write_bytes(data)
+        document = statement.statement(site, list(read(path)), TABLE, START, START + 6 * HOUR_S)
+        words = [gap["sentence"] for gap in document["data_gaps"] if gap["start_utc_s"] is not None]
+        return load_wh(document), "\n".join(words)
+
+    load, _ = told(whole)
+    for place in range(0, len(whole), 61):
+        cut_wh, text = told(whole[:place])
+        named = any(words in text for words in ("no reading", "damaged", "no interval"))
+        assert named or cut_wh == load, place
+        holed_wh, text = told(whole[:place] + whole[place + 150 :])
+        assert "damaged at byte" in text or "no reading in the last" in text or holed_wh == load, place
 
 
 def test_a_part_of_a_journal_is_a_period_of_its_own(tmp_path):

@@ -1,13 +1,16 @@
 """The year: energy balances, the cases differ where they must, outages do what they should."""
 
+import json
 from dataclasses import replace
+from decimal import Decimal
 from importlib.resources import files
 
 import numpy as np
 import pytest
 
-from forerun import config, year
-from forerun.outages import fate
+from forerun import cases, config, pictures, year
+from forerun.errors import WrongUsage
+from forerun.outages import drawn_years, fate
 
 
 @pytest.fixture(scope="module")
@@ -15,34 +18,35 @@ def site():
     return config.load(str(files("forerun").joinpath("demo_site.toml")))
 
 
-@pytest.fixture
-def fortnight(monkeypatch):
+@pytest.fixture(scope="module")
+def fortnight():
     """Two weeks stand for the year."""
-    monkeypatch.setattr(year, "STEPS", 14 * 288)
-    monkeypatch.setattr(year, "JOBS_PER_DAY", 0.04)
-    return year.weather_of(20_000.0, seed=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(year, "STEPS", 14 * 288)
+        patch.setattr(year, "JOBS_PER_DAY", 0.04)
+        yield year.weather_of(20_000.0, 2019, seed=3)
 
 
 def test_the_same_seed_gives_the_same_year_and_jobs_are_in_the_load(fortnight):
-    again = year.weather_of(20_000.0, seed=3)
+    again = year.weather_of(20_000.0, 2019, seed=3)
     np.testing.assert_array_equal(fortnight.load_w, again.load_w)
     np.testing.assert_array_equal(fortnight.pv_w, again.pv_w)
     assert fortnight.load_w.min() >= year.IDLE_W and fortnight.jobs
     heard_s, job = fortnight.jobs[0]
     assert year.NOTICE_S[0] <= job.start_utc_s - heard_s <= year.NOTICE_S[1]
-    first = round(job.start_utc_s - year.START_UTC_S) // 300
+    first = round(job.start_utc_s - fortnight.start_s) // 300
     assert fortnight.load_w[first] >= year.IDLE_W + job.power_w
 
 
 def test_energy_balances_and_limits_hold_in_every_case(site, fortnight):
     site = replace(site, limits=replace(site.limits, export_limit_w=100_000))  # so that nothing is curtailed
-    for planner in (None, year._Planner(site, fortnight)):
-        played = year._with_battery(site, fortnight, planner)
-        assert played.import_w.max() <= site.limits.import_limit_w + 1 or played.over_limit_steps
+    for planner in (None, cases.Planner(site, fortnight, 0)):
+        played = cases._with_battery(site, fortnight, 0, len(fortnight.load_w), planner)
+        assert played.import_w.max() <= site.limits.import_limit_w + 1 or played.over_limit.any()
         assert played.import_w.min() >= -site.limits.export_limit_w - 1
         top = (site.limits.soc_max - site.limits.soc_min) * site.battery.capacity_wh
         assert played.stored_wh.min() >= 0 and played.stored_wh.max() <= top + 1
-        net_w = fortnight.load_w - fortnight.pv_w + year.INVERTER_OWN_W
+        net_w = fortnight.load_w + fortnight.heater_w - fortnight.pv_w + cases.INVERTER_OWN_W
         battery_wh = (net_w - played.import_w - played.genset_w).sum() / 12
         start_wh = (0.5 - site.limits.soc_min) * site.battery.capacity_wh
         gone_wh = start_wh - played.stored_wh[-1]
@@ -52,39 +56,92 @@ def test_energy_balances_and_limits_hold_in_every_case(site, fortnight):
     assert planner.replans > 14 * 4
 
 
+def figures(name: str, site, weather) -> dict:
+    played = cases.play(name, site, weather, 0, len(weather.load_w))
+    return year._figures(site, weather, played, drawn_years(200, len(weather.load_w), 3))
+
+
 def test_the_planner_spares_the_set_that_greedy_use_of_the_battery_needs(site, fortnight):
-    greedy, ours = (year.case(name, site, fortnight, seed=3, monte_carlo=200) for name in ("B1", "ours"))
+    greedy, ours = (figures(name, site, fortnight) for name in ("B1", "ours"))
     assert ours["diesel_h"] <= greedy["diesel_h"]
     assert greedy["replans"] == 0 and ours["replans"] > 0
-    for figures in (greedy, ours):
-        assert figures["cost"] == pytest.approx(sum(figures["cost_parts"].values()), abs=0.5)
-        low, mean, high = (figures["availability"][key] for key in ("low", "mean", "high"))
+    for each in (greedy, ours):
+        assert each["cost"] == pytest.approx(sum(each["cost_parts"].values()), abs=0.5)
+        low, mean, high = (each["availability"][key] for key in ("low", "mean", "high"))
         assert 0.99 < low <= mean <= high <= 1
+        cheap, dear = each["cost_5_to_95_percent"]
+        assert cheap < each["cost"] < dear
+
+
+def test_stretches_played_at_once_give_the_year_that_one_play_gives(site, fortnight):
+    """A board that greets the stretch three days early has forgotten with what it began."""
+    steps = len(fortnight.load_w)
+    whole = cases.play("B1", site, fortnight, 0, steps)
+    halves = cases.joined([cases.play("B1", site, fortnight, *part) for part in ((0, steps // 2), (steps // 2, steps))])
+    assert len(halves.import_w) == steps
+    np.testing.assert_allclose(halves.import_w.sum(), whole.import_w.sum(), rtol=0.002)
+    np.testing.assert_allclose(halves.stored_wh[-1], whole.stored_wh[-1], rtol=0.01, atol=1.0)
+    assert cases.stretches("ours", 365 * 288)[-1][1] == 365 * 288 and len(cases.stretches("B0", 365 * 288)) == 1
 
 
 def test_a_weak_grid_makes_the_set_of_the_naive_cases_run(site, fortnight):
     weak = replace(site, limits=replace(site.limits, import_limit_w=9_000))
-    panel, lops = (year.case(name, weak, fortnight, seed=3, monte_carlo=200) for name in ("B0", "B2"))
+    panel, lops = (figures(name, weak, fortnight) for name in ("B0", "B2"))
     assert panel["diesel_h"] > 1 and lops["diesel_h"] > 1
     none = replace(weak, genset=replace(weak.genset, rated_w=0))
-    without = year.case("B0", none, fortnight, seed=3, monte_carlo=200)
+    without = figures("B0", none, fortnight)
     assert without["diesel_h"] == 0 and without["over_limit_h"] > 0 and without["unserved_min_per_year"] > 1
+
+
+def test_cells_are_kept_from_freezing_and_cold_ones_charge_less(site, fortnight):
+    assert fortnight.cell_c.min() >= year.LEAST_CELL_C and fortnight.heater_w.max() > 0
+    sunny = replace(fortnight, pv_w=np.full(len(fortnight.pv_w), 15_000.0), load_w=np.full(len(fortnight.pv_w), 500.0))
+    warm, frozen = (cases.play("B1", site, replace(sunny, cell_c=np.full(len(sunny.pv_w), celsius)), 0, 288)
+                    for celsius in (20.0, -1.0))  # fmt: skip
+    assert warm.stored_wh[-1] > 0.8 * site.battery.capacity_wh
+    assert frozen.stored_wh[-1] < 0.5 * site.battery.capacity_wh
 
 
 def test_outages_are_bridged_by_what_is_stored_then_by_the_set():
     n = 1000
-    common = {"charge_max_w": 10_000, "full_wh": 50_000, "efficiency": 1.0, "litres_h": lambda power_w: 2.0,
-              "years": 300, "seed": 5}  # fmt: skip
+    drawn = drawn_years(300, n, 5)
+    common = {"charge_max_w": 10_000, "discharge_max_w": 10_000, "full_wh": 50_000, "efficiency": 1.0,
+              "litres_h": lambda power_w: 2.0}  # fmt: skip
     load, dark = np.full(n, 5000.0), np.zeros(n)
-    none = fate(load, dark, None, genset_w=0, **common)
+    none = fate(drawn, load, dark, None, genset_w=0, **common)
     np.testing.assert_allclose(none.unserved_h, none.outage_h, rtol=1e-9)
     assert 0.9 < none.outage_h.mean() / (1.4 * 1.1) < 1.15
-    set_only = fate(load, dark, None, genset_w=20_000, **common)
+    set_only = fate(drawn, load, dark, None, genset_w=20_000, **common)
     assert set_only.unserved_h.mean() < 0.02 * none.unserved_h.mean()
     np.testing.assert_allclose(set_only.litres, 2.0 * set_only.diesel_h)
-    stored = fate(load, dark, np.full(n, 10_000.0), genset_w=20_000, **common)
+    stored = fate(drawn, load, dark, np.full(n, 10_000.0), genset_w=20_000, **common)
     assert 0 < stored.diesel_h.mean() < 0.6 * set_only.diesel_h.mean()
-    sunny = fate(load, np.full(n, 6000.0), np.full(n, 10_000.0), genset_w=20_000, **common)
+    sunny = fate(drawn, load, np.full(n, 9000.0), np.full(n, 10_000.0), genset_w=20_000, **common)
     assert sunny.diesel_h.sum() == 0
+    weak = fate(drawn, load, dark, np.full(n, 10_000.0), genset_w=0, **{**common, "discharge_max_w": 3000})
+    np.testing.assert_allclose(weak.unserved_h, weak.outage_h, rtol=1e-9)
     low, mean, high = (none.availability()[key] for key in ("low", "mean", "high"))
     assert low < mean < high < 1
+
+
+def test_drawn_years_differ_in_load_sun_and_price_and_repeat_with_their_seed():
+    drawn, again, other = drawn_years(400, 1000, 1), drawn_years(400, 1000, 1), drawn_years(400, 1000, 2)
+    np.testing.assert_array_equal(drawn.price, again.price)
+    assert drawn.outages == again.outages != other.outages
+    assert drawn.load.std() == pytest.approx(0.08, abs=0.02) and drawn.price.mean() == pytest.approx(1, abs=0.04)
+    assert 0.9 < drawn.pv.mean() < 1 and any(fails for item in drawn_years(3000, 9, 1).outages for *_, fails in item)
+
+
+def test_a_fortnight_as_a_document_a_table_and_a_picture(site, fortnight, capsys):
+    priced = replace(site, pv=replace(site.pv, cost_per_kw=Decimal(900)))
+    shares = []
+    result = year.simulate(priced, 2019, 3, 200, shares.append)
+    assert shares[-1] == 1.0 and list(result["cases"]) == ["B0", "B1", "B2", "ours"]
+    assert result["capital"]["pv"] == 18_000 and result["capital"]["stated"]
+    year.show(json.loads(json.dumps(result)))
+    assert "18000 EUR to buy" in capsys.readouterr().out.replace("\n", " ")
+    assert pictures.year_svg(result).startswith("<svg ")
+    assert year.sizes_of("20x60,1.5x3") == [(20.0, 60.0), (1.5, 3.0)]
+    for wrong in ("20", "20x", "-1x5", "axb", "5x0"):
+        with pytest.raises(WrongUsage, match="--sizes"):
+            year.sizes_of(wrong)

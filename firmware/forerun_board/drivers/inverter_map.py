@@ -56,6 +56,10 @@ class InverterMap(SunspecDevice):
         super().__init__(bus, unit, refuse)
         self._map = description
         self.active_power_w = 0
+        self.voltage_mv = -1  # it does not say
+        self.frequency_millihz = 0
+        self.grid = None
+        self.scales_due = self.check_due = False
         self.state = INVERTER_ASLEEP
         self.soc_permille = 0
         self.charge_max_w = 0

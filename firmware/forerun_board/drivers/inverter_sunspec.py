@@ -1,4 +1,8 @@
-"""SunSpec battery inverter: 701 or 103 measured, 704 or 124 or 123 commanded, 802 or 713 or 124 for the battery."""
+"""SunSpec battery inverter: 701 or 103 measured, 704 or 124 or 123 commanded, 802 or 713 or 124 for the battery.
+
+Beside these: 702, 121 or 120 for what it accepts, 122 for whether its storage is connected, 160 for the power of its PV
+strings, 715 to wake it.
+"""
 
 from forerun_board.control.image import (
     INVERTER_ASLEEP,
@@ -16,7 +20,7 @@ from forerun_board.drivers.sunspec import (
     scaled,
 )
 
-LENGTHS = {701: 153, 103: 50, 704: 65, 713: 7, 802: 62, 715: 7, 123: 24, 124: 24, 121: 30, 702: 50}
+LENGTHS = {701: 153, 103: 50, 704: 65, 713: 7, 802: 62, 715: 7, 123: 24, 124: 24, 121: 30, 702: 50, 120: 26, 122: 44}
 FAST_COUNT_701 = 19  # ID … Hz
 FAST_COUNT_103 = 39  # ID … St
 SCALES_AT_701 = 113
@@ -28,6 +32,16 @@ SCALES_AT_802 = 52
 OPCTL_AT_715 = 8
 EXIT_STANDBY = 3
 BATTERY_READY = (3, 4)  # connected, standby
+STORAGE_AT_122 = 3  # StorConn
+STORAGE_CONNECTED = 1
+SCALE_AT_160 = 4  # DCW_SF
+COUNT_AT_160 = 8
+MODULE_AT_160 = 10
+MODULE_SIZE_160 = 20
+POWER_IN_MODULE = 11
+STRINGS_MAX = 6
+APART_W = 1000
+APART_SAMPLES = 8  # readings in a row that are nowhere near the setpoint: is it still what the inverter has?
 
 # InvSt of model 701 and St of model 103 in the words of the process image.
 STATES_701 = (
@@ -46,6 +60,8 @@ class InverterSunspec(SunspecDevice):
     def __init__(self, bus, unit, refuse):
         super().__init__(bus, unit, refuse)
         self.active_power_w = 0
+        self.voltage_mv = -1  # of its own terminals, -1: does not say
+        self.frequency_millihz = 0
         self.state = INVERTER_ASLEEP
         self.soc_permille = 0
         self.charge_max_w = 0
@@ -62,9 +78,18 @@ class InverterSunspec(SunspecDevice):
         self._pending_counts = 0
         self.armed = False
         self.confirmed = False
+        self.pv_w = 0  # of its strings, where it has model 160
+        self.grid: "Any" = None  # type: ignore  # noqa: F821  GridSunspec, where such functions are commissioned
+        self._scales_fresh = False
+        self.scales_due = False  # a reading that may be due to another scale factor: it counts once they were read
+        self.check_due = False
+        self._written_w = 0
+        self._apart = 0
         self._measured = 701
         self._address = 0
         self._watt_scale = 0
+        self._volt_scale_701 = 0
+        self._hertz_scale = 0
         self._energy_scale = 0
         self._battery_model = 0
         self._battery_address = 0
@@ -132,7 +157,7 @@ class InverterSunspec(SunspecDevice):
         return self._address != 0 and self._battery_model != 0
 
     def _read_nameplate(self):
-        """Generator: the power the inverter accepts, from model 702 or 121; without either the settings alone hold."""
+        """Generator: the power it accepts, from model 702, 121 or 120; without one the settings alone hold."""
         self.power_max_w = POWER_MAX_W
         if self._model(702):
             good = yield from self.get(self._model(702) + 26, 20)
@@ -140,6 +165,9 @@ class InverterSunspec(SunspecDevice):
         elif self._model(121):
             good = yield from self.get(self._model(121) + 2, 21)
             scale = self.bus.i16(20)
+        elif self._model(120):
+            good = yield from self.get(self._model(120) + 3, 2)
+            scale = self.bus.i16(1)
         else:
             return
         if good and scale_valid(scale) and self.bus.u16(0) not in (0, NOT_IMPLEMENTED_U16):
@@ -148,10 +176,14 @@ class InverterSunspec(SunspecDevice):
     def read_scales(self):
         """Generator: True if the scale factors that are not beside their values are up to date."""
         bus = self.bus
+        self.scales_due = False
+        self._scales_fresh = True
         if self._measured == 701:
             good = yield from self.get(self._address + SCALES_AT_701, SCALES_COUNT_701)
             if not good:
                 return False
+            self._volt_scale_701 = bus.i16(1)
+            self._hertz_scale = bus.i16(2)
             self._watt_scale = bus.i16(3)
             self._energy_scale = bus.i16(7)
             if not scale_valid(self._watt_scale):
@@ -198,18 +230,48 @@ class InverterSunspec(SunspecDevice):
             if code == NOT_IMPLEMENTED_U16:
                 code = 3 if bus.u16(3) == 1 else 0
             states = STATES_701
+            # Two registers; a value that would leave 31 bits is none.
+            hertz = bus.u16(17) << 16 | bus.u16(18) if bus.u16(17) < 0x1000 else NOT_IMPLEMENTED_U16
+            self._take_bus(bus.u16(16), self._volt_scale_701, hertz, self._hertz_scale)
         else:
             watts = bus.i16(14)
             self._watt_scale = bus.i16(15)
             code = bus.u16(38)
             states = STATES_103
+            self._take_bus(bus.u16(10), bus.i16(13), bus.u16(16), bus.i16(17))
         if watts == NOT_IMPLEMENTED_I16 or not scale_valid(self._watt_scale) or code >= len(states):
             self.refused(self._address)
             return False
-        self.active_power_w = saturated_w(scaled(watts, self._watt_scale))
-        self.state = states[code]
+        watts = saturated_w(scaled(watts, self._watt_scale))
         self.succeeded()
+        if self._measured == 701 and not self._scales_fresh and self._is_doubtful(watts):
+            self.scales_due = True
+            return False
+        self._scales_fresh = False
+        self.active_power_w = watts
+        self.state = states[code]
+        far = self.armed and self.state == INVERTER_RUNNING
+        far = far and abs(watts - self._written_w) > APART_W + abs(self._written_w) // 2
+        self._apart = self._apart + 1 if far and self._apart < APART_SAMPLES else 0
+        if self._apart == APART_SAMPLES:
+            self.check_due = True
         return True
+
+    def _take_bus(self, volts, volt_scale, hertz, hertz_scale):
+        self.voltage_mv = -1
+        if volts != NOT_IMPLEMENTED_U16 and scale_valid(volt_scale):
+            self.voltage_mv = scaled(volts, volt_scale + 3)
+        self.frequency_millihz = 0
+        if hertz < 1_000_000 and hertz != NOT_IMPLEMENTED_U16 and scale_valid(hertz_scale):
+            self.frequency_millihz = scaled(hertz, hertz_scale + 3)
+
+    def _is_doubtful(self, watts):
+        """Whether this power is another order of magnitude than the one before and the setpoint: some inverters change
+        their scale factors at run time, and that of model 701 is not beside its value."""
+        before, wanted = abs(self.active_power_w), abs(self._written_w)
+        return abs(watts) > 3 * max(before, wanted, APART_W) or (
+            before > APART_W and 5 * abs(watts) < before and 2 * wanted > before
+        )
 
     # ---- slower readings
 
@@ -218,7 +280,13 @@ class InverterSunspec(SunspecDevice):
         self.battery_fresh = False
         if self._battery_model == 802:
             yield from self._read_802()
-        elif self._battery_model == 713:
+            return
+        if self._model(122):
+            good = yield from self.get(self._model(122) + STORAGE_AT_122, 1)
+            status = self.bus.u16(0)
+            if not good or (status != NOT_IMPLEMENTED_U16 and not status & STORAGE_CONNECTED):
+                return
+        if self._battery_model == 713:
             good = yield from self.get(self._battery_address, 9)
             if good:
                 self._take_soc(self.bus.u16(4), self.bus.i16(8))
@@ -254,6 +322,26 @@ class InverterSunspec(SunspecDevice):
         self.battery_fresh = True
         self.succeeded()
 
+    def read_strings(self):
+        """Generator: bring pv_w, the DC power of all strings, up to date (model 160); True if that worked."""
+        at = self.models[160][0]
+        good = yield from self.get(at + SCALE_AT_160, COUNT_AT_160 - SCALE_AT_160 + 1)
+        if not good:
+            return False
+        scale, count = self.bus.i16(0), self.bus.u16(COUNT_AT_160 - SCALE_AT_160)
+        if not scale_valid(scale) or not 1 <= count <= STRINGS_MAX:
+            self.refused(at + SCALE_AT_160)
+            return False
+        total_w = 0
+        for i in range(count):
+            good = yield from self.get(at + MODULE_AT_160 + MODULE_SIZE_160 * i + POWER_IN_MODULE, 1)
+            if not good:
+                return False
+            if self.bus.u16(0) != NOT_IMPLEMENTED_U16:
+                total_w += saturated_w(scaled(self.bus.u16(0), scale))
+        self.pv_w = total_w
+        return True
+
     def read_energy(self):
         """Generator: bring charge_wh and discharge_wh up to date (model 701); `energy_fresh` says so."""
         good = yield from self.get(self._address + ENERGY_AT_701, 8)
@@ -271,6 +359,9 @@ class InverterSunspec(SunspecDevice):
     def arm(self, power_w, watchdog_s):
         """Generator: hand over `power_w` together with the reversion that protects the site from a dead board."""
         self.armed = False
+        yield from self.setpoint.prepare()
+        if not self.setpoint.capable:
+            return
         counts = self.setpoint.counts(self._accepted_w(power_w))
         accepted = yield from self.setpoint.arm(counts, watchdog_s)
         if not accepted:
@@ -279,6 +370,10 @@ class InverterSunspec(SunspecDevice):
         self.armed = True
         self.confirmed = answer == 1
         self.written_counts = counts
+        self._written_w = power_w
+        self._apart = 0
+        if self.grid is not None:
+            self.grid.ready = False  # it may have forgotten these too
 
     def refresh(self, watchdog_s):
         """Generator: start the reversion timer anew; True if accepted."""
@@ -286,12 +381,14 @@ class InverterSunspec(SunspecDevice):
 
     def check(self, watchdog_s):
         """Generator: see that the inverter still has what it was given; else it will be armed again."""
+        self.check_due = False
         answer = yield from self.setpoint.confirm(watchdog_s)
         if answer == 0 and self.confirmed:
             self.armed = False
 
     def start_setpoint(self, power_w):
         """True if a write was started; False if the inverter has this setpoint already."""
+        self._written_w = power_w
         counts = self.setpoint.counts(self._accepted_w(power_w))
         if counts == self.written_counts:
             return False

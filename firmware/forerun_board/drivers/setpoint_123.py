@@ -62,8 +62,8 @@ class Setpoint123:
         )
 
     def refresh(self, watchdog_s):
-        """Generator: start the reversion timer anew; True if accepted."""
-        return (yield from self._device.put(self._address + WMAX_LIM_RVRT_TMS, min(watchdog_s, WATCHDOG_MAX_S)))
+        """Generator: start the reversion timer anew, never with 0, which would mean never; True if accepted."""
+        return (yield from self._device.put(self._address + WMAX_LIM_RVRT_TMS, max(1, min(watchdog_s, WATCHDOG_MAX_S))))
 
     def confirm(self, watchdog_s):
         """Generator: 1 if the inverter says that limit and watchdog are armed, 0 if not, -1 if it did not say."""

@@ -9,7 +9,7 @@ WSET_RVRT = 26  # i32
 WSET_ENA_RVRT = 30
 WSET_RVRT_TMS = 31  # u32
 WSET_SF = 55
-CONTROLS_COUNT = 11  # WSetEna … WSetRvrtTms
+CONTROLS_COUNT = WSET_SF - WSET_ENA + 1
 MODE_WATTS = 1
 
 
@@ -62,8 +62,8 @@ class Setpoint704:
         )
 
     def refresh(self, watchdog_s):
-        """Generator: start the reversion timer anew; True if accepted."""
-        return (yield from self._device.put(self._address + WSET_RVRT_TMS, 0, watchdog_s))
+        """Generator: start the reversion timer anew, never with 0, which would mean never; True if accepted."""
+        return (yield from self._device.put(self._address + WSET_RVRT_TMS, 0, max(1, watchdog_s)))
 
     def confirm(self, watchdog_s):
         """Generator: 1 if the inverter says that setpoint and watchdog are armed, 0 if not, -1 if it did not say."""
@@ -72,7 +72,8 @@ class Setpoint704:
             return -1
         bus = self._device.bus
         armed = (
-            bus.u16(0) == 1
+            bus.i16(WSET_SF - WSET_ENA) == self._scale
+            and bus.u16(0) == 1
             and bus.u16(1) == MODE_WATTS
             and bus.u16(WSET_ENA_RVRT - WSET_ENA) == 1
             and bus.u16(WSET_RVRT_TMS - WSET_ENA) == 0

@@ -10,7 +10,7 @@ from forerun import __version__
 from forerun.errors import Trouble
 from forerun.link import SerialLink, open_port
 from forerun_wire import messages as m
-from forerun_wire.session import Session
+from forerun_wire.host import HostSession
 
 ANSWER_S = 10.0  # a board that is there says hello within half a second; its boot may take a few
 LEASE_MS = 3000
@@ -28,7 +28,7 @@ class Desk:
     utc_offset_us = 0
 
     def __init__(self, nonce: bytes):
-        self.session = Session(m.ROLE_HOST, "forerun commission", f"forerun {__version__}", nonce)
+        self.session = HostSession("forerun commission", f"forerun {__version__}", nonce)
         self.telemetry: deque[dict] = deque(maxlen=5000)
         self.hello: dict = {}
         self.exchanges: list[tuple[int, int, int]] = []  # of the clocks: board µs, offset µs, round trip µs
@@ -54,6 +54,11 @@ class Desk:
                 "port, is the line rate right, is the firmware on it (`forerun commission flash`)?"
             )
         return self.hello
+
+    @property
+    def refusal(self) -> str:
+        """Why board and host do not talk, '' when nothing is known of that."""
+        return self._sentence
 
     def ask(self, op: int, *args) -> list:
         """Results of a command. Raises Trouble with the board's own sentence, or when the link is lost."""
@@ -174,10 +179,11 @@ class Desk:
 
 
 @contextlib.contextmanager
-def open_desk(port: str, baud: int) -> Iterator[Desk]:
-    """A desk on a real port, by the wall clock, its board connected. Raises Trouble."""
+def open_desk(port: str, baud: int, keyring: dict | None = None) -> Iterator[Desk]:
+    """A desk on a real port, by the wall clock, its board connected; `keyring`: {key id: Keys}. Raises Trouble."""
     open_port(port, baud).close()  # says at once what is wrong with the port
     desk = Desk(secrets.token_bytes(8))
+    desk.session.keyring = keyring or {}
     link = SerialLink(desk, port, baud)
     desk.drive(link.poll, lambda: time.monotonic_ns() // 1000)
     try:

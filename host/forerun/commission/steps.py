@@ -8,7 +8,7 @@ from pathlib import Path
 
 from forerun.errors import Trouble
 
-STEPS = ("flash", "scan", "selftest", "calibrate", "seal")
+STEPS = ("flash", "scan", "keys", "selftest", "calibrate", "seal")
 REQUIRED = ("scan", "selftest")  # before a seal; a board may come flashed, and a meter calibrated
 VERSION = 1
 
@@ -33,8 +33,9 @@ class Steps:
             ) from problem
 
     def record(self, step: str, passed: bool, utc_s: float, **found) -> dict:
-        """Keep the result of a step, in place of an earlier one; a step done again takes the seal away."""
-        if step != "seal":
+        """Keep the result of a step, in place of an earlier one; a step done again takes the seal away, but
+        for a change of the board's key, which changes nothing that was sealed."""
+        if step not in ("seal", "keys"):
             self.done.pop("seal", None)
         self.done[step] = {"utc": moment(utc_s), "passed": passed, **found}
         text = json.dumps({"version": VERSION, "steps": self.done}, indent=1, sort_keys=True) + "\n"

@@ -4,18 +4,19 @@ Signs on the registers: model 701 W and 802 W > 0 inject or discharge. A meter's
 site and is counted in TotWhImp: import at the PCC, generation at the PV and genset meters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import sqrt
 from random import Random
 from typing import Any
 
+from forerun.plant.grid_models import BUILDERS, controlled, strings
 from forerun.plant.inverter import FAULT, RUNNING, SLEEPING, STARTING
 from forerun.plant.rtu import Slave
 from forerun.plant.site import Site
 from forerun.sunspec import Bank, Model
 
-INVERTER_UNIT, PCC_METER_UNIT, PV_METER_UNIT, GENSET_METER_UNIT = 1, 2, 3, 4
-INVERTER_MODELS = (1, 103, 123, 124, 701, 702, 704, 713, 715, 802)
+INVERTER_UNIT, PCC_METER_UNIT, PV_METER_UNIT, GENSET_METER_UNIT, PV_INVERTER_UNIT = 1, 2, 3, 4, 5
+INVERTER_MODELS = (1, 103, 123, 124, 701, 702, 704, 713, 715, 802, 120, 121, 122, 703, 711, 712)
 
 _ST_103 = {SLEEPING: 2, STARTING: 3, RUNNING: 4, FAULT: 7}  # St of model 103 from InvSt of 701; anything else: off
 
@@ -49,8 +50,36 @@ def units(site: Site, models: tuple[int, ...] = INVERTER_MODELS) -> dict[int, Ba
     banks = {INVERTER_UNIT: inverter_bank(site, models)}
     for number, (name, power_w, voltage_v, import_wh, export_wh) in meters.items():
         var = (lambda: site.load_w * site.tan_phi) if number == PCC_METER_UNIT else (lambda: 0.0)
-        banks[number] = meter_bank(site, name, power_w, var, voltage_v, import_wh, export_wh)
+        hz = (lambda: site.pcc_hz) if number == PCC_METER_UNIT else (lambda: site.frequency_hz)
+        banks[number] = meter_bank(site, name, power_w, var, voltage_v, import_wh, export_wh, hz)
+    if site.config.pv_inverter:
+        banks[PV_INVERTER_UNIT] = pv_inverter_bank(site)
     return banks
+
+
+def pv_inverter_bank(site: Site) -> Bank:
+    """The PV inverter: models 1, 103, 123 and 160; WMaxLimPct curtails it."""
+    rated_w = site.config.pv_rated_w
+    limits: dict[str, float] = {"WMaxLimPct": 100, "WMaxLimPct_RvrtTms": 0, "WMaxLim_Ena": 0}
+    reversion = [0]
+
+    def written(changes: dict[str, float]) -> None:
+        site.set_pv_inverter_limit(limits["WMaxLimPct"] / 100.0 if limits["WMaxLim_Ena"] else 1.0)
+        if limits["WMaxLimPct_RvrtTms"] and limits["WMaxLim_Ena"]:
+            reversion[0] = number = reversion[0] + 1
+            site.at(site.now_us + int(limits["WMaxLimPct_RvrtTms"] * 1e6), lambda: revert(number))
+
+    def revert(number: int) -> None:
+        if number == reversion[0]:
+            limits["WMaxLim_Ena"] = 0
+            site.set_pv_inverter_limit(1.0)
+
+    measured = Model(103, {"W_SF": 0, "Hz_SF": -2, "WH_SF": 0},
+                     {"W": lambda: site.pv_w, "Hz": lambda: site.frequency_hz, "WH": lambda: site.pv_wh,
+                      "St": lambda: 4 if site.pv_w > 0.0 else 2})
+    immediate = Model(123, {"WMaxLimPct_SF": -1}, {}, limits, lambda changes: None, written)
+    nameplate = Model(120, {"DERTyp": 4, "WRtg": rated_w, "WRtg_SF": 1})
+    return Bank([_common("PV", site.seed)(site), measured, nameplate, immediate, strings(lambda: site.pv_w)])
 
 
 def slave(site: Site, baud: int = 115_200, turnaround_us: int = 2000,
@@ -62,7 +91,7 @@ def slave(site: Site, baud: int = 115_200, turnaround_us: int = 2000,
 def inverter_bank(site: Site, models: tuple[int, ...] = INVERTER_MODELS) -> Bank:
     """Registers of the inverter and its battery; silent while it restarts."""
     builders = {1: _common("PCS", site.seed), 103: _model_103, 123: _model_123, 124: _model_124, 701: _model_701,
-                702: _model_702, 704: _model_704, 713: _model_713, 715: _model_715, 802: _model_802}
+                702: _model_702, 704: _model_704, 713: _model_713, 715: _model_715, 802: _model_802, **BUILDERS}
     unknown = [number for number in models if number not in builders]
     if unknown:
         raise ValueError(f"inverter model {unknown[0]} is not emulated; there are {sorted(builders)}")
@@ -72,7 +101,8 @@ def inverter_bank(site: Site, models: tuple[int, ...] = INVERTER_MODELS) -> Bank
 
 
 def meter_bank(site: Site, name: str, power_w: Callable[[], float], var: Callable[[], float],
-               voltage_v: Callable[[], float], import_wh: Callable[[], float], export_wh: Callable[[], float]) -> Bank:
+               voltage_v: Callable[[], float], import_wh: Callable[[], float], export_wh: Callable[[], float],
+               hz: Callable[[], float]) -> Bank:  # fmt: skip
     """Registers of one three-phase meter, models 1 and 203; the site is balanced, so each phase has a third."""
 
     def va() -> float:
@@ -91,7 +121,7 @@ def meter_bank(site: Site, name: str, power_w: Callable[[], float], var: Callabl
 
     live: dict[str, Callable[[], float]] = {"W": power_w, "VA": va, "VAR": var, "PF": factor, "PhV": voltage_v,
                                                    "PPV": line_v, "A": lambda: 3.0 * amps(), "TotWhImp": import_wh,
-                                                   "TotWhExp": export_wh, "Hz": lambda: site.frequency_hz}
+                                                   "TotWhExp": export_wh, "Hz": hz}
     for phase in "ABC":
         live["Aph" + phase] = amps
         live["PhVph" + phase] = voltage_v
@@ -148,7 +178,7 @@ def _model_701(site: Site) -> Model:
         demanded_w, power_w = abs(inverter.desired_w), abs(inverter.target_w)
         return 100.0 * power_w / demanded_w if demanded_w > power_w else 100.0
 
-    fixed = {"ACType": 2, "DERMode": 1, "Var": 0, "PF": 1, "ThrotSrc": 0, "A_SF": -1, "V_SF": -1, "Hz_SF": -3,
+    fixed = {"ACType": 2, "DERMode": 1, "PF": 1, "ThrotSrc": 0, "A_SF": -1, "V_SF": -1, "Hz_SF": -3,
              "W_SF": 0, "PF_SF": -3, "VA_SF": 0, "Var_SF": 0, "TotWh_SF": 0, "TotVarh_SF": 0, "Tmp_SF": -1,
              "MnAlrmInfo": ""}
     live: dict[str, Callable[[], float]] = {
@@ -157,7 +187,7 @@ def _model_701(site: Site) -> Model:
         "ConnSt": lambda: 1 if inverter.state == RUNNING else 0,
         "Alrm": lambda: inverter.alarms,
         "W": lambda: inverter.power_w, "VA": lambda: abs(inverter.power_w), "A": lambda: 3.0 * amps(),
-        "LLV": line_v, "LNV": phase_v, "Hz": lambda: site.frequency_hz,
+        "Var": lambda: inverter.reactive_var, "LLV": line_v, "LNV": phase_v, "Hz": lambda: site.frequency_hz,
         "TotWhInj": lambda: inverter.discharge_wh, "TotWhAbs": lambda: inverter.charge_wh,
         "TmpCab": lambda: _cabinet_c(site), "TmpAmb": lambda: site.battery.temperature_c, "ThrotPct": throttled_pct,
     }
@@ -181,16 +211,8 @@ def _model_702(site: Site) -> Model:
     return Model(702, fixed)
 
 
-def _controlled(site: Site, number: int, fixed: dict[str, Any],
-                live: Mapping[str, Callable[[], float]] | None = None) -> Model:
-    inverter = site.inverter
-    return Model(number, fixed, live or {}, inverter.controls[number],
-                 lambda changes: inverter.check(number, changes),
-                 lambda changes: inverter.written(site.now_us, number, changes))
-
-
 def _model_123(site: Site) -> Model:
-    return _controlled(site, 123, {"WMaxLimPct_SF": -1, "OutPFSet_SF": -3, "VArPct_SF": -1})
+    return controlled(site, 123, {"WMaxLimPct_SF": -1, "OutPFSet_SF": -3, "VArPct_SF": -1})
 
 
 def _model_124(site: Site) -> Model:
@@ -198,15 +220,16 @@ def _model_124(site: Site) -> Model:
              "InOutWRte_SF": -2}
     live = {"ChaState": lambda: 100.0 * site.battery.soc, "InBatV": lambda: site.battery.voltage_v,
             "ChaSt": lambda: _charge_state(site)}
-    return _controlled(site, 124, fixed, live)
+    return controlled(site, 124, fixed, live)
 
 
 def _model_704(site: Site) -> Model:
     inverter = site.inverter
-    fixed = {"WMaxLimPct_SF": -1, "WSet_SF": 0, "WSetPct_SF": -1, "PF_SF": -3, "AntiIslEna": 1, "WRmpRef": 1}
+    fixed = {"WMaxLimPct_SF": -1, "WSet_SF": 0, "WSetPct_SF": -1, "PF_SF": -3, "AntiIslEna": 1, "WRmpRef": 1,
+             "VarSet_SF": 0}
     live = {name + "Rem": lambda name=name: inverter.revert_rem_s(704, name + "Tms", site.now_us)
-            for name in ("WSetRvrt", "WMaxLimPctRvrt")}
-    return _controlled(site, 704, fixed, live)
+            for name in ("WSetRvrt", "WMaxLimPctRvrt", "VarSetRvrt")}
+    return controlled(site, 704, fixed, live)
 
 
 def _model_713(site: Site) -> Model:
@@ -219,7 +242,7 @@ def _model_713(site: Site) -> Model:
 
 
 def _model_715(site: Site) -> Model:
-    return _controlled(site, 715, {"LocRemCtl": 0}, {"DERHb": lambda: site.now_us // 1_000_000})
+    return controlled(site, 715, {"LocRemCtl": 0}, {"DERHb": lambda: site.now_us // 1_000_000})
 
 
 def _model_802(site: Site) -> Model:
@@ -243,7 +266,7 @@ def _model_802(site: Site) -> Model:
         "CellVMax": lambda: battery.voltage_v / site.config.battery_cells,
         "CellVMin": lambda: battery.voltage_v / site.config.battery_cells,
     }
-    return _controlled(site, 802, fixed, live)
+    return controlled(site, 802, fixed, live)
 
 
 def _charge_state(site: Site) -> int:

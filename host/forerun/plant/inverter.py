@@ -1,7 +1,7 @@
 """A grid-following battery inverter: what its SunSpec controls make it do, and when it can do nothing at all."""
 
 import math
-from math import exp
+from math import exp, sqrt
 
 from forerun.plant.battery import Battery
 from forerun.plant.series import NEVER
@@ -20,6 +20,8 @@ _REVERSIONS = (
     (704, "WSetRvrtTms", "WSetEna", {"WSet": "WSetRvrt", "WSetPct": "WSetPctRvrt", "WSetEna": "WSetEnaRvrt"}),
     (704, "WMaxLimPctRvrtTms", "WMaxLimPctEna",
      {"WMaxLimPct": "WMaxLimPctRvrt", "WMaxLimPctEna": "WMaxLimPctEnaRvrt"}),
+    (704, "VarSetRvrtTms", "VarSetEna", {"VarSet": "VarSetRvrt", "VarSetEna": "VarSetEnaRvrt"}),
+    (123, "VArPct_RvrtTms", "VArPct_Ena", {"VArPct_Ena": 0}),
     (123, "WMaxLimPct_RvrtTms", "WMaxLim_Ena", {"WMaxLim_Ena": 0}),
     (123, "Conn_RvrtTms", "Conn", {"Conn": 1}),
     (124, "InOutWRte_RvrtTms", "StorCtl_Mod", {"StorCtl_Mod": 0}),
@@ -58,6 +60,7 @@ class Inverter:
         "desired_w",
         "discharge_wh",
         "efficiency",
+        "hz",
         "ignores_watchdog",
         "never_reverts",
         "next_us",
@@ -102,7 +105,8 @@ class Inverter:
         self._stopped = False  # OpCtl STOP
         self._awake_us = self._enter_since_us = self._trip_us = NEVER
         self._sleep_us = self._sleep_after_us if self.state == RUNNING else NEVER
-        self.controls: dict[int, dict[str, float]] = {123: {}, 124: {}, 704: {}, 715: {}, 802: {}}
+        self.hz = 50.0
+        self.controls: dict[int, dict[str, float]] = {number: {} for number in (123, 124, 703, 704, 711, 712, 715, 802)}
         self._revert_us = [NEVER] * len(_REVERSIONS)
         self.next_us = NEVER
         self._reset_controls()
@@ -112,12 +116,19 @@ class Inverter:
         """Factory values of the writable registers, in engineering units; the dicts stay the same objects."""
         ramp_pct = round(100.0 * self._ramp_w_per_s / self.w_max)
         self.controls[123].update(Conn_RvrtTms=0, Conn=1, WMaxLimPct=100, WMaxLimPct_RvrtTms=0, WMaxLim_Ena=0,
-                                  OutPFSet=1, OutPFSet_Ena=0, VArPct_Ena=0)
+                                  OutPFSet=1, OutPFSet_Ena=0, VArPct_Ena=0, VArPct_RvrtTms=0, VArPct_Mod=0,
+                                  VArWMaxPct=0)
         self.controls[124].update(WChaMax=self.w_max, WChaGra=100, WDisChaGra=100, StorCtl_Mod=0, MinRsvPct=0,
                                   OutWRte=100, InWRte=100, InOutWRte_RvrtTms=0, ChaGriSet=1)
         self.controls[704].update(WMaxLimPctEna=0, WMaxLimPct=100, WMaxLimPctRvrt=100, WMaxLimPctEnaRvrt=0,
                                   WMaxLimPctRvrtTms=0, WSetEna=0, WSetMod=1, WSet=0, WSetRvrt=0, WSetPct=0,
-                                  WSetPctRvrt=0, WSetEnaRvrt=0, WSetRvrtTms=0, WRmp=ramp_pct)
+                                  WSetPctRvrt=0, WSetEnaRvrt=0, WSetRvrtTms=0, WRmp=ramp_pct, VarSetEna=0,
+                                  VarSetMod=4, VarSetPri=0, VarSet=0, VarSetRvrt=0, VarSetEnaRvrt=0, VarSetRvrtTms=0)
+        self.controls[703].update(ES=1, ESVHi=110, ESVLo=85, ESHzHi=51.5, ESHzLo=47.5,
+                                  ESDlyTms=self._enter_us // 1_000_000, ESRmpTms=0)
+        self.controls[711].update({"Ena": 0, "AdptCtlReq": 0, "Ctl[0].DbOf": 0.2, "Ctl[0].DbUf": 0.2,
+                                   "Ctl[0].KOf": 0.05, "Ctl[0].KUf": 0.05})  # fmt: skip
+        self.controls[712].update(Ena=0)
         self.controls[715].update(ControllerHb=0, AlarmReset=0, OpCtl=1)
         self.controls[802].update(CtrlHb=0, AlmRst=0, SetOp=1, SetInvState=3)
         for index in range(len(_REVERSIONS)):
@@ -155,6 +166,8 @@ class Inverter:
             self._operate(now_us, int(changes["OpCtl"]))
         if (model == 715 and changes.get("AlarmReset")) or (model == 802 and changes.get("AlmRst")):
             self.alarms = 0
+        if model == 703:
+            self._enter_us = int(registers["ESDlyTms"] * 1_000_000)
         if model == 802:
             self._battery.connected = registers["SetOp"] == 1
             self._battery.limit()
@@ -215,6 +228,7 @@ class Inverter:
 
     def observe(self, start_us: int, now_us: int, bus_pu: float, hz: float) -> None:
         """The bus had bus_pu from start_us to now_us: trip, or count towards entering service."""
+        self.hz = hz
         if self.state == RUNNING:
             if 0.80 <= bus_pu <= 1.15:
                 self._trip_us = NEVER
@@ -223,7 +237,9 @@ class Inverter:
             if now_us >= self._trip_us:
                 self.trip(ALARM_AC_UNDER_VOLT if bus_pu < 0.80 else ALARM_AC_OVER_VOLT)
             return
-        healthy = 0.85 <= bus_pu <= 1.10 and 47.5 <= hz <= 51.5
+        enter = self.controls[703]
+        healthy = (enter["ES"] == 1 and enter["ESVLo"] <= 100.0 * bus_pu <= enter["ESVHi"]
+                   and enter["ESHzLo"] <= hz <= enter["ESHzHi"])
         if self.state == FAULT and healthy:
             self.state = STARTING
             self._awake_us = start_us
@@ -310,6 +326,42 @@ class Inverter:
             low_w = high_w = 0.0
         self.desired_w, self._low_w, self._high_w = float(desired_w), low_w, high_w
 
+    def form(self) -> bool:
+        """Be the grid behind the open contactor, from now on: not while stopped, or with an empty battery."""
+        able = (not self._stopped and not self.contactor_open and self.controls[123]["Conn"] == 1
+                and self._battery.discharge_max_w > 0.0 and self.state != SLEEPING)
+        if able:
+            self.state = RUNNING
+            self.alarms = 0
+            self._trip_us = self._enter_since_us = NEVER
+            self._schedule()
+        return able
+
+    def hold(self, power_w: float) -> bool:
+        """Give power_w to the bus that it forms; False, and off, if that is more than it has."""
+        battery = self._battery
+        high_w = min(self._limit_va, battery.discharge_max_w * self.efficiency)
+        low_w = -min(self._limit_va, battery.charge_max_w / self.efficiency)
+        if self.state != RUNNING or not low_w <= power_w <= high_w:
+            self.trip(ALARM_AC_DISCONNECT)
+            return False
+        self.power_w = self.reference_w = self.target_w = power_w
+        return True
+
+    @property
+    def reactive_var(self) -> float:
+        """Reactive power in var, > 0 injects: from models 704 or 123, with what active power leaves of the current."""
+        if self.state != RUNNING:
+            return 0.0
+        control, immediate = self.controls[704], self.controls[123]
+        var = 0.0
+        if control["VarSetEna"] and control["VarSetMod"] == 4:
+            var = control["VarSet"]
+        elif immediate["VArPct_Ena"] and immediate["VArPct_Mod"] == 1:
+            var = immediate["VArWMaxPct"] * self.w_max / 100.0
+        most = sqrt(max(0.0, self._limit_va**2 - self.power_w**2))
+        return max(-most, min(most, var))
+
     # --- power --------------------------------------------------------------------------------------------------
 
     def retarget(self, bus_pu: float, high_w: float) -> float:
@@ -322,6 +374,14 @@ class Inverter:
             target = self._low_w
         if target > self._high_w:
             target = self._high_w
+        droop = self.controls[711]
+        if droop["Ena"]:  # frequency droop of its own
+            over_pu = (self.hz - 50.0 - droop["Ctl[0].DbOf"]) / 50.0
+            under_pu = (50.0 - self.hz - droop["Ctl[0].DbUf"]) / 50.0
+            if over_pu > 0.0:
+                target = min(target, self.w_max * (1.0 - over_pu / droop["Ctl[0].KOf"]))
+            elif under_pu > 0.0:
+                target = max(target, -self.w_max * (1.0 - under_pu / droop["Ctl[0].KUf"]))
         current_limited = self._limit_va * bus_pu
         high_w = min(high_w, current_limited)
         if target > 0.0:
@@ -391,7 +451,7 @@ class Inverter:
 
 
 _LIMITS = {
-    123: {"WMaxLimPct": (0, 100), "OutPFSet": (-1, 1), "OutPFSet_Ena": (0, 0), "VArPct_Ena": (0, 0)},
+    123: {"WMaxLimPct": (0, 100), "OutPFSet": (-1, 1), "OutPFSet_Ena": (0, 0), "VArWMaxPct": (-100, 100)},
     124: {"InWRte": (-100, 100), "OutWRte": (-100, 100), "MinRsvPct": (0, 100), "StorCtl_Mod": (0, 3)},
     704: {"WMaxLimPct": (0, 100), "WMaxLimPctRvrt": (0, 100), "WSetPct": (-100, 100), "WSetPctRvrt": (-100, 100),
           "WRmp": (1, 65534)},

@@ -18,10 +18,9 @@ def typical_year_w(peak_w: float, tilt_deg: float = 40.0, azimuth_deg: float = 1
 
     `peak_w` is the array's rating at 1000 W/m² and 25 °C. Cell temperature by Faiman (IEC 61853-2), power by PVWatts.
     """
-    import pvlib  # a second of import: only where weather is played
+    import pvlib
 
-    path = Path(pvlib.__file__).parent / "data" / "703165TY.csv"
-    weather, place = pvlib.iotools.read_tmy3(path, coerce_year=YEAR, map_variables=True)
+    weather, place = _typical_year()
     middle = weather.index - np.timedelta64(STEP_S // 2, "s")
     sun = pvlib.solarposition.get_solarposition(middle, place["latitude"], place["longitude"], place["altitude"])
     weather.index = sun.index = middle
@@ -37,6 +36,18 @@ def typical_year_w(peak_w: float, tilt_deg: float = 40.0, azimuth_deg: float = 1
     cell_c = pvlib.temperature.faiman(plane, weather["temp_air"], weather["wind_speed"])
     power_w = pvlib.pvsystem.pvwatts_dc(plane, cell_c, peak_w, gamma_pdc=-0.0035) * PERFORMANCE
     return np.clip(power_w.to_numpy(dtype=float), 0.0, peak_w)
+
+
+def typical_year_c() -> np.ndarray:
+    """Air temperature in °C, (8760,) hourly means, index = hour start, local standard time of the file."""
+    return _typical_year()[0]["temp_air"].to_numpy(dtype=float)
+
+
+def _typical_year():
+    import pvlib  # a second of import: only where weather is played
+
+    path = Path(pvlib.__file__).parent / "data" / "703165TY.csv"
+    return pvlib.iotools.read_tmy3(path, coerce_year=YEAR, map_variables=True)
 
 
 def day_w(year_w: np.ndarray, month: int, day: int, days: int = 1) -> np.ndarray:

@@ -17,6 +17,7 @@ from forerun.plant.inverter import (
     ALARM_GRID_DISCONNECT,
     Inverter,
 )
+from forerun.plant.island import FORM_US, OPEN_US, Island
 from forerun.plant.quality import Quality
 from forerun.plant.series import NEVER, Series
 
@@ -73,7 +74,14 @@ class SiteConfig:
     amf_min_run_s: float = 1800.0
     amf_return_s: float = 30.0
 
-    pv_rated_w: float = 40_000.0  # what its curtailment relays count from
+    pv_inverter: bool = False  # whether it is on the bus as a unit of its own
+    pv_rated_w: float = 40_000.0  # what its curtailment counts from
+    load_groups: tuple[float, ...] = ()  # shares of the load that the board's shedding contacts switch off, first first
+
+    ambient_c: float | None = None  # None: the battery keeps its temperature
+    pack_wh_per_k: float = 140.0  # heat capacity of 500 kg of cells
+    pack_w_per_k: float = 10.0  # to the air around it; four times as much with the fan
+    heater_w: float = 1_500.0
 
     meter_w_sf: int = 0  # scale factor of the meters' W: at 0 a reading saturates at 32767 W
     meter_noise_w: float = 0.0  # standard deviation of one reading of the PCC meter's power
@@ -142,6 +150,7 @@ class Site:
         self.amf = Amf(self.genset, config.amf_low_pu, config.amf_return_pu, _us(config.amf_delay_s),
                        _us(config.amf_min_run_s), _us(config.amf_return_s))
         self.quality = Quality()
+        self.island = Island()
         self.source_v = config.source_v
         self.grid_live = True
         self.grid_hz = config.grid_hz
@@ -159,7 +168,12 @@ class Site:
         self.genset_w = 0.0
         self._pv_available_w = 0.0
         self._pv_slope = 0.0
-        self._pv_cap_w = 1e12
+        self._pv_cap_w = 1e12  # by the curtailment relays
+        self.pv_inverter_cap_w = 1e12  # by its own registers
+        self._shed_w = 0.0
+        self._shed = 0.0  # share of the load that is switched off
+        self.shed_wh = 0.0
+        self.heater_on = self.fan_on = False
         self._pv_back_us = 0  # PV inverters re-enter service then
         self._jobs_w: list[float] = []
         self._dead = False
@@ -240,6 +254,62 @@ class Site:
         self._pv_cap_w = 1e12 if share >= 1.0 else share * self.config.pv_rated_w
         self._solve()
 
+    def set_pv_inverter_limit(self, share: float) -> None:
+        """The PV inverter's own limit, through its registers: at most this share (0 to 1) of its rating."""
+        self.pv_inverter_cap_w = 1e12 if share >= 1.0 else share * self.config.pv_rated_w
+        self._solve()
+
+    def set_shed(self, groups: int) -> None:
+        """The board's shedding contacts: bit 0 switches the first group of loads off, and so on."""
+        self._shed = sum(share for i, share in enumerate(self.config.load_groups) if groups >> i & 1)
+        self._series_us = self.now_us
+        self._due_now()
+
+    def set_tie(self, is_open: bool) -> None:
+        """The board's contact for the contactor to the grid: it has moved 30 ms later."""
+        self.island.wanted_open = is_open
+        self.at(self.now_us + OPEN_US, self._move_tie)
+
+    def _move_tie(self) -> None:
+        island = self.island
+        if island.wanted_open == island.tie_open:
+            return
+        if island.wanted_open:
+            island.tie_open = True
+            if island.forming:
+                self.at(self.now_us + FORM_US, self._form)
+        else:
+            island.meet(self._mains_pu(0.0), self.grid_hz)
+        self._solve()
+
+    def set_forming(self, on: bool) -> None:
+        """The board asks the inverter to be the grid behind the open contactor, or no longer to be."""
+        self.island.forming = on
+        if on:
+            self.at(self.now_us + FORM_US, self._form)
+        elif self.island.live:
+            self.island.live = False
+            self._solve()
+
+    def _form(self) -> None:
+        island = self.island
+        if island.forming and island.tie_open and not island.live and self.inverter.form():
+            island.live = True
+            self._solve()
+
+    def set_synchronise(self, on: bool) -> None:
+        """The board asks the forming inverter to follow the grid's voltage and frequency."""
+        self.island.synchronise = on
+        self._solve()
+
+    def set_heater(self, on: bool) -> None:
+        """The board's contact for the heater in the battery cabinet, fed by the site."""
+        self.heater_on = on
+
+    def set_fan(self, on: bool) -> None:
+        """The board's contact for the fan in the battery cabinet."""
+        self.fan_on = on
+
     def cut_bms_limits(self, charge_w: float, discharge_w: float) -> None:
         """The BMS announces and enforces at most these DC powers (W, >= 0) from now on."""
         self.battery.bms_charge_cap_w = charge_w
@@ -279,7 +349,8 @@ class Site:
             end = now + COARSE_US
             if apart > FINE_W or apart < -FINE_W or self.amf.ready:
                 end = now + FINE_US
-            elif self.bus_pu < NEAR_DIP_PU or self.amf.busy or self._dead or inverter.waits or not self.grid_live:
+            elif (self.bus_pu < NEAR_DIP_PU or self.amf.busy or self._dead or inverter.waits or not self.grid_live
+                  or self.island.live):
                 end = now + BUSY_US
             if self._recording is not None:
                 start, _, step, _ = self._recording
@@ -324,7 +395,8 @@ class Site:
             due = min(due, next_us)
         for job_w in self._jobs_w:
             load += job_w
-        self.load_w = load
+        self.load_w = load * (1.0 - self._shed)
+        self._shed_w = load - self.load_w
         if self._pv is not None:
             self._pv_available_w, self._pv_slope, next_us = self._pv.at(now)
             due = min(due, next_us)
@@ -335,7 +407,8 @@ class Site:
         config = self.config
         inverter = self.inverter
         on_set = self.amf.on_load and self.genset.state >= 2
-        dead = not on_set and not self.grid_live
+        island = self.island
+        dead = not on_set and not island.live and (not self.grid_live or island.tie_open)
         if dead != self._dead:
             self._dead = dead
             if dead:
@@ -346,12 +419,24 @@ class Site:
             else:
                 self._hold_up_until_us = NEVER
                 self._pv_back_us = self.now_us + _us(config.enter_service_s)
-        self.pv_w = min(self._pv_available_w, self._pv_cap_w) if self.now_us >= self._pv_back_us else 0.0
+        self.pv_w = self._pv_now_w(self._pv_available_w, self.now_us)
         mains_pu = 0.0
         load_w = self.load_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
         if dead:
             self.pcc_import_w = self.genset_w = 0.0
-            self.pcc_voltage_v = self.bus_pu = self.frequency_hz = 0.0
+            self.bus_pu = self.frequency_hz = 0.0
+            self.pcc_voltage_v = mains_pu = self.source_v if self.grid_live else 0.0
+            mains_pu /= config.nominal_v
+        elif island.live:
+            self.pcc_import_w = self.genset_w = 0.0
+            self.pcc_voltage_v = self.source_v if self.grid_live else 0.0
+            if not inverter.hold(load_w - self.pv_w):
+                island.live = False
+                island.blackouts += 1
+                self._solve()
+                return
+            island.hold(inverter.power_w, inverter.w_max, self._mains_pu(0.0), self.grid_hz)
+            self.bus_pu, self.frequency_hz = island.bus_pu, island.hz
         elif on_set:
             room_w = load_w - inverter.power_w
             self.pv_w = max(0.0, min(self.pv_w, room_w))
@@ -369,9 +454,18 @@ class Site:
             if import_w > self.peak_import_w:
                 self.peak_import_w = import_w
         # Delays of inverter and panel count from this instant, so that the next step can end where they do.
-        inverter.observe(self.now_us, self.now_us, self.bus_pu, self.frequency_hz)
+        if not island.live:
+            inverter.observe(self.now_us, self.now_us, self.bus_pu, self.frequency_hz)
         if config.genset_w:
             self.amf.observe(self.now_us, self.now_us, mains_pu)
+
+    @property
+    def pcc_hz(self) -> float:
+        """What the meter on the grid's side of the contactor sees."""
+        return self.frequency_hz if not self.island.tie_open else self.grid_hz if self.grid_live else 0.0
+
+    def _pv_now_w(self, offered_w: float, at_us: int) -> float:
+        return min(offered_w, self._pv_cap_w, self.pv_inverter_cap_w) if at_us >= self._pv_back_us else 0.0
 
     def _mains_pu(self, import_w: float) -> float:
         """PCC voltage in per unit if the mains carried import_w and the load's reactive power; 0 when they are lost."""
@@ -379,7 +473,7 @@ class Site:
         if not self.grid_live:
             return 0.0
         return pcc_voltage_v(self.source_v, config.feeder_r_ohm, config.feeder_x_ohm, import_w,
-                             self.load_w * self.tan_phi) / config.nominal_v
+                             self.load_w * self.tan_phi - self.inverter.reactive_var) / config.nominal_v
 
     def _step(self, now: int, end: int) -> None:
         """Integrate from now to end: load constant, PV straight, inverter exact."""
@@ -391,11 +485,18 @@ class Site:
         inverter_w = self.inverter.step(dt_us)
         offered_w = self._pv_available_w + self._pv_slope * dt_us * 0.5
         self._pv_available_w += self._pv_slope * dt_us
-        pv_w = min(offered_w, self._pv_cap_w) if now >= self._pv_back_us else 0.0
+        pv_w = self._pv_now_w(offered_w, now)
         self.now_us = end
         self.load_wh += load_w * hours
+        self.shed_wh += self._shed_w * hours
+        if config.ambient_c is not None:
+            self._warm(hours)
         import_w = genset_w = 0.0
-        if self._dead:
+        if self.island.live:
+            self._recharge_w(hours)
+            pcc_v = worst_v = self.source_v if self.grid_live else 0.0
+            bus_pu, mains_pu = self.island.bus_pu, self._mains_pu(load_w)
+        elif self._dead:
             pcc_v = worst_v = bus_pu = mains_pu = pv_w = 0.0
             if self._hold_up_until_us != NEVER:
                 self.ups_wh += load_w * hours
@@ -428,11 +529,20 @@ class Site:
             self._minute_min_v = worst_v
         self.genset.step(genset_w, dt_us)
         self.quality.observe(now, end, worst_v / config.nominal_v, pcc_v / config.nominal_v, bus_pu)
-        self.inverter.observe(now, end, bus_pu, self.frequency_hz)
+        if not self.island.live:
+            self.inverter.observe(now, end, bus_pu, self.frequency_hz)
         if config.genset_w:
             self.amf.observe(now, end, mains_pu)
         if self._recording is not None and (end - self._recording[0]) % self._recording[2] == 0:
             self._note(self._recording[3], end, pcc_v, worst_v, import_w, inverter_w, load_w, pv_w, genset_w)
+
+    def _warm(self, hours: float) -> None:
+        """Heater, own losses and the air around the battery move its temperature."""
+        config, battery = self.config, self.battery
+        to_air_w = config.pack_w_per_k * (4.0 if self.fan_on else 1.0) * (battery.temperature_c - config.ambient_c)
+        heat_w = (config.heater_w if self.heater_on else 0.0) + battery.current_a**2 * config.battery_r_ohm
+        battery.temperature_c += (heat_w - to_air_w) * hours / config.pack_wh_per_k
+        battery.limit()
 
     def _recharge_w(self, hours: float) -> float:
         """Mean power with which the UPS takes back, in this step, what it gave."""
