@@ -80,9 +80,15 @@ def carbon() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_carbon", "--tamper"], cwd=ROOT, check=True)
 
 
+def web() -> None:
+    """First paint, age of the shown values, memory, 50 pages at once: in its own process, for the same reason."""
+    subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
     round_trip()
     demo()
     carbon()
+    web()

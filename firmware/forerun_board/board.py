@@ -7,7 +7,7 @@ import sys
 from forerun_board import __version__
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
-from forerun_board.control.events import UPDATE_FELL_BACK
+from forerun_board.control.events import FUNCTIONS_LEFT_OUT, UPDATE_FELL_BACK
 from forerun_board.control.image import Image
 from forerun_board.cycle import Cycle
 from forerun_board.fieldbus import FieldBus
@@ -23,6 +23,7 @@ from forerun_wire.board import BoardSession
 # What a host may have under way to this board: more would be held here at once after a lost frame.
 COMMANDS = 8
 COMMAND_BYTES = 1024
+KIND_MAP = 1  # of the setting inverter_kind
 
 
 class Board:
@@ -39,8 +40,13 @@ class Board:
         self.records.keep_oldest = self.config.records_keep
         self.image = Image()
         self.controller = Controller(self.config)
-        self._commission()
-        self.fieldbus = FieldBus(hal.bus, self.config, self.controller, self.image, self.clock)
+        self._restart_s = -1  # second of uptime at which to start anew
+        try:
+            self._commission()
+        except MemoryError:  # more than this board holds: it keeps its limits, and says what it goes without
+            self.controller.commission(None)
+            self.controller.events.push(FUNCTIONS_LEFT_OUT, self.config.functions, 0)
+        self.fieldbus = self._new_bus()
         self.cycle = Cycle(
             hal, self.config, self.controller, self.image, self.fieldbus, self._report, self._flush
         )
@@ -93,7 +99,7 @@ class Board:
             self.hal.set_bus_baud(self.config.bus_baud)
             del self.cycle.fieldbus, self.fieldbus  # two of them at a time would be one too many for the memory
             gc.collect()
-            self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
+            self.fieldbus = self._new_bus()
             self.cycle.begin_anew(self.fieldbus)
         elif self.fieldbus.inverter.grid is not None:
             self.fieldbus.inverter.grid.ready = False  # its values may be other ones now
@@ -102,8 +108,30 @@ class Board:
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
         if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
-            self._commission()
+            self.recommission()
             self._begin_senses()
+
+    def _new_bus(self):
+        """The field bus as the settings have it. A description that went bad is an event, and nothing is written by it;
+        what the inverter was told last, its own watchdog takes away."""
+        inverter_map = None
+        if self.config.inverter_kind == KIND_MAP:
+            from forerun_board.described import read_map
+
+            try:
+                inverter_map = read_map(self.hal.store)
+            except (OSError, ValueError):
+                self.controller.events.push(m.MODBUS_REFUSED, 0, self.config.inverter_unit)
+        return FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock, inverter_map)
+
+    def recommission(self):
+        """Begin the functions anew. Where they no longer fit in one piece, while the board has run for long, it starts
+        anew: then there is room."""
+        try:
+            self._commission()
+        except MemoryError:
+            self.controller.commission(None)
+            self._restart_s = self.clock.s + 1
 
     def take_new_keys(self):
         """Go on with a key that was just confirmed, in a new session; what is queued for the host goes out before."""
@@ -170,7 +198,12 @@ class Board:
                     gc.collect()
                     __import__("forerun_board.control." + name)
             gc.collect()
-            self.controller.commission(functions.Functions(self.config))
+            curves = None
+            if exists(self.hal.store + "/curves"):
+                from forerun_board.described import read_curves
+
+                curves = read_curves(self.hal.store)
+            self.controller.commission(functions.Functions(self.config, curves))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""
@@ -204,6 +237,9 @@ class Board:
         if self.senses is not None:
             self.senses.round()
         self._interval.note(self.image.dt_ms)
+        if 0 <= self._restart_s <= self.clock.s:
+            self.records.flush()
+            self.hal.restart()
         if self._interval.due(self.fieldbus):
             self._note(m.INTERVAL, self._interval.body)
         if m.elapsed_ms(self.clock.ms, self._telemetry_ms) >= self.config.telemetry_ms:

@@ -267,13 +267,12 @@ class Update:
 def _sum(path):
     """SHA-256 of a file, or None if there is none."""
     total = hashlib.sha256()
-    block = bytearray(BLOCK)
-    view = memoryview(block)
     try:
         with open(path, "rb") as file:
+            block = memoryview(bytearray(BLOCK))  # one for all of it, and small: memory may be in many pieces
             count = file.readinto(block)
             while count:
-                total.update(view[:count])
+                total.update(block[:count])
                 count = file.readinto(block)
     except OSError:
         return None

@@ -80,6 +80,14 @@ _WORDS = {
     ),
     m.LOAD_RESTORED: ("loads of priority {value} are back, {limit} s of stored energy are left", ""),
     m.TRIP_CLEARED: ("a trip (cause {value}) is over after {limit} s", ""),
+    m.COMMAND_REFUSED: (
+        "the board refused command {value} with code {limit} and kept what it had",
+        "the host's own log has the reason in a sentence",
+    ),
+    m.FUNCTIONS_LEFT_OUT: (
+        "the board's memory does not hold the functions commissioned ({value}): it keeps its limits without them",
+        "commission fewer functions, or use a board with more memory",
+    ),
     m.SUPPORT_BEGAN: ("the grid is supported: {value} mHz, {limit} mV", ""),
     m.SUPPORT_ENDED: ("the grid needs no support any more: {value} mHz, {limit} mV", ""),
     m.TRIPPED_EMERGENCY_STOP: ("the emergency stop was pressed", "release it and acknowledge the trip on site"),

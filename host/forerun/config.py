@@ -61,6 +61,8 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
         "pcc_meter_unit": site.bus.pcc_meter_unit,
         "pv_meter_unit": site.bus.pv_meter_unit,
         "genset_meter_unit": site.bus.genset_meter_unit,
+        "pv_inverter_unit": site.bus.pv_inverter_unit,
+        "inverter_kind": site.bus.inverter_kind,
         "import_limit_w": limits.import_limit_w,
         "export_limit_w": limits.export_limit_w,
         "ramp_w_per_s": limits.ramp_w_per_s,
@@ -104,13 +106,18 @@ class LinkSection:
 
 @dataclass(frozen=True, slots=True)
 class BusSection:
-    """The Modbus RTU line from the board to inverter and meters. Unit 0: there is no such meter."""
+    """The Modbus RTU line from the board to inverter and meters. Unit 0: there is no such device.
+
+    inverter_kind 0: SunSpec; 1: as inverter.json in the board's record folder describes it.
+    """
 
     baud: int = _key(int, default=115_200, one_of=BAUD_RATES)
     inverter_unit: int = _key(int, 1, 247, 1)
     pcc_meter_unit: int = _key(int, 1, 247, 2)
     pv_meter_unit: int = _key(int, 0, 247, 3)
     genset_meter_unit: int = _key(int, 0, 247, 4)
+    pv_inverter_unit: int = _key(int, 0, 247, 0)
+    inverter_kind: int = _key(int, 0, 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,19 @@ class FunctionsSection:
     genset_start_load_w: int = _key(int, 0, 1000000, 0)
     genset_exercise_h: int = _key(int, 0, 2000, 0)
     pv_limit_permille: int = _key(int, 0, 1000, 1000)
+    battery_wh: int = _key(int, 0, 10000000, 0)
+    shed_groups: int = _key(int, 0, 3, 0)
+    shed_margin_s: int = _key(int, 0, 3600, 300)
+    quiet_start_min: int = _key(int, 0, 1439, 0)
+    quiet_end_min: int = _key(int, 0, 1439, 0)
+    over_voltage_mv: int = _key(int, 230000, 345000, 264500)
+    under_voltage_mv: int = _key(int, 0, 230000, 195500)
+    over_frequency_millihz: int = _key(int, 50000, 65000, 51500)
+    under_frequency_millihz: int = _key(int, 45000, 50000, 47500)
+    trip_delay_ms: int = _key(int, 0, 10000, 200)
+    heater_decic: int = _key(int, 0, 200, 50)
+    fan_decic: int = _key(int, 200, 600, 350)
+    grid_wait_s: int = _key(int, 3, 1800, 60)
 
 
 @dataclass(frozen=True, slots=True)

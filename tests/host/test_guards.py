@@ -16,7 +16,7 @@ BOARD = ROOT / "firmware" / "forerun_board"
 HOST = ROOT / "host" / "forerun"
 
 CHIP_MODULES = {"machine", "rp2", "esp32", "esp", "micropython", "pins", "select", "termios", "time"}
-BOARD_LIBRARY = {"array", "binascii", "gc", "hashlib", "os", "struct", "sys"}
+BOARD_LIBRARY = {"array", "binascii", "gc", "json", "hashlib", "os", "struct", "sys"}
 OUTSIDE_WORLD = {
     "io", "os", "pathlib", "select", "serial", "shutil", "socket", "subprocess", "tempfile", "threading", "time",
     "urllib", "forerun.link", "forerun.store", "forerun.service", "forerun.clock", "forerun.plant",

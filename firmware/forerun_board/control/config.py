@@ -66,6 +66,22 @@ class Config:
         self.sensors = 0  # bits: SENSOR_*
         self.pulses_per_kwh = 1000
 
+        self.inverter_kind = 0
+        self.pv_inverter_unit = 0
+        self.battery_wh = 0
+        self.shed_groups = 0
+        self.shed_margin_s = 300
+        self.quiet_start_min = 0
+        self.quiet_end_min = 0
+        self.over_voltage_mv = 264500
+        self.under_voltage_mv = 195500
+        self.over_frequency_millihz = 51500
+        self.under_frequency_millihz = 47500
+        self.trip_delay_ms = 200
+        self.heater_decic = 50
+        self.fan_decic = 350
+        self.grid_wait_s = 60
+
 
 NOMINAL_MILLIHZ = 50_000
 FALLBACK_IDLE = 0

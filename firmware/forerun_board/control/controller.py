@@ -85,6 +85,8 @@ class Controller:
         self.outputs = 0
         self.load_w = 0
         self.reactive_var = 0  # > 0 injects
+        self.pv_permille = 1000  # of its rating: what PV may feed in
+        self.day_offset_s = -1  # second of the UTC day when the board started; -1: nobody has said
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
@@ -109,6 +111,8 @@ class Controller:
     def commission(self, functions):
         """What is there beyond this chain from now on: Functions, or None."""
         self.functions = functions
+        self.pv_permille = 1000
+        self.reactive_var = 0
 
     def step(self, image):
         """Decide for this round."""
@@ -296,7 +300,7 @@ class Controller:
             value_w = self.lease.value_w
         elif self.plan.step_index >= 0:
             self._source = PLANNED
-            mode = self.plan.mode
+            mode = self.plan.mode & 1  # the other bit is the diesel set's
             value_w = self.plan.value_w
         elif self.config.fallback == FALLBACK_SELF_CONSUMPTION:
             self._source = FALLBACK

@@ -34,6 +34,8 @@ SENSOR_LOST = 55
 SENSOR_BACK = 56
 UPDATE_CONFIRMED = 57
 UPDATE_FELL_BACK = 58
+FUNCTIONS_LEFT_OUT = 60  # memory does not hold what `functions`, the value, asks for
+COMMAND_REFUSED = 59  # value: the operation, limit: the code of the refusal
 
 CAPACITY = 16
 

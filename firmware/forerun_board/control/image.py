@@ -9,6 +9,7 @@ INPUT_RESET = 4  # the button that releases a latched trip
 INPUT_INSULATION = 8
 INPUT_TIE_OPEN = 16  # auxiliary contact of the contactor to the grid
 INPUT_GENSET_RUNNING = 32  # from the set's own panel
+INPUT_FUEL_LOW = 128  # float switch in the diesel tank
 INPUT_FAST_TRIP = 64  # the inner loop has tripped
 
 # What an inverter does, whichever model said so.
