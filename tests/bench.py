@@ -87,6 +87,11 @@ def wire() -> None:
     bench_wire.main()
 
 
+def web() -> None:
+    """First paint, age of the shown values, memory, 50 pages at once: in its own process, for the same reason."""
+    subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
@@ -94,3 +99,4 @@ if __name__ == "__main__":
     wire()
     demo()
     carbon()
+    web()

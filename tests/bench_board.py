@@ -36,7 +36,7 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
     chance = random.Random(seed)
     found: dict[str, list[float]] = {"setpoint_ms": [], "limit_ms": []}
     with tempfile.TemporaryDirectory() as folder:
-        sections = {"limits": {"import_limit_w": LIMIT_W}}
+        sections = {"limits": {"import_limit_w": LIMIT_W}, **options.pop("sections", {})}
         with Rig(Path(folder), load_w=BASE_W, sections=sections, seed=seed, **options) as bench:
             bench.run_until_armed()
             writes: list[int] = []
@@ -69,11 +69,16 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
 
 
 def main(count: int) -> None:
-    figures = load_steps(count, SEED)
-    for name, limit in (("setpoint_ms", 60), ("limit_ms", 200)):
-        values = figures[name]
-        print(json.dumps({"bench": "load_step_" + name, "p50": quantile(values, 0.5), "p99": quantile(values, 0.99),
-                          "max": max(values), "limit": limit, "count": count, "seed": SEED}), flush=True)  # fmt: skip
+    from hil.rig import ANALOG
+
+    analog = {"senses": True, "sections": {"sensors": ANALOG}}
+    for channel, options, limits in (("modbus", {}, (60, 200)), ("analog", analog, (25, 200))):
+        figures = load_steps(count, SEED, **options)
+        for name, limit in zip(("setpoint_ms", "limit_ms"), limits, strict=True):
+            values = figures[name]
+            print(json.dumps({"bench": "load_step_" + name, "channel": channel, "p50": quantile(values, 0.5),
+                              "p99": quantile(values, 0.99), "max": max(values), "limit": limit, "count": count,
+                              "seed": SEED}), flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -129,17 +129,20 @@ def objection(promised):
     return None
 
 
-def main():
-    """Number of cuts after which something that had been promised was not there."""
+def cut_everywhere(prepare, promised_class, story, objection):
+    """Number of cuts after which something that had been promised was not there. `prepare()` runs uncut before."""
     blank = Disk()
     vfs.VfsLfs2.mkfs(blank)
+    vfs.mount(vfs.VfsLfs2(blank), "/flash")
+    prepare()
+    vfs.umount("/flash")
     image = bytes(blank.data)
     cuts = failures = 0
     while True:
         disk = Disk(bytearray(image))
         vfs.mount(vfs.VfsLfs2(disk), "/flash")
         disk.left = cuts
-        promised = Promised()
+        promised = promised_class()
         over = False
         try:
             story(promised)
@@ -166,4 +169,4 @@ def main():
 
 if __name__ == "__main__":
     os.stat(HERE)
-    sys.exit(1 if main() else 0)
+    sys.exit(1 if cut_everywhere(lambda: None, Promised, story, objection) else 0)

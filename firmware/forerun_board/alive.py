@@ -9,6 +9,7 @@ class Alive:
         self._link = False
         self._transactions = -1
         self._bus = False
+        self.fed = False  # since boot
 
     def link(self):
         """A pass of the link service has come to its end."""
@@ -22,4 +23,5 @@ class Alive:
         if self._link and self._bus:
             self._link = False
             self._bus = False
+            self.fed = True
             self._feed()

@@ -2,10 +2,12 @@
 
 import gc
 import struct
+import sys
 
 from forerun_board import __version__
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
+from forerun_board.control.events import FUNCTIONS_LEFT_OUT, UPDATE_FELL_BACK
 from forerun_board.control.image import Image
 from forerun_board.cycle import Cycle
 from forerun_board.fieldbus import FieldBus
@@ -13,6 +15,7 @@ from forerun_board.interval import Interval
 from forerun_board.link import Link
 from forerun_board.records import WAITING_MAX, Records
 from forerun_board.settings import CYCLE_MS, FIRST_FUNCTION, Settings
+from forerun_board.slots import CONFIRM_S
 from forerun_board.twoslot import TwoSlot, exists, make_directory
 from forerun_wire import messages as m
 from forerun_wire.board import BoardSession
@@ -20,6 +23,7 @@ from forerun_wire.board import BoardSession
 # What a host may have under way to this board: more would be held here at once after a lost frame.
 COMMANDS = 8
 COMMAND_BYTES = 1024
+KIND_MAP = 1  # of the setting inverter_kind
 
 
 class Board:
@@ -36,8 +40,13 @@ class Board:
         self.records.keep_oldest = self.config.records_keep
         self.image = Image()
         self.controller = Controller(self.config)
-        self._commission()
-        self.fieldbus = FieldBus(hal.bus, self.config, self.controller, self.image, self.clock)
+        self._restart_s = -1  # second of uptime at which to start anew
+        try:
+            self._commission()
+        except MemoryError:  # more than this board holds: it keeps its limits, and says what it goes without
+            self.controller.commission(None)
+            self.controller.events.push(FUNCTIONS_LEFT_OUT, self.config.functions, 0)
+        self.fieldbus = self._new_bus()
         self.cycle = Cycle(
             hal, self.config, self.controller, self.image, self.fieldbus, self._report, self._flush
         )
@@ -61,6 +70,12 @@ class Board:
         if exists(hal.store + "/keys"):
             self._begin_keys()
         self.link = Link(session, hal.link, self)
+        self.update = None
+        self.on_trial = False
+        if exists(hal.store + "/slots"):
+            self._look_at_slots()
+        self.senses = None
+        self._begin_senses()
         self._note(m.BOOT, [hal.reset_cause(), self.records.torn_bytes])
         if self.settings.lengthened_from:
             self.controller.events.push(m.SETTINGS_CHANGED, CYCLE_MS, self.config.cycle_ms)
@@ -84,7 +99,7 @@ class Board:
             self.hal.set_bus_baud(self.config.bus_baud)
             del self.cycle.fieldbus, self.fieldbus  # two of them at a time would be one too many for the memory
             gc.collect()
-            self.fieldbus = FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock)
+            self.fieldbus = self._new_bus()
             self.cycle.begin_anew(self.fieldbus)
         elif self.fieldbus.inverter.grid is not None:
             self.fieldbus.inverter.grid.ready = False  # its values may be other ones now
@@ -93,7 +108,30 @@ class Board:
         for i in range(0, len(pairs), 2):
             self.controller.events.push(m.SETTINGS_CHANGED, pairs[i], pairs[i + 1])
         if max(pairs[i] for i in range(0, len(pairs), 2)) >= FIRST_FUNCTION:
+            self.recommission()
+            self._begin_senses()
+
+    def _new_bus(self):
+        """The field bus as the settings have it. A description that went bad is an event, and nothing is written by it;
+        what the inverter was told last, its own watchdog takes away."""
+        inverter_map = None
+        if self.config.inverter_kind == KIND_MAP:
+            from forerun_board.described import read_map
+
+            try:
+                inverter_map = read_map(self.hal.store)
+            except (OSError, ValueError):
+                self.controller.events.push(m.MODBUS_REFUSED, 0, self.config.inverter_unit)
+        return FieldBus(self.hal.bus, self.config, self.controller, self.image, self.clock, inverter_map)
+
+    def recommission(self):
+        """Begin the functions anew. Where they no longer fit in one piece, while the board has run for long, it starts
+        anew: then there is room."""
+        try:
             self._commission()
+        except MemoryError:
+            self.controller.commission(None)
+            self._restart_s = self.clock.s + 1
 
     def take_new_keys(self):
         """Go on with a key that was just confirmed, in a new session; what is queued for the host goes out before."""
@@ -115,6 +153,38 @@ class Board:
         self.session.keys = keys
         self.records.keys = keys
 
+    def updating(self):
+        """The maintenance state, which is in memory only while somebody asks about it."""
+        if self.update is None:
+            from forerun_board.update import Update
+
+            self.update = Update(self)
+        return self.update
+
+    def _forget_update(self):
+        self.update = None
+        sys.modules.pop("forerun_board.update")
+        package = sys.modules["forerun_board"]
+        if hasattr(package, "update"):
+            del package.update  # type: ignore  # a module is known by its package too
+
+    def _look_at_slots(self):
+        from forerun_board.slots import Slots
+
+        slots = Slots(self.hal.store)
+        self.on_trial = slots.trial != 0
+        if slots.fallen:
+            self.controller.events.push(UPDATE_FELL_BACK, slots.fallen, 0)
+            slots.fallen = 0
+            slots.keep()
+
+    def _begin_senses(self):
+        self.senses = self.cycle.fast = None
+        if self.config.voltage_gain_q8 or self.config.sensors:
+            from forerun_board.senses import Senses
+
+            self.senses = Senses(self)
+
     def _commission(self):
         """Begin the functions that the settings want; where they want none, their code never comes into memory."""
         self.controller.commission(None)
@@ -127,7 +197,12 @@ class Board:
                     gc.collect()
                     __import__("forerun_board.control." + name)
             gc.collect()
-            self.controller.commission(functions.Functions(self.config))
+            curves = None
+            if exists(self.hal.store + "/curves"):
+                from forerun_board.described import read_curves
+
+                curves = read_curves(self.hal.store)
+            self.controller.commission(functions.Functions(self.config, curves))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""
@@ -152,7 +227,18 @@ class Board:
         if gap is not None:
             self._note(m.GAP, gap)
             self._note(m.EVENT, [m.RECORDS_DROPPED, gap[2] - gap[1] + 1, 0])
+        if self.on_trial and self.clock.s >= CONFIRM_S:
+            self.hal.restart()  # into the firmware before: nobody confirmed this one
+        if self.update is not None:
+            self.update.step()
+            if self.update.idle:
+                self._forget_update()
+        if self.senses is not None:
+            self.senses.round()
         self._interval.note(self.image.dt_ms)
+        if 0 <= self._restart_s <= self.clock.s:
+            self.records.flush()
+            self.hal.restart()
         if self._interval.due(self.fieldbus):
             self._note(m.INTERVAL, self._interval.body)
         if m.elapsed_ms(self.clock.ms, self._telemetry_ms) >= self.config.telemetry_ms:
@@ -161,6 +247,8 @@ class Board:
             self.link.send_telemetry(self._telemetry)
 
     def _flush(self):
+        if self.senses is not None:
+            self.senses.slack()
         pending = self.records.pending()
         # On some boards nothing else runs while flash is written: not in the middle of a ramp, unless memory fills up.
         if pending > WAITING_MAX // 2 or (pending > 0 and self.controller.bound_by != m.BOUND_RAMP):

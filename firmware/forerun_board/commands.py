@@ -1,5 +1,6 @@
 """What the host may ask of the board: each operation checks its arguments, acts, and says what came of it."""
 
+from forerun_board.control.events import COMMAND_REFUSED
 from forerun_board.control.plan import CAPACITY, DURATION_MAX_S, START_MAX_S
 from forerun_wire import messages as m
 
@@ -10,6 +11,7 @@ PREPARE_MAX_S = 86_400
 ID_MAX = 1 << 29
 
 REASON_COMMAND = 0
+INVERTER_KIND = 60  # setting
 
 
 class Commands:
@@ -17,6 +19,7 @@ class Commands:
 
     def __init__(self, board):
         self._board = board
+        self._refusal = 0
         self._operations = {
             m.INFO: self._info,
             m.SETPOINT: self._setpoint,
@@ -26,16 +29,28 @@ class Commands:
             m.PREPARE: self._prepare,
             m.SETTINGS_GET: self._settings_get,
             m.SETTINGS_SET: self._settings_set,
+            m.SITE_TIME: self._site_time,
+            m.CURVE_SET: self._curve_set,
         }
 
     def execute(self, op, args, role):
         """(code, list of results): 0 and what the operation gives, or why not, in one sentence. `role`: what who asks
-        has shown to be allowed."""
+        has shown to be allowed. A refusal changes nothing and is an event; the same again and again is one."""
+        code, results = self._execute(op, args, role)
+        refusal = 0 if code in (m.DONE, m.BUSY) else 16 * op + code
+        if refusal and refusal != self._refusal:
+            self._board.controller.events.push(COMMAND_REFUSED, op, code)
+        self._refusal = refusal
+        return code, results
+
+    def _execute(self, op, args, role):
         if op >= len(m.OP_ROLES):
             return m.UNKNOWN_OP, ["this board does not know operation %d" % op]
         if role < m.OP_ROLES[op]:
             return m.NOT_ALLOWED, ["operation %d needs a key of this board for role %d" % (op, m.OP_ROLES[op])]
-        if op >= m.KEY_SET:
+        if m.MAINTENANCE <= op <= m.UPDATE_STATUS:
+            return self._board.updating().execute(op, args)
+        if m.KEY_SET <= op <= m.KEY_CONFIRM:
             from forerun_board import keys
 
             return keys.execute(self._board, op, args)
@@ -57,6 +72,9 @@ class Commands:
             board.image.period_ms,
             board.boot_count,
             board.settings.crc(),
+            board.hal.reset_cause(),
+            board.cycle.worst_us,
+            board.cycle.worst_late_us,
         ]
 
     def _setpoint(self, args):
@@ -86,7 +104,7 @@ class Commands:
         for i in range(2, len(args), 3):
             if not 1 <= args[i] <= DURATION_MAX_S:
                 return m.OUT_OF_RANGE, ["duration_s = %d is outside 1 to %d" % (args[i], DURATION_MAX_S)]
-            objection = _power_objection(args[i + 1], args[i + 2])
+            objection = _power_objection(args[i + 1] & ~m.WITH_SET, args[i + 2])
             if objection:
                 return m.OUT_OF_RANGE, [objection]
         plan = self._board.controller.plan
@@ -138,9 +156,36 @@ class Commands:
         if not args or len(args) % 2:
             return _wants("settings_set", "pairs of key and value")
         objection = self._board.settings.objection(args)
+        for i in range(0, len(args), 2):
+            if not objection and args[i] == INVERTER_KIND and args[i + 1] == 1:
+                from forerun_board.described import map_objection
+
+                objection = map_objection(self._board.hal.store)
         if objection:
             return m.OUT_OF_RANGE, [objection]
         self._board.change_settings(args)
+        return m.DONE, []
+
+
+    def _site_time(self, args):
+        if len(args) < 1 or not 0 <= args[0] < 86_400:
+            return m.OUT_OF_RANGE, ["site_time takes the second of the UTC day, 0 to 86399"]
+        board = self._board
+        board.controller.day_offset_s = (args[0] - board.clock.s) % 86_400
+        return m.DONE, []
+
+    def _curve_set(self, args):
+        if not args or not 0 <= args[0] <= 3:
+            return m.OUT_OF_RANGE, ["curve_set takes the curve, 0 to 3, and its points"]
+        from forerun_board.control.grid_support import curve_objection
+
+        objection = curve_objection(args[0], args[1:]) if len(args) > 1 else None
+        if objection:
+            return m.OUT_OF_RANGE, [objection]
+        from forerun_board.described import keep_curve
+
+        keep_curve(self._board.hal.store, args[0], args[1:])
+        self._board.recommission()
         return m.DONE, []
 
 

@@ -30,6 +30,9 @@ class Cycle:
         self.overruns = 0  # round starts that had to be left out or came late
         self.busy_us = 0  # from the start of the last round to its report
         self.heap_free = gc.mem_free() if hasattr(gc, "mem_free") else 0
+        self.worst_us = 0  # of busy_us, since boot
+        self.worst_late_us = 0  # how long after its time a round began, since boot
+        self.fast = None  # control.fast.Fast, where there are analogue channels
         self.fieldbus = fieldbus
         self.alive = Alive(hal.feed)
         self._hal = hal
@@ -111,6 +114,13 @@ class Cycle:
         if self._watching and self._looked():
             return True
         left_us = self._left_us()
+        fast = self.fast
+        if fast is not None and left_us > 0 and fast.pressing(self._controller):
+            if not self.fieldbus.settle():
+                return False
+            self._open_image()
+            self.phase = DECIDE
+            return True
         if left_us <= 0:
             if not self.fieldbus.settle():
                 return False
@@ -118,7 +128,8 @@ class Cycle:
             return True
         if not self.fieldbus.work(left_us):
             self._use_slack(left_us)
-            if not (self._early or self._hal.stretched_ms):
+            watched = fast is not None and fast.trusted
+            if not (watched or self._early or self._hal.stretched_ms):
                 self._watching = self.fieldbus.start_watch(self._left_us())
         return False
 
@@ -149,6 +160,7 @@ class Cycle:
                 self.heap_free = gc.mem_free()
 
     def _begin(self, left_us):
+        self.worst_late_us = max(self.worst_late_us, -left_us)
         if -left_us >= self._period_us:  # one start or more was missed altogether: begin a new rhythm here
             self.overruns += -left_us // self._period_us
             self._start_us = self._clock.ticks_us
@@ -177,6 +189,8 @@ class Cycle:
                 self._waits_for_bus = False
                 fieldbus.finish_sample(self._sample)
                 self._sample += 1
+            elif self.fast is not None and self.fast.pressing(self._controller):
+                break  # what is known is enough: the rest of the readings would only be late
             elif fieldbus.start_sample(self._sample):
                 self._waits_for_bus = True
             else:
@@ -186,7 +200,12 @@ class Cycle:
 
     def _decide(self):
         controller = self._controller
+        fast = self.fast
+        if fast is not None:
+            fast.measure(self._image, controller.events)
         controller.step(self._image)
+        if fast is not None:
+            fast.order(controller, self._image)
         if self.fieldbus.inverter.armed and not self.fieldbus.inverter.confirmed:
             controller.faults |= FAULT_WATCHDOG
         self._hal.set_outputs(controller.outputs)
@@ -207,6 +226,7 @@ class Cycle:
     def _finish(self):
         self.rounds += 1
         self.busy_us = (self._clock.ticks_us - self._began_us) & MASK
+        self.worst_us = max(self.worst_us, self.busy_us)
         self._report()
         self.alive.round(self.fieldbus.bus.transactions)
         self.phase = WAIT

@@ -45,6 +45,7 @@ CHECK = 7
 GRID = 8  # functions of its own not handed over
 VAR = 9  # another reactive power
 STRINGS = 10
+CURTAIL = 11  # PV inverter: another limit, or its reversion timer
 
 # How it is run.
 URGENT = 1  # even when the line has no time for it
@@ -116,6 +117,11 @@ class FieldBus:
         self.genset_meter = (
             MeterSunspec(self.bus, config.genset_meter_unit, self._refuse) if config.genset_meter_unit else None
         )
+        self.pv_inverter = None
+        if config.pv_inverter_unit:
+            from forerun_board.drivers.pv_sunspec import PvSunspec
+
+            self.pv_inverter = PvSunspec(self.bus, config.pv_inverter_unit, self._refuse)
         self._devices = [d for d in (self.pcc_meter, self.inverter, self.pv_meter, self.genset_meter) if d is not None]
         self._slow_us = slow_us(config.bus_baud)
         self._watch_us = read_us(WATCH_COUNT, config.bus_baud)
@@ -165,6 +171,9 @@ class FieldBus:
             jobs.append(Job(self._begin_grid, REARM_MS, GRID, inverter))
             self._var_job = Job(self._write_var, VAR_MS, VAR, inverter)
             jobs.append(self._var_job)
+        if self.pv_inverter is not None:
+            jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, self.pv_inverter))
+            jobs.append(Job(self._curtail, VAR_MS, CURTAIL, self.pv_inverter))
         if self.pv_meter is None:
             jobs.append(Job(self._read_strings, SUBMETER_MS, STRINGS, inverter, STRETCHES))
         self._jobs = jobs
@@ -184,6 +193,10 @@ class FieldBus:
             return self._controller.wake
         if when == SCALES:
             return True
+        if when == CURTAIL:
+            held_ms = (self._clock.ms - job.last_ms) & MASK
+            wanted = self._controller.pv_permille
+            return wanted != device.given_permille or (wanted < 1000 and held_ms >= self._refresh_job.interval_ms)
         if when == STRINGS:
             return 160 in device.models
         if not device.armed:
@@ -343,6 +356,9 @@ class FieldBus:
 
     def _write_var(self, inverter):
         return inverter.grid.write_var(self._controller.reactive_var, self._config.inverter_watchdog_s)
+
+    def _curtail(self, device):
+        return device.limit(self._controller.pv_permille, self._config.inverter_watchdog_s)
 
     def _arm(self, inverter):
         yield from inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)

@@ -73,7 +73,7 @@ class Interval:
         body[2] = fieldbus.pcc_meter.export_wh
         body[3] = inverter.charge_wh if inverter.counts_energy else self._charge_mwh // 1000
         body[4] = inverter.discharge_wh if inverter.counts_energy else self._discharge_mwh // 1000
-        body[5] = fieldbus.pv_meter.import_wh if fieldbus.pv_meter else 0
+        body[5] = fieldbus.pv_meter.import_wh if fieldbus.pv_meter else self._image.pulse_wh
         body[6] = fieldbus.genset_meter.import_wh if fieldbus.genset_meter else 0
         body[7] = self._import_max_w or 0
         body[8] = self._voltage_min_mv or 0

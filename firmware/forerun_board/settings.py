@@ -9,13 +9,10 @@ from forerun_wire.messages import SETTINGS_TEXT, setting
 
 CYCLE_MS = 0
 FIRST_FUNCTION = 20  # settings with this key or a higher one concern functions that are commissioned apart
-ORDERED = (
-    ("soc_min_permille", "soc_max_permille"),
-    ("volt_watt_start_mv", "volt_watt_end_mv"),
-    ("genset_start_soc_permille", "genset_stop_soc_permille"),
-    ("genset_min_run_s", "genset_max_run_s"),
-)
-BUS_KEYS = (1, 2, 3, 4, 5, 16, 20)  # a change of these means beginning anew on the bus
+# Pairs of keys: the first has to stay below the second.
+ORDERED = ((11, 12), (26, 27), (42, 43), (38, 39))
+BAUD, PV_METER, GENSET_METER, FUNCTIONS = 1, 4, 5, 20
+BUS_KEYS = (1, 2, 3, 4, 5, 16, 20, 60, 61)  # a change of these means beginning anew on the bus
 _PAIR = "<Hi"  # key, value
 _SIZE = 6
 
@@ -62,29 +59,26 @@ class Settings:
             _, name, unit, low, high, _ = row(key)
             if not low <= value <= high:
                 return "%s = %d %s is outside %d to %d" % (name, value, unit, low, high)
-            changed[name] = value
+            changed[key] = value
         least_ms = self._least_ms(changed)
-        cycle_ms = changed.get("cycle_ms", self._config.cycle_ms)
+        cycle_ms = self._value(changed, CYCLE_MS)
         if cycle_ms < least_ms:
             return "cycle_ms = %d is shorter than the %d ms that these devices take" % (cycle_ms, least_ms)
         for below, above in ORDERED:
-            low = changed.get(below, getattr(self._config, below))
-            high = changed.get(above, getattr(self._config, above))
+            low, high = self._value(changed, below), self._value(changed, above)
             if low >= high:
-                return "%s = %d is not below %s = %d" % (below, low, above, high)
+                return "%s = %d is not below %s = %d" % (row(below)[1], low, row(above)[1], high)
         return None
 
+    def _value(self, changed, key):
+        return changed[key] if key in changed else getattr(self._config, row(key)[1])
+
     def _least_ms(self, changed):
-        """What cycle_ms must be at least with these settings, {name: value}, beside those in force."""
-        config = self._config
-        return round_ms(
-            changed.get("bus_baud", config.bus_baud),
-            tenths_per_s(
-                changed.get("pv_meter_unit", config.pv_meter_unit),
-                changed.get("genset_meter_unit", config.genset_meter_unit),
-                changed.get("functions", config.functions),
-            ),
+        """What cycle_ms must be at least with these settings, {key: value}, beside those in force."""
+        tenths = tenths_per_s(
+            self._value(changed, PV_METER), self._value(changed, GENSET_METER), self._value(changed, FUNCTIONS)
         )
+        return round_ms(self._value(changed, BAUD), tenths)
 
     def set(self, pairs):
         """Take and keep the settings [key, value, ...]; objection() has had none. True if the bus must begin anew."""

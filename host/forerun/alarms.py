@@ -80,6 +80,14 @@ _WORDS = {
     ),
     m.LOAD_RESTORED: ("loads of priority {value} are back, {limit} s of stored energy are left", ""),
     m.TRIP_CLEARED: ("a trip (cause {value}) is over after {limit} s", ""),
+    m.COMMAND_REFUSED: (
+        "the board refused command {value} with code {limit} and kept what it had",
+        "the host's own log has the reason in a sentence",
+    ),
+    m.FUNCTIONS_LEFT_OUT: (
+        "the board's memory does not hold the functions commissioned ({value}): it keeps its limits without them",
+        "commission fewer functions, or use a board with more memory",
+    ),
     m.SUPPORT_BEGAN: ("the grid is supported: {value} mHz, {limit} mV", ""),
     m.SUPPORT_ENDED: ("the grid needs no support any more: {value} mHz, {limit} mV", ""),
     m.TRIPPED_EMERGENCY_STOP: ("the emergency stop was pressed", "release it and acknowledge the trip on site"),
@@ -104,6 +112,21 @@ _WORDS = {
     m.KEYS_UNREADABLE: (
         "the board's key file is damaged, so it obeys nobody",
         "set a new key on site: `forerun commission keys recover`",
+    ),
+    m.ANALOG_LOST: (
+        "the board's own CT shows {value} W at the PCC, the meter {limit} W: it is not believed any more",
+        "check where the CT sits, which way its arrow points, and its gain",
+    ),
+    m.ANALOG_BACK: ("the board's own CT and the meter agree again: {value} W and {limit} W", ""),
+    m.SENSOR_LOST: (
+        "a sensor of the board is silent (1 cells, 2 air, 4 channels: {value}): what it measures counts as unknown",
+        "check its plug and cable",
+    ),
+    m.SENSOR_BACK: ("a sensor of the board is heard again (1 cells, 2 air: {value})", ""),
+    m.UPDATE_CONFIRMED: ("the board's new firmware was confirmed and stays (slot {value})", ""),
+    m.UPDATE_FELL_BACK: (
+        "the board's new firmware did not prove itself, so it went back to the one before (slot {value})",
+        "read what `forerun board update` said, and ask for a mended release",
     ),
     m.TRIPPED_OVER_TEMPERATURE: (
         "tripped by temperature {value}, the limit is {limit}",
@@ -130,6 +153,9 @@ _RAISES = {
     m.PREPARE_LATE: (WARNING, (m.PREPARE_READY, m.PREPARE_ENDED), _DAY_S),
     m.RECORDS_DROPPED: (WARNING, (), _DAY_S),
     m.AUTH_FAILED: (WARNING, (), _DAY_S),
+    m.ANALOG_LOST: (WARNING, (m.ANALOG_BACK,), None),
+    m.SENSOR_LOST: (WARNING, (m.SENSOR_BACK,), None),
+    m.UPDATE_FELL_BACK: (WARNING, (m.UPDATE_CONFIRMED,), _DAY_S),
     m.KEYS_UNREADABLE: (CRITICAL, (m.KEY_CHANGED,), None),
     m.MODBUS_REFUSED: (WARNING, (), 3600),
     m.PLAN_ENDED: (WARNING, (m.HOST_BACK,), 3600),

@@ -2,7 +2,8 @@
 
 A constant with a name costs a board some 60 bytes wherever the name is known, and there are hundreds. So before the
 compiler sees the sources, numbers that have names take their place, and what nobody asks for any more goes; the
-sources stay as people read them. Modules with code of the chip's own are compiled for a chip, or left out.
+sources stay as people read them. Names that classes keep to themselves are shared in the same way. Modules with code of
+the chip's own are compiled for a chip, or left out.
 """
 
 import ast
@@ -20,6 +21,7 @@ PACKAGES = ("forerun_wire", "forerun_board")
 # What the wire's numbers are called is for people, its host end for hosts; machine code is compiled for its chip.
 NOT_ON_A_BOARD = {"names.py", "host.py", "inner_viper.py"}
 _CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
+_PRIVATE = re.compile(r"_[a-z]\w*")
 _OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
     ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.BitOr: operator.or_, ast.Pow: operator.pow,
@@ -87,7 +89,6 @@ def shrunk(texts: dict[str, str]) -> dict[str, str]:
         for name, (_, tree) in modules.items():
             _find_constants(tree, _Names(tree, known, name), known[name])
     _shorten_tables({name: tree for name, (_, tree) in modules.items()})
-    result = {}
     for name, (path, tree) in modules.items():
         names = _Names(tree, known, name)
         rebound = sorted(names.numbers.keys() & _bound(tree, known[name]))
@@ -95,8 +96,8 @@ def shrunk(texts: dict[str, str]) -> dict[str, str]:
             raise NoByteCode(f"{path}: {rebound[0]} is a constant and is given another meaning; rename one of the two")
         tree = ast.fix_missing_locations(_Inline(names).visit(tree))
         _drop_unused(tree, known[name], names)
-        result[path] = ast.unparse(tree) + "\n"
-    return result
+    _share_attributes({name: tree for name, (_, tree) in modules.items()})
+    return {path: ast.unparse(tree) + "\n" for path, tree in modules.values()}
 
 
 def _shorten_tables(trees: dict[str, ast.Module]) -> None:
@@ -124,6 +125,48 @@ def _shorten_tables(trees: dict[str, ast.Module]) -> None:
                 node.value = short[node.value]
             elif isinstance(node, ast.Attribute) and node.attr in short and short[node.attr][0] == "f":
                 node.attr = short[node.attr]
+
+
+def _share_attributes(trees: dict[str, ast.Module]) -> None:
+    """Give the attributes that begin with one underscore short names, the same ones in every module: what a class keeps
+    to itself no other module asks for. Modules whose classes inherit from each other count as one. Names of functions
+    stay, for whoever reads a traceback, and so does what is asked for where it is never set."""
+    family = {name: name for name in trees}
+
+    def head(name: str) -> str:
+        while family[name] != name:
+            name = family[name]
+        return name
+
+    for name, tree in trees.items():
+        origin = {alias.asname or alias.name: node.module for node in ast.walk(tree)
+                  if isinstance(node, ast.ImportFrom) and node.module in trees for alias in node.names}  # fmt: skip
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                for base in node.bases:
+                    if isinstance(base, ast.Name) and base.id in origin:
+                        family[head(name)] = head(str(origin[base.id]))
+    kept, asked = {}, {}
+    public = set()
+    for name, tree in trees.items():
+        mine, wanted = kept.setdefault(head(name), {}), asked.setdefault(head(name), set())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and _PRIVATE.fullmatch(node.attr):
+                wanted.add(node.attr)
+                if isinstance(node.ctx, ast.Store):
+                    mine[node.attr] = None
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                public.add(node.name)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                public.add(node.value)
+    for group, wanted in asked.items():
+        public |= wanted - kept[group].keys()
+    short = {group: {word: f"_{number}" for number, word in enumerate(word for word in mine if word not in public)}
+             for group, mine in kept.items()}  # fmt: skip
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                node.attr = short[head(name)].get(node.attr, node.attr)
 
 
 class _Names:

@@ -61,6 +61,8 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
         "pcc_meter_unit": site.bus.pcc_meter_unit,
         "pv_meter_unit": site.bus.pv_meter_unit,
         "genset_meter_unit": site.bus.genset_meter_unit,
+        "pv_inverter_unit": site.bus.pv_inverter_unit,
+        "inverter_kind": site.bus.inverter_kind,
         "import_limit_w": limits.import_limit_w,
         "export_limit_w": limits.export_limit_w,
         "ramp_w_per_s": limits.ramp_w_per_s,
@@ -75,6 +77,7 @@ def board_settings(site: "SiteFile") -> dict[int, int]:
         "import_margin_w": limits.import_margin_w,
         "telemetry_ms": site.link.telemetry_ms,
         **dataclasses.asdict(site.functions),
+        **dataclasses.asdict(site.sensors),
     }
     return {key: values.get(name, default) for key, name, _, _, _, default in SETTINGS}
 
@@ -103,13 +106,18 @@ class LinkSection:
 
 @dataclass(frozen=True, slots=True)
 class BusSection:
-    """The Modbus RTU line from the board to inverter and meters. Unit 0: there is no such meter."""
+    """The Modbus RTU line from the board to inverter and meters. Unit 0: there is no such device.
+
+    inverter_kind 0: SunSpec; 1: as inverter.json in the board's record folder describes it.
+    """
 
     baud: int = _key(int, default=115_200, one_of=BAUD_RATES)
     inverter_unit: int = _key(int, 1, 247, 1)
     pcc_meter_unit: int = _key(int, 1, 247, 2)
     pv_meter_unit: int = _key(int, 0, 247, 3)
     genset_meter_unit: int = _key(int, 0, 247, 4)
+    pv_inverter_unit: int = _key(int, 0, 247, 0)
+    inverter_kind: int = _key(int, 0, 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +180,41 @@ class FunctionsSection:
     genset_start_load_w: int = _key(int, 0, 1000000, 0)
     genset_exercise_h: int = _key(int, 0, 2000, 0)
     pv_limit_permille: int = _key(int, 0, 1000, 1000)
+    battery_wh: int = _key(int, 0, 10000000, 0)
+    shed_groups: int = _key(int, 0, 3, 0)
+    shed_margin_s: int = _key(int, 0, 3600, 300)
+    quiet_start_min: int = _key(int, 0, 1439, 0)
+    quiet_end_min: int = _key(int, 0, 1439, 0)
+    over_voltage_mv: int = _key(int, 230000, 345000, 264500)
+    under_voltage_mv: int = _key(int, 0, 230000, 195500)
+    over_frequency_millihz: int = _key(int, 50000, 65000, 51500)
+    under_frequency_millihz: int = _key(int, 45000, 50000, 47500)
+    trip_delay_ms: int = _key(int, 0, 10000, 200)
+    heater_decic: int = _key(int, 0, 200, 50)
+    fan_decic: int = _key(int, 200, 600, 350)
+    grid_wait_s: int = _key(int, 3, 1800, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class SensorsSection:
+    """What the board feels and drives by its own pins, under the names of its own settings.
+
+    Gains are mV and mA per count of the ADC, in 1/256; 0: there are no such channels. `sensors` adds up what is
+    connected: 1 DS18B20 on the battery, 2 SHT3x beside it, 4 pulse meter of PV.
+    """
+
+    voltage_gain_q8: int = _key(int, 0, 262_144, 0)
+    current_gain_q8: int = _key(int, 0, 262_144, 0)
+    ct_phases: int = _key(int, 1, 3, 3)
+    ct_reversed: int = _key(int, 0, 1, 0)
+    trip_current_ma: int = _key(int, 0, 10_000_000, 0)
+    trip_voltage_mv: int = _key(int, 0, 1_000_000, 0)
+    stage_max_w: int = _key(int, 0, 100_000, 0)
+    stage_kp_q8: int = _key(int, 0, 2_560, 128)
+    stage_ki_q16: int = _key(int, 0, 6_553, 3_276)
+    stage_droop_q10: int = _key(int, 0, 100_000, 0)
+    sensors: int = _key(int, 0, 7, 0)
+    pulses_per_kwh: int = _key(int, 10, 10_000, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +381,7 @@ class SiteFile:
     limits: LimitsSection
     safety: SafetySection
     functions: FunctionsSection
+    sensors: SensorsSection
     battery: BatterySection
     pv: PvSection
     genset: GensetSection

@@ -5,7 +5,7 @@ import binascii
 from forerun_wire.cbor import ARRAY, CborError, Reader, pack, pack_head, pack_int
 
 VERSION = 1
-SCHEMA_HASH = b"\x56\xb0\x15\xe3\xf1\x2d\x36\x53"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+SCHEMA_HASH = b"\x34\xb9\x33\x96\x52\x2c\xd1\xd9"  # of forerun.cddl; tests/host/test_wire_schema.py says how
 OLDER_SCHEMAS = (  # of schemas/: still spoken, oldest first
     b"\x5b\xa4\xe4\x94\xa4\xa1\x89\x69",
     b"\x87\x75\x8e\xc0\x72\xde\xac\x9c",
@@ -61,7 +61,8 @@ ROLE_BOARD = 0
 ROLE_HOST = 1
 
 # Operations of a command, with its arguments -> results.
-INFO = 1  # [] -> [board, interpreter, heap_free, uptime_s, cycle_ms, boot_count, settings_crc]
+INFO = 1  # [] -> [board, interpreter, heap_free, uptime_s, cycle_ms, boot_count, settings_crc,
+# reset_cause, worst_cycle_us, worst_late_us]
 SETPOINT = 2  # [mode, value_w, lease_ms]
 PLAN_POINTS = 3  # [plan_id, first_index, (duration_s, mode, value_w)...]
 PLAN_COMMIT = 4  # [plan_id, count, start_uptime_s]
@@ -70,21 +71,24 @@ PREPARE = 6  # [power_w, start_in_s, duration_s]
 SETTINGS_GET = 7  # [key...] -> [value...]
 SETTINGS_SET = 8  # [key, value, ...], all or nothing
 MAINTENANCE = 9  # [hold_s]
-UPDATE_BEGIN = 10  # [size, sha256, version] -> [offset, chunk_max]
-UPDATE_CHUNK = 11  # [offset, data] -> [next offset]
-UPDATE_COMMIT = 12  # []
+UPDATE_BEGIN = 10  # [size, sha256, version, manifest_size, signature] -> [offset, chunk_max]
+UPDATE_CHUNK = 11  # [offset, data, hash] -> [next offset]
+UPDATE_COMMIT = 12  # [], and once more after the restart
 UPDATE_STATUS = 13  # [] -> [state, offset, version]
 KEY_SET = 14  # [key] -> [proof]
 KEY_CONFIRM = 15  # [proof]
+SITE_TIME = 16  # [second of the UTC day]
+CURVE_SET = 17  # [curve, x, y, x, y, ...]; no points: back to what the settings say
 
 # What a key lets its holder do; without one everybody may read, and a board without a key lets everybody do everything.
 READ = 0
 OPERATE = 1
 COMMISSION = 2
-OP_ROLES = b"\x00\x00\x01\x01\x01\x01\x01\x00\x02\x02\x02\x02\x02\x00\x02\x02"  # by operation
+OP_ROLES = b"\x00\x00\x01\x01\x01\x01\x01\x00\x02\x02\x02\x02\x02\x00\x02\x02\x01\x02"  # by operation
 
 HOLD_BATTERY = 0  # value_w is the active_power_w of the inverter, > 0 discharges
 HOLD_PCC = 1  # value_w is the pcc_import_w to hold, > 0 imports
+WITH_SET = 2  # added to either in a plan: the diesel set is to run
 
 # Codes of a reply; any but DONE is followed by one sentence.
 DONE = 0
@@ -214,7 +218,34 @@ SETTINGS_TEXT = """\
 44 genset_start_load_w W 0 1000000 0
 45 genset_exercise_h h 0 2000 0
 46 pv_limit_permille permille 0 1000 1000
-47 records_keep - 0 1 0"""
+47 records_keep - 0 1 0
+48 voltage_gain_q8 mV/256 0 262144 0
+49 current_gain_q8 mA/256 0 262144 0
+50 ct_phases - 1 3 3
+51 ct_reversed - 0 1 0
+52 trip_current_ma mA 0 10000000 0
+53 trip_voltage_mv mV 0 1000000 0
+54 stage_max_w W 0 100000 0
+55 stage_kp_q8 1/256 0 2560 128
+56 stage_ki_q16 1/65536 0 6553 3276
+57 stage_droop_q10 W/mHz/1024 0 100000 0
+58 sensors - 0 7 0
+59 pulses_per_kwh 1/kWh 10 10000 1000
+60 inverter_kind - 0 1 0
+61 pv_inverter_unit - 0 247 0
+62 battery_wh Wh 0 10000000 0
+63 shed_groups - 0 3 0
+64 shed_margin_s s 0 3600 300
+65 quiet_start_min min 0 1439 0
+66 quiet_end_min min 0 1439 0
+67 over_voltage_mv mV 230000 345000 264500
+68 under_voltage_mv mV 0 230000 195500
+69 over_frequency_millihz mHz 50000 65000 51500
+70 under_frequency_millihz mHz 45000 50000 47500
+71 trip_delay_ms ms 0 10000 200
+72 heater_decic 0.1C 0 200 50
+73 fan_decic 0.1C 200 600 350
+74 grid_wait_s s 3 1800 60"""
 
 
 def setting(line):

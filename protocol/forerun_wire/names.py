@@ -9,6 +9,7 @@ from forerun_wire.messages import (
     BATTERY_BACK,
     BATTERY_STALE,
     BOOT,
+    CURVE_SET,
     EVENT,
     GAP,
     GRID_BACK,
@@ -48,6 +49,7 @@ from forerun_wire.messages import (
     SETTINGS_GET,
     SETTINGS_SET,
     SETTINGS_TEXT,
+    SITE_TIME,
     UPDATE_BEGIN,
     UPDATE_CHUNK,
     UPDATE_COMMIT,
@@ -81,6 +83,14 @@ TRIPPED_OVER_FREQUENCY = 46
 TRIPPED_UNDER_FREQUENCY = 47
 TRIPPED_OVER_CURRENT = 48
 TRIPPED_OVER_TEMPERATURE = 49
+ANALOG_LOST = 53
+ANALOG_BACK = 54
+SENSOR_LOST = 55
+SENSOR_BACK = 56
+UPDATE_CONFIRMED = 57
+UPDATE_FELL_BACK = 58
+COMMAND_REFUSED = 59
+FUNCTIONS_LEFT_OUT = 60
 
 # Names of bounds that only such functions set.
 BOUND_FREQUENCY = 10
@@ -196,9 +206,12 @@ OPS = (
     (UPDATE_STATUS, "update_status"),
     (KEY_SET, "key_set"),
     (KEY_CONFIRM, "key_confirm"),
+    (SITE_TIME, "site_time"),
+    (CURVE_SET, "curve_set"),
 )
 KEY_ROLES = ("read", "operate", "commission")
-INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc")
+INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc",
+               "reset_cause", "worst_cycle_us", "worst_late_us")  # fmt: skip
 
 RECORD_KINDS = ((INTERVAL, "interval"), (EVENT, "event"), (ACTED, "acted"), (BOOT, "boot"), (GAP, "gap"))
 INTERVAL_FIELDS = (
@@ -278,6 +291,14 @@ EVENTS = (
     (AUTH_FAILED, "auth_failed"),
     (KEY_CHANGED, "key_changed"),
     (KEYS_UNREADABLE, "keys_unreadable"),
+    (ANALOG_LOST, "analog_lost"),
+    (ANALOG_BACK, "analog_back"),
+    (SENSOR_LOST, "sensor_lost"),
+    (SENSOR_BACK, "sensor_back"),
+    (UPDATE_CONFIRMED, "update_confirmed"),
+    (UPDATE_FELL_BACK, "update_fell_back"),
+    (COMMAND_REFUSED, "command_refused"),
+    (FUNCTIONS_LEFT_OUT, "functions_left_out"),
 )
 # Bits of the telemetry's `faults`, from 1 on.
 FAULTS = (

@@ -1,9 +1,8 @@
 """A whole board in the test's own process: its hal is a clock that the test moves, its lines end in Python objects."""
 
 import os
-import time
 
-from bus_bench import Bank, Line, sunspec_map
+from bus_bench import Bank, Line, scratch, sunspec_map
 from forerun_board.board import Board
 from forerun_board.clock import Clock
 from forerun_wire import messages as m
@@ -11,15 +10,6 @@ from forerun_wire import messages as m
 INVERTER, PCC, PV, GENSET = 1, 2, 3, 4
 AT_701, AT_704 = 40070, 40225  # id registers in the map below
 AT_802 = 40292
-
-
-def scratch():
-    """A new directory, emptied by discard()."""
-    base = os.getenv("TMPDIR") if hasattr(os, "getenv") else None
-    stamp = time.ticks_us() if hasattr(time, "ticks_us") else time.monotonic_ns()
-    path = "%s/forerun-test-%d" % (base or "/tmp", stamp)
-    os.mkdir(path)
-    return path
 
 
 def discard(path):

@@ -3,9 +3,20 @@
 It shares nothing with the drivers, not even the CRC: registers are numbers here.
 """
 
+import os
+import time
 from array import array
 
 MASK = 0x3FFFFFFF
+
+
+def scratch():
+    """A new directory, emptied by discard()."""
+    base = os.getenv("TMPDIR") if hasattr(os, "getenv") else None
+    stamp = time.ticks_us() if hasattr(time, "ticks_us") else time.monotonic_ns()
+    path = "%s/forerun-test-%d" % (base or "/tmp", stamp)
+    os.mkdir(path)
+    return path
 
 
 def crc(data):

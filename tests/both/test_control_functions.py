@@ -4,6 +4,7 @@ from control_scene import Scene
 from forerun_board.control import battery_care, grid_support
 from forerun_board.control import config as c
 from forerun_board.control.battery_care import BatteryCare, Thermostat
+from forerun_board.control.config import Config
 from forerun_board.control.curve import FALLING, RISING, Curve, objection
 from forerun_board.control.enter_service import EnterService
 from forerun_board.control.functions import Functions
@@ -201,7 +202,7 @@ def test_zero_export_keeps_its_margin():
 
 
 def test_cold_hot_full_and_empty_cells_take_less():
-    care = BatteryCare()
+    care = BatteryCare(Config())
     rows = (  # 0.1 °C, soc, charge, discharge
         (200, 500, 1000, 1000), (-1, 500, 0, 994), (0, 500, 0, 1000), (50, 500, 300, 1000), (100, 500, 1000, 1000),
         (-200, 500, 0, 0), (-251, 500, 0, 0), (450, 500, 650, 1000), (550, 500, 0, 333), (600, 500, 0, 0),
@@ -222,7 +223,7 @@ def test_heater_and_fan_have_hysteresis_and_dew_overrules_the_fan():
     for value, heats, blows in ((200, 0, 0), (51, 0, 0), (50, 1, 0), (99, 1, 0), (100, 0, 0), (350, 0, 1), (301, 0, 1),
                                 (300, 0, 0)):  # fmt: skip
         assert (heater.step(value), fan.step(value)) == (bool(heats), bool(blows)), value
-    care = BatteryCare()
+    care = BatteryCare(Config())
     care.step(360, 500, 360, 400)
     assert care.fan and not care.heat and not care.dew
     care.step(200, 500, 300, 600)  # 60 % at 30 °C is 109 % at 20 °C

@@ -12,7 +12,7 @@ from forerun_board.control.table import Machine, mermaid
 from forerun_board.control.trip import Trip
 from forerun_wire import messages as m
 
-TABLES = ((genset_control.ROWS, GensetControl(Config())), (islanding.ROWS, Islanding()), (trip.ROWS, Trip()),
+TABLES = ((genset_control.ROWS, GensetControl(Config())), (islanding.ROWS, Islanding()), (trip.ROWS, Trip(Config())),
           (prepare.ROWS, prepare.Prepare()))  # fmt: skip
 
 
@@ -287,7 +287,7 @@ def test_a_measured_trip_says_cause_value_limit_and_time_and_clears_itself():
         (trip.OVER_TEMPERATURE, {"temperature_decic": 701}, 701, 700),
     )
     for cause, measured, value, limit in cases:
-        part, events = Trip(50_000), EventRing()
+        part, events = Trip(Config(), 50_000), EventRing()
         assert trip_step(part, events, 4, **measured) == [] and not part.open, "200 ms are waited for"
         assert trip_step(part, events, 2, **measured) == [(40 + cause, value, limit)]
         assert part.open and not part.latched
@@ -299,7 +299,7 @@ def test_a_measured_trip_says_cause_value_limit_and_time_and_clears_itself():
 
 def test_what_could_hurt_somebody_stays_until_it_is_reset():
     for name, cause in (("emergency_stop", 1), ("door", 2), ("insulation", 3)):
-        part, events = Trip(), EventRing()
+        part, events = Trip(Config()), EventRing()
         setattr(part, name, True)
         assert trip_step(part, events, 1) == [(40 + cause, 1, 0)] and part.latched and part.open
         part.reset = True

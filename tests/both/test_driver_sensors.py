@@ -1,6 +1,5 @@
-"""Pulse meter, ADC and climate sensors, against the numbers of their data sheets."""
+"""Pulse meter and climate sensors, against the numbers of their data sheets."""
 
-from forerun_board.drivers.analog import AnalogMeter, root
 from forerun_board.drivers.climate import Ds18b20, Sht3x, crc8_maxim, crc8_sensirion
 from forerun_board.drivers.pulse_meter import PulseMeter
 
@@ -27,55 +26,6 @@ def test_pulses_give_energy_and_power_and_bounces_are_counted_apart():
             assert str(wrong) in str(error)
         else:
             raise AssertionError("%d was taken" % wrong)
-
-
-# One cycle of a sine in 40 samples, thousandths.
-SINE = (
-    0, 156, 309, 454, 588, 707, 809, 891, 951, 988, 1000, 988, 951, 891, 809, 707, 588, 454, 309, 156,
-    0, -156, -309, -454, -588, -707, -809, -891, -951, -988,
-    -1000, -988, -951, -891, -809, -707, -588, -454, -309, -156,
-)  # fmt: skip
-
-
-def analog(meter, u_peak, i_peak, shift, cycles=10, offset=2048):
-    good = False
-    for _ in range(12):  # the offset needs some windows to find itself
-        for sample in range(40 * cycles):
-            u = offset + u_peak * SINE[sample % 40] // 1000
-            i = offset + i_peak * SINE[(sample - shift) % 40] // 1000
-            meter.sample(u, i)
-        good = meter.finish()
-    return good
-
-
-def test_rms_and_power_of_sines_with_their_sign():
-    gains = (256 * 230, 256 * 20)  # 230 mV and 20 mA a count
-    for shift, factor, reverse in ((0, 1.0, False), (20, -1.0, False), (10, 0.0, False), (0, -1.0, True)):
-        meter = AnalogMeter(gains[0], gains[1], reverse)
-        assert analog(meter, 1414, 707, shift)
-        assert abs(meter.voltage_mv - 230_000) <= 1_200, meter.voltage_mv
-        assert abs(meter.current_ma - 10_000) <= 60, meter.current_ma
-        assert abs(meter.power_w - 2_300 * factor) <= 30, (shift, meter.power_w)
-    meter = AnalogMeter(*gains)
-    assert analog(meter, 1200, 600, 0, offset=2100) and abs(meter.voltage_mv - 195_000) < 3_000
-
-
-def test_a_clipped_or_short_window_is_not_believed():
-    meter = AnalogMeter(256 * 230, 256 * 20)
-    assert analog(meter, 1414, 707, 0)
-    before = (meter.voltage_mv, meter.power_w)
-    for _ in range(200):
-        meter.sample(4095, 2048)
-    assert not meter.finish() and meter.clipped and (meter.voltage_mv, meter.power_w) == before
-    for _ in range(19):
-        meter.sample(2048, 2048)
-    assert not meter.finish()
-
-
-def test_whole_roots():
-    for square in (0, 1, 2, 3, 4, 15, 16, 17, 99, 100, 101, 65_535, 65_536, (1 << 30) - 1):
-        found = root(square)
-        assert found * found <= square < (found + 1) * (found + 1), square
 
 
 class I2c:

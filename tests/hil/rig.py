@@ -7,6 +7,7 @@ from forerun import config
 from forerun.plant import devices
 from forerun.plant.board import HEAP_BYTES, BoardProcess
 from forerun.plant.lockstep import Lockstep
+from forerun.plant.senses import CURRENT_MA, VOLTAGE_MV, Senses
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
 from forerun.service import Service
@@ -14,6 +15,8 @@ from forerun.store import Journal, read
 from forerun_wire import messages as m
 
 UTC_OFFSET_US = 1_568_937_600 * 1_000_000
+# Settings for the analogue channels that forerun.plant.senses plays.
+ANALOG = {"voltage_gain_q8": round(256 * VOLTAGE_MV), "current_gain_q8": round(256 * CURRENT_MA)}
 EXAMPLE = Path(config.__file__).with_name("demo_site.toml")
 
 
@@ -30,7 +33,7 @@ class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
     def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
-                 seed=1, heap=HEAP_BYTES):
+                 seed=1, heap=HEAP_BYTES, senses=False):
         self.folder = folder
         self.config = site_file(folder, **(sections or {}))
         loads = [Series(0, 1_000_000_000, [load_w])]
@@ -40,6 +43,7 @@ class Rig:
         self.board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log",
                                   heap=heap)
         self.bench = Lockstep(self.site, self.slave, self.board, None)
+        self.bench.senses = Senses(self.site) if senses else None
         self.said: list[tuple[float, str]] = []
         self.journal: Journal | None = None
         self.host: Service | None = None

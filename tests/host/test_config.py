@@ -107,7 +107,8 @@ def test_every_setting_of_the_board_gets_a_value_in_its_range(tmp_path):
 def test_what_the_site_file_allows_is_what_the_board_allows():
     scale = {"_permille": ("", 1000), "_ms": ("_s", 1000)}
     keys = {}
-    for section in (config.BusSection, config.LimitsSection, config.SafetySection, config.FunctionsSection):
+    for section in (config.BusSection, config.LimitsSection, config.SafetySection, config.FunctionsSection,
+                    config.SensorsSection):
         for key in section.__dataclass_fields__.values():
             name = f"bus_{key.name}" if key.name == "baud" else key.name
             keys[name] = key

@@ -74,7 +74,7 @@ def pycddl_schema(kind: str, times: int, text: str) -> pycddl.Schema:
 
 @functools.cache
 def zcbor_type():
-    return zcbor.DataTranslator.from_cddl(numbers_only(BARE), 64).my_types["message"]
+    return zcbor.DataTranslator.from_cddl(numbers_only(BARE), 256).my_types["message"]
 
 
 def valid_for_pycddl(message: list, text: str = BARE) -> bool:

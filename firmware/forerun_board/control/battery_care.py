@@ -22,15 +22,15 @@ _SATURATION_PA = (51, 125, 286, 611, 1228, 2339, 4246, 7384, 12349, 19946)
 class BatteryCare:
     """`charge_permille` and `discharge_permille` of the rated power; `heat`, `fan` and `dew` for the outputs."""
 
-    def __init__(self):
+    def __init__(self, config):
         self._charge_cold = Curve(CHARGE_COLD)
         self._charge_hot = Curve(CHARGE_HOT)
         self._discharge_cold = Curve(DISCHARGE_COLD)
         self._discharge_hot = Curve(DISCHARGE_HOT)
         self._full = Curve(TAPER_FULL)
         self._empty = Curve(TAPER_EMPTY)
-        self._heater = Thermostat(50, 100)
-        self._fan = Thermostat(350, 300)
+        self._heater = Thermostat(config.heater_decic, config.heater_decic + 50)
+        self._fan = Thermostat(config.fan_decic, config.fan_decic - 50)
         self._guard = Thermostat(950, 850)  # permille of saturation at the cold surface
         self.charge_permille = 0
         self.discharge_permille = 0

@@ -53,11 +53,44 @@ class Config:
         self.genset_exercise_h = 0  # 0 = off
         self.pv_limit_permille = 1000
         self.records_keep = 0  # of a full store: 0 the newest records, 1 the oldest
+        self.voltage_gain_q8 = 0  # analogue channels: mV and mA per count, in 1/256; 0 = none
+        self.current_gain_q8 = 0
+        self.ct_phases = 3
+        self.ct_reversed = 0
+        self.trip_current_ma = 0  # 0 = off
+        self.trip_voltage_mv = 0  # 0 = off
+        self.stage_max_w = 0  # 0 = no directly driven stage
+        self.stage_kp_q8 = 128
+        self.stage_ki_q16 = 3276
+        self.stage_droop_q10 = 0
+        self.sensors = 0  # bits: SENSOR_*
+        self.pulses_per_kwh = 1000
+
+        self.inverter_kind = 0
+        self.pv_inverter_unit = 0
+        self.battery_wh = 0
+        self.shed_groups = 0
+        self.shed_margin_s = 300
+        self.quiet_start_min = 0
+        self.quiet_end_min = 0
+        self.over_voltage_mv = 264500
+        self.under_voltage_mv = 195500
+        self.over_frequency_millihz = 51500
+        self.under_frequency_millihz = 47500
+        self.trip_delay_ms = 200
+        self.heater_decic = 50
+        self.fan_decic = 350
+        self.grid_wait_s = 60
 
 
 NOMINAL_MILLIHZ = 50_000
 FALLBACK_IDLE = 0
 FALLBACK_SELF_CONSUMPTION = 1
+
+# Bits of `sensors`.
+SENSOR_CELL = 1  # DS18B20 on the battery
+SENSOR_AIR = 2  # SHT3x beside it
+SENSOR_PULSE = 4  # S0 meter of PV
 
 # Bits of `functions`: what was commissioned beyond limits, orders and the battery's own bounds.
 FUNCTION_OVER_FREQUENCY = 1

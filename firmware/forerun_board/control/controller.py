@@ -3,7 +3,7 @@
 from forerun_board.control import events as ev
 from forerun_board.control import image as im
 from forerun_board.control import window as win
-from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION
+from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION, SENSOR_PULSE
 from forerun_board.control.events import EventRing
 from forerun_board.control.freshness import Freshness
 from forerun_board.control.frozen import Frozen
@@ -85,6 +85,8 @@ class Controller:
         self.outputs = 0
         self.load_w = 0
         self.reactive_var = 0  # > 0 injects
+        self.pv_permille = 1000  # of its rating: what PV may feed in
+        self.day_offset_s = -1  # second of the UTC day when the board started; -1: nobody has said
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
@@ -109,6 +111,8 @@ class Controller:
     def commission(self, functions):
         """What is there beyond this chain from now on: Functions, or None."""
         self.functions = functions
+        self.pv_permille = 1000
+        self.reactive_var = 0
 
     def step(self, image):
         """Decide for this round."""
@@ -167,7 +171,7 @@ class Controller:
 
         faults = 0
         self.load_w = image.pcc_import_w + image.active_power_w
-        if image.inputs & im.INPUT_EMERGENCY_STOP:
+        if image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_FAST_TRIP):
             faults |= FAULT_TRIP
         if image.inputs & im.INPUT_DOOR:
             faults |= FAULT_DOOR
@@ -177,7 +181,7 @@ class Controller:
             faults |= FAULT_INVERTER
         if self.battery.stale:
             faults |= FAULT_BATTERY
-        if self.config.pv_meter_unit != 0:
+        if self.config.pv_meter_unit != 0 or self.config.sensors & SENSOR_PULSE:
             if image.pv_age_ms > slow_ms:
                 faults |= FAULT_PV_METER
             else:
@@ -226,7 +230,7 @@ class Controller:
                 self.functions.narrow_battery(window)
         if self._grid_lost.active:
             window.narrow(0, 0, win.BOUND_GRID_LOST)
-        held_w = self._held_import_w()
+        held_w = self.held_import_w()
         needed_w = net_w - held_w + self._import_trim.trim_w
         over = running and image.pcc_import_w > held_w
         self._hurry_ms = min(self._hurry_ms + image.dt_ms, 2 * HURRY_MS) if over else 0
@@ -252,9 +256,9 @@ class Controller:
 
     def import_pressing(self, import_w):
         """Whether this import is so far above what is held that it should not wait for the next round."""
-        return not self.meter.stale and import_w > self._held_import_w() + PRESSING_W
+        return not self.meter.stale and import_w > self.held_import_w() + PRESSING_W
 
-    def _held_import_w(self):
+    def held_import_w(self):
         """The import that is held: margin and headroom below the limit; what that takes is never exported against the
         export limit."""
         config = self.config
@@ -296,7 +300,7 @@ class Controller:
             value_w = self.lease.value_w
         elif self.plan.step_index >= 0:
             self._source = PLANNED
-            mode = self.plan.mode
+            mode = self.plan.mode & 1  # the other bit is the diesel set's
             value_w = self.plan.value_w
         elif self.config.fallback == FALLBACK_SELF_CONSUMPTION:
             self._source = FALLBACK
@@ -327,7 +331,7 @@ class Controller:
         binding = regulated if regulated == self._regulated else 0
         self._regulated = regulated
         import_w = image.pcc_import_w
-        self._import_trim.step(import_w - self._held_import_w(), binding == win.BOUND_IMPORT_LIMIT, dt_ms)
+        self._import_trim.step(import_w - self.held_import_w(), binding == win.BOUND_IMPORT_LIMIT, dt_ms)
         export_w = self.config.export_limit_w - self.config.export_margin_w
         self._export_trim.step(import_w + export_w, binding == win.BOUND_EXPORT_LIMIT, dt_ms)
         self._hold_trim.step(import_w - self._held_pcc_w, binding == _ORDER, dt_ms)

@@ -31,6 +31,14 @@ PREPARE_LATE = 25
 AUTH_FAILED = 50
 KEY_CHANGED = 51
 KEYS_UNREADABLE = 52
+ANALOG_LOST = 53
+ANALOG_BACK = 54
+SENSOR_LOST = 55
+SENSOR_BACK = 56
+UPDATE_CONFIRMED = 57
+UPDATE_FELL_BACK = 58
+FUNCTIONS_LEFT_OUT = 60  # memory does not hold what `functions`, the value, asks for
+COMMAND_REFUSED = 59  # value: the operation, limit: the code of the refusal
 
 CAPACITY = 16
 

@@ -27,21 +27,29 @@ MODULES = (
     (c.FUNCTION_ISLANDING, "islanding"),
     (c.FUNCTION_TRIP, "trip"),
 )
+DAY_S = 86_400
+VAR_TAU_MS = 2_170
+ENERGY_MAX_WH = 250_000
 TEMPERATURE_MS = 120_000  # cells are slow; a sensor that is silent for longer than this is lost
 
 
 class Functions:
     """Steps what is there, and narrows the controller's window with it. Parts that are not commissioned are None."""
 
-    def __init__(self, config):
+    def __init__(self, config, curves=None):
         self._config = config
         mask = config.functions
-        self.support = _support(config, mask)
+        self.support = _support(config, mask, curves or {})
         self.enter = None
         self.peak = None
         self.care = None
         self.genset = None
         self.island = None
+        self.shedding = None
+        self._day_offset_s = -1
+        self._reactive_var = 0
+        self._turn = False
+        self._genset_ms = 0
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
             from forerun_board.control.enter_service import EnterService
@@ -54,19 +62,21 @@ class Functions:
         if mask & c.FUNCTION_BATTERY_CARE:
             from forerun_board.control.battery_care import BatteryCare
 
-            self.care = BatteryCare()
+            self.care = BatteryCare(config)
         if mask & c.FUNCTION_GENSET:
             from forerun_board.control.genset_control import GensetControl
 
             self.genset = GensetControl(config)
         if mask & c.FUNCTION_ISLANDING:
-            from forerun_board.control.islanding import Islanding
+            from forerun_board.control.islanding import Islanding, Shedding
 
-            self.island = Islanding()
+            self.island = Islanding(NOMINAL_MV, c.NOMINAL_MILLIHZ, 1000 * config.grid_wait_s)
+            if config.shed_groups:
+                self.shedding = Shedding(config.shed_groups, config.shed_margin_s)
         if mask & c.FUNCTION_TRIP:
             from forerun_board.control.trip import Trip
 
-            self.trip = Trip()
+            self.trip = Trip(config)
         self.pv_permille = 1000
         self._supporting = False
         self._heard = False  # of the temperature: a sensor that never was there is not lost
@@ -76,15 +86,22 @@ class Functions:
         fresh = not controller.meter.stale
         controller.reactive_var = 0  # a voltage that is not measured asks for nothing
         if fresh and self.support is not None:
-            self._support_step(self.support, controller, image)
+            self._support_step(self.support, controller, image, dt_ms)
         if self.enter is not None:
             if controller.grid_down or image.inverter_state != im.INVERTER_RUNNING:
                 self.enter.leave()
             elif fresh:
                 self.enter.step(image.pcc_voltage_mv, image.frequency_millihz, dt_ms)
+        if controller.day_offset_s != self._day_offset_s:
+            self._day_offset_s = controller.day_offset_s
+            if self.peak is not None:
+                self.peak.align(self._second_of_day(image) % self._config.peak_window_s)
         if self.peak is not None and fresh:
             self.peak.step(image.pcc_import_w, dt_ms)
-        if self.care is not None:
+        # Cells and engines are slow: they take turns, so that no round has to pay for both.
+        self._turn = not self._turn
+        self._genset_ms += dt_ms
+        if self.care is not None and (self._turn or self.genset is None):
             self.care.step(image.cell_decic, image.soc_permille, image.air_decic, image.humidity_permille)
             if image.temperature_age_ms > TEMPERATURE_MS:
                 self.care.charge_permille = 0  # it may be freezing: no charging by guesswork
@@ -93,16 +110,21 @@ class Functions:
             self._trip_step(self.trip, controller, image, dt_ms)
         if self.island is not None:
             self._island_step(self.island, controller, image, dt_ms)
-        if self.genset is not None:
-            self._genset_step(self.genset, controller, image, dt_ms)
+        if self.genset is not None and not (self._turn and self.care is not None):
+            self._genset_step(self.genset, controller, image, self._genset_ms)
+            self._genset_ms = 0
         self.pv_permille = 1000 if controller.prepare.release_pv else self._config.pv_limit_permille
         if self.support is not None:
             self.pv_permille = min(self.pv_permille, self.support.pv_permille)
 
-    def _support_step(self, support, controller, image):
+    def _support_step(self, support, controller, image, dt_ms):
         support.step(image.frequency_millihz, image.pcc_voltage_mv)
         rated_w = self._config.rated_w
-        controller.reactive_var = rated_w * support.reactive_permille // 1000
+        # An open-loop response of 5 s to 90 % (IEEE 1547-2018, table 8, category B): the voltage answers to the
+        # reactive power, and without it they would chase each other.
+        target_var = rated_w * support.reactive_permille // 1000
+        self._reactive_var += (target_var - self._reactive_var) * min(dt_ms, 500) // VAR_TAU_MS
+        controller.reactive_var = self._reactive_var
         supporting = support.high_w < rated_w or support.low_w > -rated_w or support.volt_high_w < rated_w
         if supporting != self._supporting:
             self._supporting = supporting
@@ -141,6 +163,38 @@ class Functions:
             and image.soc_permille > self._config.soc_min_permille
         )
         island.step(dt_ms, controller.events)
+        if self.shedding is not None:
+            self._shed_step(self.shedding, island, controller, image, dt_ms)
+
+    def _shed_step(self, shedding, island, controller, image, dt_ms):
+        """Off the grid the load may not ask for more than battery and generators give, nor empty the battery."""
+        config = self._config
+        available_w = win.WIDEST_W
+        energy_wh = ENERGY_MAX_WH
+        if island.tie_open and not controller.battery.stale:
+            available_w = min(config.discharge_max_w, image.discharge_max_w) + max(0, image.pv_w) + image.genset_w
+            if config.battery_wh:
+                above = max(0, image.soc_permille - config.soc_min_permille)
+                energy_wh = min(ENERGY_MAX_WH, config.battery_wh // 1000 * above)
+        if island.shed_all:
+            shedding.shed_all()
+        else:
+            shedding.step(controller.load_w, available_w, energy_wh, dt_ms, controller.events)
+
+    def _second_of_day(self, image):
+        return (image.now_s + self._day_offset_s) % DAY_S
+
+    def _is_quiet(self, image):
+        """Whether these are quiet hours; where there are some and nobody has told the time, they are all."""
+        start, end = self._config.quiet_start_min, self._config.quiet_end_min
+        if start == end:
+            return False
+        if self._day_offset_s < 0:
+            return True
+        minute = self._second_of_day(image) // 60
+        if start < end:
+            return start <= minute < end
+        return minute >= start or minute < end
 
     def _genset_step(self, genset, controller, image, dt_ms):
         genset.power_w = image.genset_w
@@ -151,6 +205,9 @@ class Functions:
         genset.grid_weak = not controller.meter.stale and image.pcc_voltage_mv < NOMINAL_MV * 9 // 10
         genset.pv_covers = image.pv_w >= controller.load_w > 0
         genset.charge_free_w = 0 if controller.battery.stale else image.charge_max_w
+        genset.quiet = self._is_quiet(image)
+        genset.fuel_permille = 0 if image.inputs & im.INPUT_FUEL_LOW else -1
+        genset.plan = controller.plan.step_index >= 0 and controller.plan.mode & 2 != 0
         genset.trip = controller.faults & (ctl.FAULT_TRIP | ctl.FAULT_DOOR) != 0
         genset.release = image.inputs & im.INPUT_RESET != 0
         genset.step(dt_ms, controller.events)
@@ -197,19 +254,22 @@ class Functions:
                 outputs |= ctl.OUTPUT_FORM
             if self.island.synchronise:
                 outputs |= ctl.OUTPUT_SYNCHRONISE
+        if self.shedding is not None:
+            outputs |= (1 << self.shedding.level) - 1 << ctl.OUTPUT_SHED_SHIFT
+        controller.pv_permille = self.pv_permille
         controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
 
 
-def _support(config, mask):
-    """GridSupport with the curves whose bits are set, or None."""
+def _support(config, mask, curves):
+    """GridSupport with the curves whose bits are set, or None. `curves`: {curve: points} that were given."""
     if not mask & 15:
         return None
     from forerun_board.control import grid_support as gs
 
-    over = gs.over_frequency(config.over_start_millihz, config.over_droop_permille)
-    under = gs.under_frequency(config.under_start_millihz, config.under_droop_permille)
-    volt_watt = gs.volt_watt(config.volt_watt_start_mv, config.volt_watt_end_mv)
-    volt_var = gs.volt_var(NOMINAL_MV, config.volt_var_permille)
+    over = curves.get(0) or gs.over_frequency(config.over_start_millihz, config.over_droop_permille)
+    under = curves.get(1) or gs.under_frequency(config.under_start_millihz, config.under_droop_permille)
+    volt_watt = curves.get(2) or gs.volt_watt(config.volt_watt_start_mv, config.volt_watt_end_mv)
+    volt_var = curves.get(3) or gs.volt_var(NOMINAL_MV, config.volt_var_permille)
     return gs.GridSupport(
         config.rated_w,
         _curve(mask & c.FUNCTION_OVER_FREQUENCY, over, gs.frequency_objection),

@@ -86,6 +86,12 @@ def volt_var(nominal_mv, most_permille):
     )  # fmt: skip
 
 
+def curve_objection(curve, points):
+    """A sentence why `points` are no curve of that number (0 over-, 1 underfrequency, 2 volt-watt, 3 volt-var), or
+    None."""
+    return frequency_objection(points) if curve < 2 else voltage_objection(points)
+
+
 def frequency_objection(points):
     """A sentence why these are no power over frequency, or None. Frequencies from 30 to 65 Hz."""
     return objection(points, 30_000, 65_000, -1000, 1000, FALLING)

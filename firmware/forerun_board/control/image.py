@@ -9,6 +9,8 @@ INPUT_RESET = 4  # the button that releases a latched trip
 INPUT_INSULATION = 8
 INPUT_TIE_OPEN = 16  # auxiliary contact of the contactor to the grid
 INPUT_GENSET_RUNNING = 32  # from the set's own panel
+INPUT_FUEL_LOW = 128  # float switch in the diesel tank
+INPUT_FAST_TRIP = 64  # the inner loop has tripped
 
 # What an inverter does, whichever model said so.
 INVERTER_ASLEEP = 0
@@ -41,6 +43,7 @@ class Image:
         self.battery_age_ms = AGE_MAX_MS
         self.pv_w = 0
         self.pv_age_ms = AGE_MAX_MS
+        self.pulse_wh = 0  # of the pulse meter
         self.genset_w = 0
         self.genset_age_ms = AGE_MAX_MS
         self.cell_decic = 200  # 0.1 °C

@@ -39,7 +39,6 @@ LOAD_RESTORED = 34
 TIE_MS = 2000
 FORM_MS = 10_000
 COLLAPSED_MS = 500
-HEALTHY_MS = 60_000  # EN 50549-1:2019, 4.10.2
 BLACK_START_MS = 30_000  # all loads off and all inverters at rest before the bus is made live
 SYNC_MILLIHZ = 300
 SYNC_MV = 23_000
@@ -56,10 +55,11 @@ class Islanding:
     trip).
     """
 
-    def __init__(self, nominal_mv=230_000, nominal_millihz=50_000):
+    def __init__(self, nominal_mv=230_000, nominal_millihz=50_000, healthy_ms=60_000):
         self._machine = Machine(ROWS)
         self._nominal_mv = nominal_mv
         self._nominal_millihz = nominal_millihz
+        self._wanted_healthy_ms = healthy_ms  # EN 50549-1:2019, 4.10.2: 60 s
         self.grid_mv = nominal_mv
         self.grid_millihz = nominal_millihz
         self.bus_mv = nominal_mv
@@ -102,7 +102,7 @@ class Islanding:
             and self._nominal_millihz - 500 <= self.grid_millihz <= self._nominal_millihz + 200
         )
         self._healthy_ms = min(MAX_MS, self._healthy_ms + dt_ms) if good else 0
-        self.grid_healthy = self._healthy_ms >= HEALTHY_MS
+        self.grid_healthy = self._healthy_ms >= self._wanted_healthy_ms
         self.alive = self.bus_known and self.bus_mv >= nominal_mv * 90 // 100
         dead_bus = self.bus_known and self.bus_mv < nominal_mv // 2
         self._dead_ms = min(MAX_MS, self._dead_ms + dt_ms) if dead_bus else 0
@@ -162,6 +162,11 @@ class Shedding:
         self.level = 0
         self.leaving = 0  # number of the group that goes next, 0: none
         self.left_s = MAX_MS
+
+    def shed_all(self):
+        """Everything off, as for a black start."""
+        self.level = self._groups
+        self._calm_ms = 0
 
     def step(self, load_w, available_w, energy_wh, dt_ms, events):
         """`energy_wh` above the reserve (at most 250000), `available_w` what can be given now."""

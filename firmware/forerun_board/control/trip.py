@@ -42,12 +42,15 @@ class Trip:
     causes are gone, and never by itself.
     """
 
-    def __init__(self, current_max_ma=0, temperature_max_decic=700, delay_ms=200):
+    def __init__(self, config, current_max_ma=0, temperature_max_decic=700):
         self._machine = Machine(ROWS)
         # Low and high edge for each measured cause, and how long it has been outside.
-        self._limit = array("i", [0, 0, 0, 0, 264_500, 195_500, 51_500, 47_500, current_max_ma, temperature_max_decic])
+        self._limit = array("i", [
+            0, 0, 0, 0, config.over_voltage_mv, config.under_voltage_mv, config.over_frequency_millihz,
+            config.under_frequency_millihz, current_max_ma, temperature_max_decic,
+        ])  # fmt: skip
         self._outside_ms = array("i", [0] * CAUSES)
-        self._delay_ms = delay_ms
+        self._delay_ms = config.trip_delay_ms
         self._calm_ms = 0
         self.emergency_stop = False
         self.door = False

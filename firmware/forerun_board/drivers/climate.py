@@ -1,5 +1,7 @@
 """Temperature and humidity: SHT3x on I²C, DS18B20 on one wire. Given a bus, never a pin."""
 
+from forerun_board.control.events import SENSOR_BACK, SENSOR_LOST
+
 SHT_ADDRESS = 0x44
 SHT_MEASURE = b"\x24\x00"  # single shot, high repeatability, no clock stretching (SHT3x data sheet, table 9)
 SHT_MS = 16  # longest conversion
@@ -8,6 +10,69 @@ DS_CONVERT = 0x44
 DS_READ = 0xBE
 DS_MS = 750  # 12 bits
 DS_POWER_ON_DECIC = 850  # what its scratchpad holds before the first conversion: no measurement
+
+MEASURE_MS = 10_000
+LOST_MS = 60_000
+CELL = 1
+AIR = 2
+_MASK = 0x3FFF_FFFF
+
+
+class Climate:
+    """The sensors that are there: `cell` on the battery, `air` beside it, or None. step() may take a few ms.
+
+    A sensor silent for LOST_MS is lost: its humidity counts as not measured, and the age of the cells' temperature goes
+    on growing, until nothing is charged any more; both are events.
+    """
+
+    def __init__(self, cell, air):
+        self._cell = cell
+        self._air = air
+        self._begun_ms = -MEASURE_MS
+        self._measuring = False
+        self._lost = 0  # CELL, AIR
+        self._cell_heard_ms = self._air_heard_ms = -1  # -1: the first step says when waiting began
+
+    def step(self, image, now_ms, events):
+        """Do what is due at `now_ms` (modulo 2**30); a good measurement goes into `image`."""
+        if self._cell_heard_ms < 0:
+            self._cell_heard_ms = self._air_heard_ms = now_ms
+            self._begun_ms = now_ms - MEASURE_MS
+        passed_ms = (now_ms - self._begun_ms) & _MASK
+        if not self._measuring:
+            if passed_ms >= MEASURE_MS:
+                self._begun_ms = now_ms
+                self._measuring = True
+                if self._cell is not None:
+                    self._cell.start()
+                if self._air is not None:
+                    self._air.start()
+        elif passed_ms >= DS_MS:
+            self._measuring = False
+            self._finish(image, now_ms, events)
+
+    def _finish(self, image, now_ms, events):
+        if self._cell is not None:
+            if self._cell.finish():
+                image.cell_decic = self._cell.decic
+                image.temperature_age_ms = 0
+                self._cell_heard_ms = now_ms
+            self._judge(CELL, now_ms - self._cell_heard_ms, events)
+        if self._air is not None:
+            if self._air.finish():
+                image.air_decic = self._air.decic
+                image.humidity_permille = self._air.humidity_permille
+                self._air_heard_ms = now_ms
+            if self._judge(AIR, now_ms - self._air_heard_ms, events):
+                image.humidity_permille = -1
+
+    def _judge(self, which, silent_ms, events):
+        """True while sensor `which` is lost."""
+        lost = (silent_ms & _MASK) >= LOST_MS
+        if lost != (self._lost & which != 0):
+            self._lost ^= which
+            events.push(SENSOR_LOST if lost else SENSOR_BACK, which, LOST_MS // 1000)
+        return lost
 
 
 class Sht3x:

@@ -4,24 +4,27 @@ import os
 import sys
 
 import pins  # boards/<board>/pins.py, which lies in the root of the board's files
-from machine import WDT, Pin, reset_cause, unique_id
+from machine import WDT, Pin, Timer, reset_cause, unique_id
 
 from forerun_board.clock import Clock
-from forerun_board.control.controller import OUTPUT_GENSET_START, OUTPUT_TRIP
-from forerun_board.control.image import INPUT_DOOR, INPUT_EMERGENCY_STOP
+from forerun_board.control import controller as ctl
+from forerun_board.control import image as im
+from forerun_board.hal.restart import restart, store
 from forerun_board.hal.uart import UartLine
 from forerun_board.hal.waiter import Waiter
 
 LINK_BAUD = 115200
-STORE = "/records"
 
 
 class Chip:
     """A board. The REPL stays where it is; link and bus each have a UART.
 
-    Safety contacts are closed when all is well, so a broken wire stops the site. A closed maintenance contact at start
-    keeps the control from starting, and with it the watchdog, so that files can be replaced at leisure.
+    A closed maintenance contact at start keeps the control from starting, and with it the watchdog, so that files can
+    be replaced at leisure.
     """
+
+    timer_id = -1
+    hard_timer = True
 
     def __init__(self, watchdog_ms):
         if Pin(pins.MAINTENANCE, Pin.IN, Pin.PULL_UP).value() == 0:
@@ -31,11 +34,10 @@ class Chip:
         self.board = pins.BOARD
         self.interpreter = "MicroPython %d.%d.%d %s" % (sys.implementation.version[:3] + (sys.platform,))
         self.identity = pins.BOARD + "-" + "".join(["%02x" % byte for byte in unique_id()])
-        self.store = STORE
-        self._stop = Pin(pins.EMERGENCY_STOP, Pin.IN, Pin.PULL_UP)
-        self._door = Pin(pins.DOOR, Pin.IN, Pin.PULL_UP)
+        self.store = store()
+        self._inputs = _inputs()
         self._trip = Pin(pins.TRIP, Pin.OUT, value=0)
-        self._genset_start = Pin(pins.GENSET_START, Pin.OUT, value=0)
+        self._outputs = _outputs()
         self._watchdog_ms = watchdog_ms
 
     def open_lines(self, bus_baud):
@@ -54,13 +56,38 @@ class Chip:
         self._waiter.wait(us)
 
     def inputs(self):
-        """Bits of the open safety contacts."""
-        return (INPUT_EMERGENCY_STOP if self._stop.value() else 0) | (INPUT_DOOR if self._door.value() else 0)
+        """Bits of the contacts, as control/image.py names them."""
+        bits = 0
+        for bit, pin, level in self._inputs:
+            if pin.value() == level:
+                bits |= bit
+        return bits
 
     def set_outputs(self, bits):
-        """Drive the trip and the genset contact."""
-        self._trip.value(1 if bits & OUTPUT_TRIP else 0)
-        self._genset_start.value(1 if bits & OUTPUT_GENSET_START else 0)
+        """Drive the contacts, as control/controller.py names them; the PV's tenths have no contacts."""
+        self._trip.value(1 if bits & ctl.OUTPUT_TRIP else 0)
+        for bit, pin in self._outputs:
+            pin.value(1 if bits & bit else 0)
+
+    def start_inner(self, state, config):
+        """True: the inner loop runs on `state` from here on."""
+        from forerun_board.hal.inner_loop import PERIOD_MS, InnerLoop
+
+        loop = InnerLoop(state, config.stage_max_w, self._trip)
+        self._timer = Timer(self.timer_id, period=PERIOD_MS, callback=loop.tick, hard=self.hard_timer)
+        return True
+
+    def climate(self, config):
+        """The climate sensors that the settings name."""
+        from forerun_board.hal.senses import climate
+
+        return climate(config)
+
+    def count_pulses(self, meter):
+        """Have the pulse input counted by `meter`."""
+        from forerun_board.hal.senses import count_pulses
+
+        count_pulses(meter, self.clock)
 
     def feed(self):
         """A round is over: the watchdog begins anew."""
@@ -73,3 +100,39 @@ class Chip:
     def reset_cause(self):
         """Why the board started, as machine.reset_cause() numbers it on this chip."""
         return reset_cause()
+
+    def restart(self):
+        """Start the board anew."""
+        restart()
+
+
+def _inputs():
+    """(bit, pin, level that sets it) of the contacts that this board has. Safety contacts are closed to ground when all
+    is well, so that a broken wire is noticed; the others close when there is something to say."""
+    found = []
+    for bit, number, level in (
+        (im.INPUT_EMERGENCY_STOP, pins.EMERGENCY_STOP, 1),
+        (im.INPUT_DOOR, pins.DOOR, 1),
+        (im.INPUT_INSULATION, pins.INSULATION, 1),
+        (im.INPUT_RESET, pins.RESET, 0),
+        (im.INPUT_TIE_OPEN, pins.TIE_CONTACT, 0),
+        (im.INPUT_GENSET_RUNNING, pins.GENSET_RUNNING, 0),
+    ):
+        if number is not None:
+            found.append((bit, Pin(number, Pin.IN, Pin.PULL_UP), level))
+    return found
+
+
+def _outputs():
+    """(bit, pin) of the outputs that this board has besides the trip."""
+    found = []
+    for bit, number in (
+        (ctl.OUTPUT_GENSET_START, pins.GENSET_START),
+        (ctl.OUTPUT_HEATER, pins.HEATER),
+        (ctl.OUTPUT_FAN, pins.FAN),
+        (ctl.OUTPUT_DUMP, pins.DUMP),
+        (ctl.OUTPUT_TIE_OPEN, pins.TIE_OPEN),
+    ):
+        if number is not None:
+            found.append((bit, Pin(number, Pin.OUT, value=0)))
+    return found

@@ -7,6 +7,7 @@ import sys
 import termios
 
 from forerun_board.clock import Clock
+from forerun_board.hal.restart import restart
 from forerun_board.hal.waiter import Waiter
 
 INTERPRETER = "MicroPython %d.%d.%d unix" % sys.implementation.version[:3]
@@ -15,8 +16,9 @@ _SPEEDS = {9600: 13, 19200: 14, 38400: 15, 57600: 0o10001, 115200: 0o10002}
 _VTIME = 5
 _VMIN = 6
 _REQUEST = "<IIIII"
-_RELEASE = "<IIHHIHH"
-_RELEASE_SIZE = 20
+_RELEASE = "<IIHHIH"
+_REQUEST_SIZE = 20
+_RELEASE_SIZE = 39  # behind the above, what hal/unix_senses.py reads
 
 
 def run(make_board):
@@ -65,6 +67,21 @@ class _Unix:
 
     def feed(self):
         """There is no hardware watchdog."""
+
+    def restart(self):
+        """End with the status that asks for a new start."""
+        restart()
+
+    def start_inner(self, state, config):
+        """False: there are no analogue channels."""
+        return False
+
+    def climate(self, config):
+        """There are no sensors."""
+        return None
+
+    def count_pulses(self, meter):
+        """There is no pulse input."""
 
     def set_bus_baud(self, baud):
         """Another speed from here on."""
@@ -166,10 +183,11 @@ class Lockstep(_Unix):
         self._paths = (_environment("FORERUN_LINK"), _environment("FORERUN_BUS"))
         self._in = sys.stdin.buffer
         self._out = sys.stdout.buffer
-        self._request = bytearray(_RELEASE_SIZE)
+        self._request = bytearray(_REQUEST_SIZE)
         self._release = bytearray(_RELEASE_SIZE)
         self._inputs = 0
         self._outputs = 0
+        self._senses = None
 
     def open_lines(self, bus_baud):
         """Open link and bus, and meet the master for the first time."""
@@ -180,6 +198,8 @@ class Lockstep(_Unix):
     def wait(self, us):
         """Until the master goes on: because `us` are over, or because bytes came."""
         clock = self.clock
+        if self._senses is not None:
+            us = min(us, self._senses.wait_us())
         until_s = clock.s
         until_us = clock.us + us
         until_s += until_us // 1_000_000
@@ -191,10 +211,14 @@ class Lockstep(_Unix):
         self._out.write(self._request)
         if self._in.readinto(self._release, _RELEASE_SIZE) != _RELEASE_SIZE:
             sys.exit(0)  # the master has gone
-        now_s, now_us, link, bus, self._inputs, self.stretched_ms, _ = struct.unpack(_RELEASE, self._release)
+        now_s, now_us, link, bus, self._inputs, self.stretched_ms = struct.unpack_from(
+            _RELEASE, self._release, 0
+        )
         self.clock.advance((now_s - clock.s) * 1_000_000 + now_us - clock.us)
         self.link.allow(link)
         self.bus.allow(bus)
+        if self._senses is not None:
+            self._senses.step()
 
     def inputs(self):
         """Contacts as the master plays them: bit 0 emergency stop, bit 1 door."""
@@ -203,6 +227,26 @@ class Lockstep(_Unix):
     def set_outputs(self, bits):
         """Shown to the master: bit 0 trip, bit 1 genset start."""
         self._outputs = bits
+
+    def start_inner(self, state, config):
+        """True: from here on wait() makes its step each millisecond, with what the master says the channels read."""
+        self._played().begin(state)
+        return True
+
+    def climate(self, config):
+        """The sensors that the settings name, as the master plays them."""
+        return self._played().climate(config)
+
+    def count_pulses(self, meter):
+        """Have the master's pulses counted by `meter`."""
+        self._played().counted = meter
+
+    def _played(self):
+        if self._senses is None:
+            from forerun_board.hal.unix_senses import Played
+
+            self._senses = Played(self._release, self.clock)
+        return self._senses
 
 
 class _CountedTty(Tty):

@@ -16,6 +16,7 @@ from forerun.bytecode import compiled_packages
 from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
+RESTARTS = 3  # status of a board's process that asks to be started again
 ENTRY = "from forerun_board.start import main; main()"
 
 

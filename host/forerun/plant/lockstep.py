@@ -13,10 +13,13 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from forerun.plant.board import BoardProcess, line_rate
+from forerun.plant.board import RESTARTS, BoardProcess, line_rate
+from forerun.plant.senses import Senses
 
 REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever written, idle until s, µs, outputs
-RELEASE = struct.Struct("<IIHHIHH")  # now s, µs, link bytes to read, bus bytes to read, inputs, cycle ms, spare
+# Now s, µs, link bytes to read, bus bytes to read, inputs, cycle ms, pulses, counts of PCC voltage and current, answers
+# of the sensors of air and cells.
+RELEASE = struct.Struct("<IIHHIHHHH6s9s")
 BITS_PER_CHARACTER = 11
 HOST_PACE_US = 1000  # the host is asked at most once a millisecond, so an impatient host cannot stop the clock
 # Contacts of the board, as bits of its outputs and inputs.
@@ -29,6 +32,10 @@ PV_SHIFT = 16  # from here on: tenths of its rating that PV has to hold back
 GENSET_RUNNING = 32
 LOOP_US = 100  # a pass of the board's main loop takes time too; without it a board that polls would stop the clock
 SILENT_BOARD_S = 20.0  # a board that says nothing for so long has hung: a fault of the program, not of the site
+
+
+class BoardRestarts(Exception):
+    """The board asked to be started anew."""
 
 
 class BoardHung(RuntimeError):
@@ -68,6 +75,7 @@ class Lockstep:
         self.bus_filter: Callable[[str, bytes, int], bytes] | None = None
         self.inputs = 0
         self.outputs = 0
+        self.senses: Senses | None = None  # sensors and analogue channels, when the board has any
         self.rounds = 0
         self._character_us = BITS_PER_CHARACTER * 1_000_000 / link_baud
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -167,14 +175,28 @@ class Lockstep:
             self.inputs | (GENSET_RUNNING if self.site.genset.state >= 2 else 0)
             | (TIE_IS_OPEN if self.site.island.tie_open else 0),
             self.cycle_ms(self.now_us),
-            0,
+            *self._felt(),
         )
         os.write(self.board.bench_in, message)  # first, so that the board is reading while its lines fill
         for fd, data in ((self.board.link_fd, link), (self.board.bus_fd, bus)):
             while data:
                 data = data[os.write(fd, data) :]
 
+    def _felt(self) -> tuple[int, int, int, bytes, bytes]:
+        if self.senses is None:
+            return 0, 0, 0, b"", b""
+        self.site.advance(self.now_us)
+        return self.senses.pulses(), *self.senses.counts(self.now_us), self.senses.air(), self.senses.cell()
+
     def _await_board(self) -> None:
+        """The board's next request; one that restarts does so at this instant, with its outputs at rest meanwhile."""
+        try:
+            self._take_request()
+        except BoardRestarts:
+            self.power_off()
+            self.power_on()
+
+    def _take_request(self) -> None:
         """Read the board's next request, and from its lines exactly the bytes it says it has written."""
         request = self._read_exactly(self.board.bench_out, REQUEST.size)
         link_total, bus_total, until_s, until_us, outputs = REQUEST.unpack(request)
@@ -230,6 +252,8 @@ class Lockstep:
                 chunk = os.read(fd, 65536)
                 if not chunk:
                     code = board.process.wait()
+                    if code == RESTARTS:
+                        raise BoardRestarts
                     words = bytes(held[board.bench_out]).decode(errors="replace").strip().splitlines()
                     said = f": {words[-1]}" if words else ""
                     raise BoardHung(f"MicroPython ended with status {code} at t = {self.now_us / 1e6} s{said}")
