@@ -103,16 +103,16 @@ def carbon() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_carbon", "--tamper"], cwd=ROOT, check=True)
 
 
-def web() -> None:
-    """First paint, age of the shown values, memory, 50 pages at once: in its own process, for the same reason."""
-    subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
-
-
 def wire() -> None:
     """Records, telemetry beside other formats, clock, re-plug."""
     from tests import bench_wire
 
     bench_wire.main()
+
+
+def web() -> None:
+    """First paint, age of the shown values, memory, 50 pages at once: in its own process, for the same reason."""
+    subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

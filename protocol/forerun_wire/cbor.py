@@ -110,6 +110,14 @@ class Reader:
         self.at = at
         self.end = end
 
+    def array(self):
+        """Number of items of the array that starts here; read them next."""
+        if self.at >= self.end or self.buffer[self.at] & 0xE0 != ARRAY:
+            raise CborError("another type was expected")
+        count = self._argument()
+        self._plausible(count)
+        return count
+
     def value(self, depth=0):
         """The next value. Byte strings as bytes, arrays as lists, maps as dicts."""
         at = self.at
