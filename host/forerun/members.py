@@ -10,8 +10,8 @@ import numpy as np
 
 DAYS = 7  # days back that a regression looks at the target's time of day
 _NEAR = 36  # steps of five minutes over which the prior moves from the last value to the profile
-_PENALTIES = (10.0, 100.0)
-_ROUNDS = 3  # reweightings from least squares towards least absolute errors
+_PENALTIES = (5.0, 50.0)
+_ROUNDS = 5  # reweightings from least squares towards least absolute errors
 _MAX_ROWS = 2500
 
 
