@@ -80,9 +80,15 @@ def carbon() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_carbon", "--tamper"], cwd=ROOT, check=True)
 
 
+def plans() -> None:
+    """Plans: speed, memory, a thousand random ones, gap to an exact optimum."""
+    subprocess.run([sys.executable, "-m", "tests.bench_plan"], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
     round_trip()
     demo()
     carbon()
+    plans()
