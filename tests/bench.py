@@ -85,6 +85,11 @@ def web() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
 
 
+def plans() -> None:
+    """Plans: speed, memory, a thousand random ones, gap to an exact optimum."""
+    subprocess.run([sys.executable, "-m", "tests.bench_plan"], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
@@ -92,3 +97,4 @@ if __name__ == "__main__":
     demo()
     carbon()
     web()
+    plans()
