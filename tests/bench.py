@@ -115,6 +115,11 @@ def web() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
 
 
+def plans() -> None:
+    """Plans: speed, memory, a thousand random ones, gap to an exact optimum."""
+    subprocess.run([sys.executable, "-m", "tests.bench_plan"], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
@@ -125,3 +130,4 @@ if __name__ == "__main__":
     demo()
     carbon()
     web()
+    plans()

@@ -15,10 +15,10 @@ from forerun import __version__, alarms
 from forerun.clock import BoardClock
 from forerun.compute import Announcement
 from forerun.config import SiteFile, board_settings
-from forerun.dispatch import Dispatcher, board_points, storage_of
+from forerun.dispatch import Dispatcher, DispatchInputError, board_points, storage_of
 from forerun.errors import Trouble
 from forerun.evidence import commitment, is_authentic, seal, tag_of
-from forerun.forecast import LoadModel, can_fit
+from forerun.forecast import ForecastError, LoadModel, can_fit
 from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
@@ -37,6 +37,9 @@ CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison o
 JOB = "job"
 CONTROL = "control"
 PLAN = "plan"
+PLAN_REFUSED = "plan_refused"  # [why]
+PLAN_MISSED = "plan_missed"  # [plan_id, planned and measured SoC in permille]
+MISSED_PERMILLE = 100
 LINK = "link"
 SOURCE = "source"
 _PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
@@ -506,13 +509,38 @@ class Service:
         for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:
             del self.jobs[name]
             self.told_jobs.discard(name)
-        made = self.outlook(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"])
-        plan, start_s = self._dispatcher.plan(made.situation), made.start_s
+        self._tell_if_missed(now_us)
+        try:
+            made = self.outlook(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"])
+            plan, start_s = self._dispatcher.plan(made.situation), made.start_s
+        except (DispatchInputError, ForecastError) as problem:
+            # The board carries the plan that it has to its end, then falls to its commissioned behaviour.
+            self._journal(now_us, PLAN_REFUSED, [str(problem)])
+            self._commit()
+            self.say(f"no new plan, the one before stays in force: {problem}")
+            return
         self.plan, self.plan_start_s, self.made = plan, start_s, made
         self._plan_id = (self._plan_id + 1) % 65536
         self._journal(now_us, PLAN, [self._plan_id, start_s, made.basis, list(plan.relaxed)])
         self._commit()
         self._send_plan(board_points(plan), start_s)
+
+    def _tell_if_missed(self, now_us: int) -> None:
+        """A battery that is far from where the plan in force has it by now is told of; the next plan begins where the
+        battery is."""
+        if self.plan is None:
+            return
+        ends_s = self.plan_start_s + np.cumsum(self.plan.step_s)
+        step = int(np.searchsorted(ends_s, self._utc_s(now_us), side="right")) - 1
+        if not 0 <= step < len(ends_s):
+            return
+        planned, measured = round(1000 * self.plan.soc[step]), self.latest["soc_permille"]
+        if abs(planned - measured) >= MISSED_PERMILLE:
+            self._journal(now_us, PLAN_MISSED, [self._plan_id, planned, measured])
+            self.say(
+                f"the battery is at {measured / 10:.0f} % where the plan had {planned / 10:.0f} %; the new plan begins "
+                "there: look for a derated inverter, a limit that bound, or load that nobody foresaw"
+            )
 
     def outlook(self, now_s: int, soc: float, load_now_w: float) -> Outlook:
         """What is known now, on plan steps from the running one on."""

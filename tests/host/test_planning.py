@@ -16,7 +16,7 @@ from forerun.compute import Announcement
 from forerun.dispatch import Dispatcher, dispatcher_of, storage_of
 from forerun.planning import Known, document, explained, folded, outlook
 from forerun.service import Service
-from forerun.store import Journal
+from forerun.store import Journal, read
 from forerun_wire import messages
 
 START = 1_774_890_000
@@ -91,6 +91,51 @@ def test_a_cancelled_job_is_forgotten_and_stays_so_after_a_restart(site, tmp_pat
     with Journal(tmp_path / "journal") as journal:
         again = Service(site, journal, nonce=b"12345678").outlook(START, 0.5, 6000.0)
         assert again.situation.surges[0].load_w == pytest.approx(15_000) and "1 announced" in again.basis
+
+
+def entries(path, kind: str) -> list[list]:
+    return [entry.body for entry in read(path) if getattr(entry, "kind", "") == kind]
+
+
+def test_prices_that_are_no_numbers_leave_the_plan_before_in_force_and_are_told(site, tmp_path):
+    said, broken = [], replace(site, tariff=replace(site.tariff, energy_price_per_kwh=Decimal("NaN")))
+    with Journal(tmp_path / "journal") as journal:
+        service = Service(broken, journal, nonce=b"12345678", say=said.append, utc_offset_us=START * 1_000_000)
+        service.latest = {"soc_permille": 500, "load_w": 6000}
+        service.plan = before = dispatcher_of(site).plan(outlook(site, known(), []).situation)
+        service.plan_start_s = START
+        service._replan(0)
+        assert service.plan is before and service._replan_at_s > START  # and it is tried again
+        assert "the one before stays in force: energy_price_per_kwh holds nan" in said[-1]
+        why = "energy_price_per_kwh holds nan at step 0; every step needs a number"
+        assert entries(tmp_path / "journal", "plan_refused") == [[why]]
+
+
+def test_a_plan_that_physics_did_not_follow_is_told_once_it_is_far_off(site, tmp_path):
+    said = []
+    with Journal(tmp_path / "journal") as journal:
+        service = Service(site, journal, nonce=b"12345678", say=said.append, utc_offset_us=START * 1_000_000)
+        service._tell_if_missed(600_000_000)
+        service.plan = dispatcher_of(site).plan(outlook(site, known(), []).situation)
+        service.plan_start_s = START
+        planned = round(1000 * service.plan.soc[1])
+        service.latest = {"soc_permille": planned - 50, "load_w": 6000}
+        service._tell_if_missed(600_000_000)
+        assert said == []
+        service.latest["soc_permille"] = planned - 200
+        service._tell_if_missed(600_000_000)
+        service._commit()
+        assert "where the plan had" in said[0] and len(said) == 1
+        assert entries(tmp_path / "journal", "plan_missed") == [[0, planned, planned - 200]]
+
+
+def test_clock_changes_move_no_price(site):
+    """Prices go by the hour of the UTC day: the night of a missing or a doubled local hour has 24 of them in order."""
+    for midnight_s in (1_774_742_400, 1_792_886_400):  # 2026-03-29 and 2026-10-25, when Europe changes its clocks
+        made = outlook(site, known(start_s=midnight_s), [])
+        starts_s = np.cumsum(made.situation.step_s) - made.situation.step_s
+        wanted = [float(site.tariff.energy_price_per_kwh[int(at) // 3600 % 24]) for at in starts_s]
+        np.testing.assert_allclose(made.situation.energy_price_per_kwh, wanted)
 
 
 @pytest.fixture
