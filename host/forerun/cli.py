@@ -279,13 +279,14 @@ def grid(
     answer: Annotated[str, typer.Argument(help="The service's answer: a file, or an address, asked once and kept.")],
     provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
     area: Annotated[str, typer.Option(help="Price area; Energinet alone needs it.")] = "DK1",
+    breakdown: Annotated[str, typer.Option(help="Electricity Maps' power breakdown, for the carbon-free share.")] = "",
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
     """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
-    result = publish.take_grid(site, answer, provider, area)
+    result = publish.take_grid(site, answer, provider, area, breakdown)
     if as_json:
         _print_json(result)
     else:
