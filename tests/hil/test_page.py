@@ -1,5 +1,6 @@
 """The page in Debian's Chromium, over a real board on an emulated site in real time; pictures go to out/page."""
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -202,3 +203,21 @@ def test_the_keyboard_reaches_everything_and_the_theme_stays(page):
     assert page.switch_to.active_element.get_attribute("id") == "tab-clear"
     resize(page, 800, 900)
     assert overflow_px(page) <= 0
+
+
+def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _interpreter):
+    with contextlib.ExitStack() as plant:
+        emulated = plant.enter_context(EmulatedSite(Site(SiteConfig(start_soc=0.6)), with_board=True))
+        with running_site(site_file(tmp_path, emulated.link_path)) as site:
+            until(lambda: site.running.snapshot.live and site.running.snapshot.plan)
+            for hold_s in (60, 0):
+                change = {"change": {"action": "maintenance", "hold_s": hold_s}}
+                asked = site.commission.ask("POST", "/api/v1/controls", change)[1]
+                done = site.commission.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+                assert done[0] == 200 and done[1]["state"] == "done", done
+                until(lambda held=hold_s > 0: leased(site) == held)
+            plant.close()
+            until(lambda: "board_silent" in [alarm["name"] for alarm in site.read.ask("GET", "/api/v1/alarms")[1]])
+            asked = site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})[1]
+            status, answer, _ = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
+            assert status == 503 and answer["error"]
