@@ -279,13 +279,14 @@ def grid(
     answer: Annotated[str, typer.Argument(help="The service's answer: a file, or an address, asked once and kept.")],
     provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
     area: Annotated[str, typer.Option(help="Price area; Energinet alone needs it.")] = "DK1",
+    breakdown: Annotated[str, typer.Option(help="Electricity Maps' power breakdown, for the carbon-free share.")] = "",
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
     """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
-    result = publish.take_grid(site, answer, provider, area)
+    result = publish.take_grid(site, answer, provider, area, breakdown)
     if as_json:
         _print_json(result)
     else:
@@ -440,6 +441,25 @@ def board_diagrams(as_json: Json = False) -> None:
         _print_json(diagrams.mermaid_by_name())
     else:
         print(diagrams.page(), end="")
+
+
+@board_app.command("update")
+def board_update(
+    release: Annotated[Path | None, typer.Argument(help="A signed release; without it, this host's firmware.")] = None,
+    trust: Annotated[str, typer.Option(help="Public key of the release's maker, 64 hexadecimal digits.")] = "",
+    port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate; without --port, the one in the site file.")] = 921600,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Bring another firmware onto a running board: on trial, and back to the old one if it does not prove itself."""
+    from forerun import operate
+
+    done = operate.update_board(release, trust, port, baud, site, (lambda said: None) if as_json else print)
+    if as_json:
+        _print_json(done)
+    else:
+        print(f"the board runs {done['now']} (before: {done['before']})")
 
 
 @board_app.command("flash")
