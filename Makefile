@@ -60,8 +60,9 @@ out/peer/.ready: | $(BIN)/python
 peer: $(VENV)/.ready-test out/peer/.ready ## plans side by side with EMHASS on the same arrays, as JSON lines
 	@$(BIN)/python tests/bench_peer.py out/peer/bin/python
 
-soak: $(VENV)/.ready-test ## the long forms of seeded tests: 10 000 tampers, the vendors' whole year
+soak: $(VENV)/.ready-test ## the long forms of tests: 10 000 tampers, the vendors' whole year, 24 h of a watched site
 	@FORERUN_SOAK=1 FORERUN_TAMPER_TRIES=10000 $(BIN)/python -m pytest -q tests/host/test_publish.py tests/host/test_rank.py -k "single_byte or put_in or example"
+	@FORERUN_SOAK_H=24 $(BIN)/python -m pytest -q -s tests/hil/test_soak.py
 
 examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again
 	@$(BIN)/python -m forerun.vendors examples/rank

@@ -65,6 +65,29 @@ def round_trip() -> None:
     tell("command_round_trip", p50_ms=round(statistics.median(times_ms), 2), p99_ms=round(times_ms[296], 2), count=300)
 
 
+def boot() -> None:
+    """Start of the board's process to its first request on the bus, choice of the firmware included."""
+    import select
+
+    from forerun.plant.board import BoardProcess
+
+    times_ms = []
+    for _ in range(9):
+        with tempfile.TemporaryDirectory() as folder:
+            board = BoardProcess(Path(folder) / "flash", lockstep=False)
+            begun = time.perf_counter()
+            board.power_on()
+            select.select([board.bus_fd], [], [], 10)
+            times_ms.append(1000 * (time.perf_counter() - begun))
+            board.close()
+    tell("boot_to_first_request", p50_ms=round(statistics.median(times_ms)), limit_ms=1000, count=9)
+
+
+def load_steps() -> None:
+    """Load steps on the emulated site, seen by the Modbus meter and by the analogue channel, in emulated time."""
+    subprocess.run([sys.executable, "-m", "tests.bench_board", "50"], cwd=ROOT, check=True)
+
+
 def demo() -> None:
     """The whole demo, as a user calls it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -80,9 +103,17 @@ def carbon() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_carbon", "--tamper"], cwd=ROOT, check=True)
 
 
+def web() -> None:
+    """First paint, age of the shown values, memory, 50 pages at once: in its own process, for the same reason."""
+    subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
     board_lanes()
     round_trip()
+    boot()
+    load_steps()
     demo()
     carbon()
+    web()

@@ -16,11 +16,11 @@ from forerun.web.server import WebServer
 from forerun_wire import messages
 
 
-def site_file(folder: Path, port: str = "/dev/no-such-board", baud: int = 115200) -> Path:
-    """A site file in `folder`: the demo's site with this port to the board, reporting five times a second."""
+def site_file(folder: Path, port: str = "/dev/no-such-board", reports_ms: int = 200) -> Path:
+    """A site file in `folder`: the demo's site with this port to the board, which reports so often."""
     text = files("forerun").joinpath("demo_site.toml").read_text()
-    text = text.replace('port = "/dev/ttyACM0"', f'port = "{port}"').replace("baud = 115200", f"baud = {baud}")
-    text = text.replace("telemetry_ms = 1000 ", "telemetry_ms = 200 ")
+    text = text.replace('port = "/dev/ttyACM0"', f'port = "{port}"')
+    text = text.replace("telemetry_ms = 1000 ", f"telemetry_ms = {reports_ms} ")
     path = folder / "site.toml"
     path.write_text(text)
     return path

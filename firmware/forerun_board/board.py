@@ -156,6 +156,7 @@ class Board:
     def updating(self):
         """The maintenance state, which is in memory only while somebody asks about it."""
         if self.update is None:
+            gc.collect()
             from forerun_board.update import Update
 
             self.update = Update(self)

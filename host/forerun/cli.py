@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Site controller for edge-computing nodes: storage moves before the compute load does.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawing frames around the help would cost half of the time that it may take
 )
 board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
 app.add_typer(board_app, name="board")
@@ -128,6 +129,57 @@ def token_revoke(
 
 
 @app.command()
+def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Say how a running site does: power, plan, alarms with their remedies, link, journal."""
+    from forerun import config
+    from forerun import status as socket
+
+    document = socket.read(config.load(site).store.path)
+    if as_json:
+        _print_json(document)
+    else:
+        from forerun import terminal
+
+        terminal.show(document)
+
+
+@app.command()
+def top(
+    site: SitePath = Path("site.toml"),
+    refresh: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two pictures.")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Watch a running site until q is pressed. With --json, one snapshot a line."""
+    from forerun import config, terminal
+    from forerun import status as socket
+
+    journal = config.load(site).store.path
+    if as_json:
+        import time
+
+        while True:
+            print(json.dumps(socket.read(journal), sort_keys=True), flush=True)
+            time.sleep(refresh)
+    terminal.watch(lambda: socket.read(journal), refresh)
+
+
+@app.command()
+def doctor(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
+    """Look for the usual mistakes and say how to mend each. Exit status 1: something is wrong."""
+    from dataclasses import asdict
+
+    from forerun import doctor as looked
+
+    findings = looked.examine(site)
+    if as_json:
+        _print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        looked.show(findings)
+    if any(finding.state == looked.WRONG for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     site: SitePath = Path("site.toml"),
     since: Annotated[str, typer.Option("--from", help="First moment, UTC, like 2024-01-31; else the first day.")] = "",
@@ -227,13 +279,14 @@ def grid(
     answer: Annotated[str, typer.Argument(help="The service's answer: a file, or an address, asked once and kept.")],
     provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
     area: Annotated[str, typer.Option(help="Price area; Energinet alone needs it.")] = "DK1",
+    breakdown: Annotated[str, typer.Option(help="Electricity Maps' power breakdown, for the carbon-free share.")] = "",
     site: SitePath = Path("site.toml"),
     as_json: Json = False,
 ) -> None:
     """Check an hourly grid answer and put it into the journal of a site."""
     from forerun import operate, publish
 
-    result = publish.take_grid(site, answer, provider, area)
+    result = publish.take_grid(site, answer, provider, area, breakdown)
     if as_json:
         _print_json(result)
     else:
@@ -388,6 +441,25 @@ def board_diagrams(as_json: Json = False) -> None:
         _print_json(diagrams.mermaid_by_name())
     else:
         print(diagrams.page(), end="")
+
+
+@board_app.command("update")
+def board_update(
+    release: Annotated[Path | None, typer.Argument(help="A signed release; without it, this host's firmware.")] = None,
+    trust: Annotated[str, typer.Option(help="Public key of the release's maker, 64 hexadecimal digits.")] = "",
+    port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
+    baud: Annotated[int, typer.Option(help="Line rate; without --port, the one in the site file.")] = 921600,
+    site: SitePath = Path("site.toml"),
+    as_json: Json = False,
+) -> None:
+    """Bring another firmware onto a running board: on trial, and back to the old one if it does not prove itself."""
+    from forerun import operate
+
+    done = operate.update_board(release, trust, port, baud, site, (lambda said: None) if as_json else print)
+    if as_json:
+        _print_json(done)
+    else:
+        print(f"the board runs {done['now']} (before: {done['before']})")
 
 
 @board_app.command("flash")

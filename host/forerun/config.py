@@ -45,7 +45,11 @@ def load(path: Path | str) -> "SiteFile":
     store = dataclasses.replace(site.store, path=str(path.parent / site.store.path))
     named = {key: getattr(site.mqtt, key) for key in ("password_file", "ca_file")}
     placed = {key: name if name == NONE else str(path.parent / name) for key, name in named.items()}
-    return dataclasses.replace(site, store=store, mqtt=dataclasses.replace(site.mqtt, **placed))
+    files = {key: getattr(site.compute, key) for key in
+             ("redfish_authorisation_file", "replay", "slurm", "kubernetes")}  # fmt: skip
+    beside = {key: name if name == NONE or "://" in name else str(path.parent / name) for key, name in files.items()}
+    return dataclasses.replace(site, store=store, mqtt=dataclasses.replace(site.mqtt, **placed),
+                               compute=dataclasses.replace(site.compute, **beside))  # fmt: skip
 
 
 def board_settings(site: "SiteFile") -> dict[int, int]:
@@ -337,6 +341,29 @@ class WebSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeSection:
+    """Where the compute load is read and jobs are listed (docs/announcements.md); none = not. The meter is the truth.
+
+    power_query answers in W and utilisation_query in 0–1, both PromQL; slurm and kubernetes are files or addresses.
+    """
+
+    every_s: float = _key(float, 1, 3600, 30.0)
+    prometheus_url: str = _key(str, default="http://127.0.0.1:9090")
+    power_query: str = _key(str, default=NONE)
+    utilisation_query: str = _key(str, default=NONE)
+    idle_w: float = _key(float, 0, 1e6, 3000.0)  # of all nodes, until the meter has taught better
+    full_w: float = _key(float, 0, 1e6, 9000.0)
+    redfish_url: str = _key(str, default=NONE)
+    redfish_authorisation_file: str = _key(str, default=NONE)  # holds the value of the Authorization header
+    replay: str = _key(str, default=NONE)
+    slurm: str = _key(str, default=NONE)
+    kubernetes: str = _key(str, default=NONE)
+
+
+SOURCES = ("power_query", "utilisation_query", "redfish_url", "replay", "slurm", "kubernetes")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSection:
     """Where Prometheus scrapes this site: http://host:port/metrics; port 0 = nowhere."""
 
@@ -389,6 +416,7 @@ class SiteFile:
     carbon: CarbonSection
     plan: PlanSection
     web: WebSection
+    compute: ComputeSection
     metrics: MetricsSection
     mqtt: MqttSection
     modbus_tcp: ModbusTcpSection

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from forerun import config
+from forerun import __version__, config
 from forerun.errors import Trouble, WrongUsage
 from forerun.link import open_port
 from forerun.running import Running
@@ -140,7 +140,7 @@ def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
     """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board with MicroPython,
     and reset it; returns what was copied. mpremote stops whatever runs on the board. Raises WrongUsage for an unknown
     kind, Trouble with mpremote's own words when it fails."""
-    from forerun.bytecode import PACKAGES, compiled_packages
+    from forerun.bytecode import PACKAGES, library_for
     from forerun.plant.board import ENTRY, board_kinds
 
     kinds = board_kinds()
@@ -148,7 +148,8 @@ def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
         raise WrongUsage(f"--board {kind}: it must be one of {', '.join(sorted(kinds))}")
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    library = Path(compiled_packages().name)
+    place = tempfile.TemporaryDirectory(prefix="forerun-lib-")
+    library = library_for(kind, Path(place.name))
     _mpremote(port, ["fs", "mkdir", ":lib"], quiet)  # it may be there already
     copied = []
     for name in PACKAGES:
@@ -175,6 +176,33 @@ def remove_keys(port: str, *, quiet: bool) -> list[str]:
         raise Trouble(f"the board at {port} shows no records folder ({problem}): is its maintenance contact closed?")
     names = [f"keys.{slot}" for slot in (0, 1)]
     return [name for name in names if not _mpremote(port, ["fs", "rm", f":/records/{name}"], quiet=True)]
+
+
+def update_board(release: Path | None, trust: str, port: str, baud: int, site_path: Path, say) -> dict:
+    """Bring a release, or without one this host's own firmware, onto a running board over its link. Raises Trouble."""
+    from forerun import board_update
+    from forerun.bytecode import library_for
+    from forerun.commission.desk import open_desk
+    from forerun.keys import keyring
+
+    image = None
+    if release is not None:
+        try:
+            trusted = bytes.fromhex(trust)
+            image = board_update.read_release(release.read_bytes(), trusted)
+        except ValueError as problem:
+            raise WrongUsage("--trust: the maker's public key, 64 hexadecimal digits") from problem
+        except OSError as problem:
+            raise Trouble(f"{release} cannot be read: {problem.strerror}") from problem
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    with open_desk(port, baud, keyring(site_path)) as desk, tempfile.TemporaryDirectory() as place:
+        before = desk.hello["software"]
+        if image is None:
+            board = desk.ask(messages.INFO)[0]
+            image = board_update.image_of(library_for(board, Path(place)), __version__, board)
+        return {"port": port, "before": before, "now": board_update.send(desk, image, say), "bytes": len(image.data)}
 
 
 def _mpremote(port: str, step: list[str], quiet: bool) -> str:

@@ -130,13 +130,14 @@ def export_bundle(report: Path, journal: Path, vendor: str, product: str, out: P
     return {"bundle": str(out), **kpis}
 
 
-def take_grid(site_path: Path, answer: str, provider: str, area: str) -> dict:
+def take_grid(site_path: Path, answer: str, provider: str, area: str, breakdown: str = "") -> dict:
     """Check a grid answer, a file or an address that is asked once, and put its hours into the site's journal. Raises
     Trouble when it cannot be true: then nothing is written, and the yearly factor goes on standing in."""
     site, table = config.load(site_path), factors.load()
-    data = _answer(answer, Path(site.store.path).with_name("grid-answers"))
+    kept = Path(site.store.path).with_name("grid-answers")
+    data, shares = _answer(answer, kept), _answer(breakdown, kept) if breakdown else None
     read_answer = {"entsoe": lambda: gridmix.entsoe(data, table), "energinet": lambda: gridmix.energinet(data, area),
-                   "electricity-maps": lambda: gridmix.electricity_maps(data)}  # fmt: skip
+                   "electricity-maps": lambda: gridmix.electricity_maps(data, shares)}  # fmt: skip
     if provider not in read_answer:
         raise WrongUsage(f"--provider {provider}: it must be one of {', '.join(read_answer)}")
     found = read_answer[provider]()

@@ -140,6 +140,10 @@ class Running:
             from forerun import metrics
 
             self._start(cleanup, "metrics", lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
+        if any(getattr(site.compute, key) != config.NONE for key in config.SOURCES):
+            from forerun import feeds
+
+            self._start(cleanup, "compute", lambda: feeds.Feeds(site, self.ask, self._metered_w, self._complain))
         if site.mqtt.host != config.NONE:
             from forerun import mqtt
 
@@ -163,6 +167,10 @@ class Running:
 
     def _seen(self) -> Snapshot:
         return self._snapshot
+
+    def _metered_w(self) -> float | None:
+        live = self._snapshot.live
+        return float(live.load_w) if live and live.fresh else None
 
     def _show(self) -> None:
         now = time.monotonic()

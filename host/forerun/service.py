@@ -38,6 +38,7 @@ JOB = "job"
 CONTROL = "control"
 PLAN = "plan"
 LINK = "link"
+SOURCE = "source"
 _PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
 
 
@@ -209,6 +210,10 @@ class Service:
         self.jobs.pop(job.job, None)
         self._replan_at_s = 0
         self.step(now_us)
+
+    def note_source(self, name: str, trouble: str, words: str, now_us: int) -> None:
+        """What is wrong with a source of the compute load, or that it is `back`: remembered in the journal."""
+        self._journal(now_us, SOURCE, [name, trouble, words])
 
     def reconfigure(self, site: SiteFile, now_us: int) -> None:
         """Go on with another site file: the board gets its settings, and the plan is made anew."""

@@ -10,9 +10,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 TIMEOUT_S = 5.0
+LIST_STALE_S = 600.0
 _LARGEST_ANSWER = 1 << 20
 
 
@@ -83,6 +85,48 @@ class Redfish:
         return Reading(self._clock(), sum(known))
 
 
+class Replay:
+    """A trace (forerun.compute.LoadTrace) played at the pace of the clock, over and over from its own start."""
+
+    def __init__(self, name: str, trace, clock: Callable[[], float]):
+        self.name, self._trace, self._clock = f"replay of {name}", trace, clock
+
+    def read(self) -> Reading:
+        now_s, trace = self._clock(), self._trace
+        index = int((now_s - trace.start_utc_s) // trace.step_s) % len(trace.power_w)
+        return Reading(now_s, float(trace.power_w[index]))
+
+
+def document(name: str, where: str, now_s: float) -> dict:
+    """The JSON object at `where`, a file that somebody rewrites or an http(s) address. Raises SourceError, also for a
+    file of more than LIST_STALE_S ago: whoever should rewrite it does not."""
+    if where.startswith(("http://", "https://")):
+        found = _get_json(name, where)
+    else:
+        path = Path(where)
+        try:
+            age_s = now_s - path.stat().st_mtime
+            text = path.read_text(encoding="utf-8")
+            found = json.loads(text)
+        except OSError as problem:
+            raise SourceError(f"{name}: {where} cannot be read ({problem.strerror})") from problem
+        except ValueError as problem:
+            raise SourceError(f"{name}: {where} is not JSON ({problem})") from problem
+        if age_s > LIST_STALE_S:
+            raise SourceError(f"{name}: {where} is {age_s:.0f} s old; is it still written?")
+    if not isinstance(found, dict):
+        raise SourceError(f"{name}: {where} is not one JSON object")
+    return found
+
+
+def asked(source: Source) -> Reading:
+    """What the source says now. Raises SourceError, also for an answer whose shape nobody foresaw."""
+    try:
+        return source.read()
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise SourceError(f"{source.name} answered in another form than its interface has ({problem!r})") from problem
+
+
 class Watched:
     """A source, and a name for everything that can be wrong with what it says.
 
@@ -104,7 +148,7 @@ class Watched:
     def take(self, now_s: float, metered_w: float) -> Reading | None:
         """What the source says now; metered_w is the site's own measurement of its load."""
         try:
-            reading = self.source.read()
+            reading = asked(self.source)
         except SourceError as problem:
             return self._judged("stopped", str(problem))
         trouble, words = self._doubt(reading, now_s, metered_w)

@@ -3,13 +3,17 @@
 import hashlib
 from pathlib import Path
 
-from forerun import config, factors, publish
+import numpy as np
+
+from forerun import carbon, config, factors, publish
+from forerun.plant.series import Series
 from forerun.sitekey import commitments, keep_record_key, key_path, record_keys, signing_key
 from forerun.store import Journal, read
 from forerun_verify.check import Known, verify
 from forerun_wire import auth
 from forerun_wire import messages as m
 
+UTC_OFFSET_S = 1_568_937_600  # of the bench
 KEY = hashlib.sha256(b"the key of this test's board").digest()
 
 
@@ -52,3 +56,26 @@ def test_a_board_with_a_key_makes_records_that_a_verifier_believes(rig, tmp_path
         utc_us = max(entry.utc_us for entry in read(path) if getattr(entry, "kind", "") == "record")
         journal.append(utc_us, "x", "record", [last[0], last[1] + 1000, *last[2:-1], last[-1]])
     assert any("its code was not made by the board" in finding for finding in report())
+
+
+def test_the_balance_between_the_boards_meters_and_what_the_load_really_drew(rig, tmp_path):
+    """Registers that the board read over Modbus, against the plant's own integral of the load; PV and battery work."""
+    pv = Series(0, 60_000_000, [4000 + 3000 * (index % 3) for index in range(40)])
+    truth = [(float(UTC_OFFSET_S), 0.0)]
+    with rig(load_w=6500.0, pv=pv) as bench:
+        path = Path(bench.config.store.path)
+        bench.run_until_armed()
+        bench.bench.cycle_ms = lambda now_us: 1000
+        for _ in range(160):
+            bench.run(10)
+            totals = bench.site.totals()
+            truth.append((bench.now_s + UTC_OFFSET_S, totals.load_wh - totals.unserved_wh))
+        bench.journal.commit()
+        books = carbon.ledger(carbon.readings_of(read(path)), carbon.factors_of(bench.config),
+                              carbon.battery_of(bench.config))  # fmt: skip
+    first_s, last_s = books.intervals[0].start_utc_s, books.intervals[-1].end_utc_s
+    drawn_wh = np.interp(last_s, *zip(*truth, strict=True)) - np.interp(first_s, *zip(*truth, strict=True))
+    counted_wh = sum(interval.load_wh for interval in books.intervals)
+    residual = abs(counted_wh - drawn_wh) / drawn_wh
+    print(f"residual {residual:.5f} over {last_s - first_s} s, {drawn_wh:.0f} Wh")
+    assert last_s - first_s >= 900 and residual <= 0.005

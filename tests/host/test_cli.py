@@ -96,3 +96,23 @@ def test_a_foreign_file_as_journal_is_left_alone(tmp_path):
 def test_the_demo_site_is_a_valid_site_file():
     site = config.load(Path(config.__file__).with_name("demo_site.toml"))
     assert site.limits.import_limit_w == 12_000
+
+
+def test_help_imports_next_to_nothing():
+    """How fast --help is depends on the machine; what it imports does not."""
+    code = "import sys; sys.argv = ['forerun', '--help']\nfrom forerun.cli import app\n"
+    code += "try: app()\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stderr.split()
+    heavy = {"numpy", "rich", "fastapi", "pydantic", "cbor2", "cryptography", "serial", "highspy", "asyncio"}
+    assert not heavy & {name.split(".")[0] for name in loaded}
+    assert len(loaded) < 300, len(loaded)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_is_there(shell):
+    words = {"_FORERUN_COMPLETE": f"source_{shell}"}
+    code = "import sys; sys.argv = ['forerun']\nfrom forerun.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **words}, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert "forerun" in done.stdout and "COMPLETE" in done.stdout

@@ -364,11 +364,16 @@ def test_a_grid_answer_goes_through_the_journal_into_the_report_and_a_wrong_one_
               "emissionFactorType": "lifecycle"} for hour in range(24)]  # fmt: skip
     answer = site.parent / "answer.json"
     answer.write_text(json.dumps({"zone": "NO", "history": hours}))
-    arguments = ["grid", str(answer), "--provider", "electricity-maps", "--site", str(site), "--json"]
+    shares = site.parent / "breakdown.json"
+    shares.write_text(json.dumps({"zone": "NO", "history": [
+        {"datetime": hour["datetime"], "fossilFreePercentage": 97} for hour in hours]}))  # fmt: skip
+    arguments = ["grid", str(answer), "--provider", "electricity-maps", "--site", str(site), "--json", "--breakdown",
+                 str(shares)]  # fmt: skip
     told = CliRunner().invoke(app, arguments)
     assert told.exit_code == 0 and json.loads(told.stdout)["hours"] == 24
     made(site)
     assert document(site)["grid_sources"] == ["Electricity Maps, NO, lifecycle, average"]
+    assert Decimal(document(site)["results"]["cfe"]["value"]) > Decimal("0.9")
     assert verdict(site).findings == []
     size = (site.parent / "journal.forerun").stat().st_size
     answer.write_text(answer.read_text().replace("25", "2500"))

@@ -55,6 +55,11 @@ class Desk:
             )
         return self.hello
 
+    @property
+    def refusal(self) -> str:
+        """Why board and host do not talk, '' when nothing is known of that."""
+        return self._sentence
+
     def ask(self, op: int, *args) -> list:
         """Results of a command. Raises Trouble with the board's own sentence, or when the link is lost."""
         seq = self.session.command(op, *args)

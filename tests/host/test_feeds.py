@@ -1,0 +1,182 @@
+"""Compute sources of a running site: what they say reaches the plan and the journal, and whatever is wrong is named."""
+
+import json
+import os
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from forerun import config
+from forerun.errors import Trouble
+from forerun.feeds import Feeds
+from forerun.service import Service
+from forerun.sources import LIST_STALE_S, Reading, SourceError
+from forerun.store import Journal, read
+from site_web import running_site, site_file
+
+DATA = Path(__file__).parent / "data"
+NOW = 1_774_890_000.0
+
+
+class Bench:
+    """Feeds of a site with these [compute] keys, asked one round at a time; a service that answers at once."""
+
+    def __init__(self, folder, **keys):
+        path = folder / "site.toml"
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        path.write_text(config.EXAMPLE.read_text() + f"\n[compute]\n{lines}")
+        site = config.load(path)
+        self.journal, self.complaints, self.now_s, self.metered_w = Journal(site.store.path), {}, NOW, 5000.0
+        self.service = Service(site, self.journal, nonce=b"n" * 8, utc_offset_us=int(NOW * 1e6))
+        self.feeds = Feeds(site, self.ask, lambda: self.metered_w, self.complain, lambda: self.now_s)
+
+    def ask(self, action):
+        done = Future()
+        done.set_result(action(self.service, 0))
+        return done
+
+    def complain(self, name, sentence):
+        self.complaints[name] = sentence
+
+    def starts(self):
+        return {name: job.start_utc_s - NOW for name, job in self.service.jobs.items()}
+
+    def noted(self):
+        """What the journal has of sources: (source, trouble), in order."""
+        self.journal.commit()
+        return [tuple(entry.body[:2]) for entry in read(self.journal.path) if entry.kind == "source"]
+
+
+def list_file(folder, document, now_s=NOW, name="squeue.json"):
+    path = folder / name
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    os.utime(path, (now_s, now_s))
+    return path
+
+
+def slurm(*jobs):
+    wrapped = [{"job_id": number, "job_state": ["PENDING"], "start_time": NOW + start, "time_limit": 60,
+                "comment": f"power-w={watts}"} for number, start, watts in jobs]  # fmt: skip
+    return {"jobs": wrapped}
+
+
+def test_jobs_of_a_scheduler_are_announced_moved_and_taken_back(tmp_path):
+    list_file(tmp_path, slurm((1, 900, 4000), (2, 1800, 3000)))
+    bench = Bench(tmp_path, slurm="squeue.json")
+    bench.feeds.once()
+    assert bench.starts() == {"slurm-1": 900, "slurm-2": 1800}
+    list_file(tmp_path, slurm((1, 910, 4000), (2, 3600, 3000)))  # ten seconds are no news
+    bench.feeds.once()
+    assert bench.starts() == {"slurm-1": 900, "slurm-2": 3600}
+    list_file(tmp_path, slurm((1, 900, 4000)))
+    bench.feeds.once()
+    assert set(bench.service.jobs) == {"slurm-1"}
+    entries = [entry.body[:2] for entry in read(bench.journal.path) if entry.kind == "job"]
+    assert [list(entry) for entry in entries] == [["slurm-1", 4000], ["slurm-2", 3000], ["slurm-2", 3000],
+                                                  ["slurm-2", 0]]  # fmt: skip
+
+
+def test_what_the_schedulers_really_print_is_taken(tmp_path):
+    for name in ("squeue.json", "kubernetes_jobs.json"):
+        list_file(tmp_path, (DATA / name).read_text(), name=name)
+    bench = Bench(tmp_path, slurm="squeue.json", kubernetes="kubernetes_jobs.json")
+    bench.feeds.once()
+    assert {"slurm-4711", "k8s-edge-nightly-train"} <= set(bench.service.jobs)
+    assert not any(bench.complaints.values())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: list_file(folder, "{"), "is not JSON"),
+        (lambda folder: list_file(folder, "[]"), "not one JSON object"),
+        (lambda folder: list_file(folder, {"jobs": [{"job_state": ["RUNNING"], "start_time": 5, "time_limit": 5}]}),
+         "not what its scheduler publishes"),
+        (lambda folder: list_file(folder, {"hello": 1}), "not the output of squeue"),
+        (lambda folder: (folder / "squeue.json").unlink(), "cannot be read"),
+        (lambda folder: list_file(folder, slurm(), NOW - LIST_STALE_S - 1), "is it still written"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_leaves_the_jobs_as_they_were(tmp_path, spoil, said):
+    list_file(tmp_path, slurm((1, 900, 4000)))
+    bench = Bench(tmp_path, slurm="squeue.json")
+    bench.feeds.once()
+    spoil(tmp_path)
+    bench.feeds.once()
+    bench.feeds.once()
+    assert set(bench.service.jobs) == {"slurm-1"} and said in bench.complaints["compute.slurm"]
+    list_file(tmp_path, slurm())
+    bench.feeds.once()
+    assert bench.service.jobs == {} and bench.complaints["compute.slurm"] == ""
+    assert bench.noted() == [("slurm", "stopped"), ("slurm", "back")]
+
+
+def test_an_absurd_job_of_a_scheduler_is_refused_by_name_and_the_others_are_taken(tmp_path):
+    list_file(tmp_path, slurm((1, 900, 4_000_000), (2, 900, 3000), (3, -7200, 3000)))
+    bench = Bench(tmp_path, slurm="squeue.json")
+    bench.feeds.once()
+    assert set(bench.service.jobs) == {"slurm-2"}
+    refused = bench.complaints["compute.slurm, refused"]
+    assert "'slurm-1': 4000000 W is more than" in refused and "'slurm-3': it was over" in refused
+
+
+def test_a_replayed_trace_is_a_source_and_a_trace_with_a_doubled_hour_is_refused(tmp_path):
+    rows = [f"{300 * index},{5000 + 100 * index}" for index in range(4)]
+    (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w", *rows]))
+    bench = Bench(tmp_path, replay="rack.csv")
+    for index in (0, 1, 3, 4):  # over and over
+        bench.now_s = 1200.0 * 100 + 300 * index
+        bench.feeds.once()
+        assert bench.feeds.latest["replay"] == Reading(bench.now_s, 5000 + 100 * (index % 4))
+    (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w", *rows, *rows[1:]]))
+    bench.journal.close()
+    with pytest.raises(Trouble, match="row 6 comes -600 s after"):
+        Bench(tmp_path, replay="rack.csv")
+
+
+class Played:
+    """A source that says one thing after the other."""
+
+    name = "played"
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def read(self):
+        value = self.values.pop(0)
+        if isinstance(value, Exception):
+            raise value
+        return Reading(NOW, value)
+
+
+def test_the_nodes_are_learnt_from_meter_and_utilisation_and_a_bad_one_teaches_nothing(tmp_path):
+    bench = Bench(tmp_path, utilisation_query="use", idle_w=1000.0, full_w=2000.0)
+    uses = [0.1, 0.5, 0.9] * 60
+    bench.feeds._use = Played(*uses)
+    for use in uses:
+        bench.metered_w = 2000 + 6000 * use
+        bench.feeds.once()
+    assert bench.feeds.nodes.full_w == pytest.approx(8000, rel=0.05)
+    bench.feeds._use = Played(55.0, SourceError("silence"), AttributeError("odd"), 0.5)
+    for _ in range(3):
+        bench.feeds.once()
+        assert "utilisation" not in bench.feeds.latest
+    bench.metered_w = None  # without the meter the nodes' power is known from their utilisation
+    bench.feeds.once()
+    assert bench.feeds.latest["utilisation"].power_w == pytest.approx(5000, rel=0.05)
+    assert bench.noted() == [("utilisation_query", name) for name in ("unit", "stopped", "back")]
+
+
+def test_the_site_file_starts_them_beside_the_board(tmp_path):
+    path = site_file(tmp_path)
+    soon = {"jobs": [{"job_id": 7, "job_state": ["PENDING"], "start_time": time.time() + 1200, "time_limit": 30,
+                      "comment": "power-w=2500"}]}  # fmt: skip
+    list_file(path.parent, soon, time.time())
+    path.write_text(path.read_text() + '\n[compute]\nslurm = "squeue.json"\nredfish_url = "http://127.0.0.1:9/power"\n')
+    with running_site(path) as site:
+        ends = time.monotonic() + 20
+        while not ("slurm-7" in site.running.service.jobs and "compute.redfish_url" in site.running.complaints):
+            assert time.monotonic() < ends
+            time.sleep(0.02)

@@ -1,0 +1,50 @@
+"""A site on a terminal: everything that matters is on the screen at 80 columns, and old values do not look like new."""
+
+import json
+import subprocess
+import sys
+
+from rich.console import Console
+
+from forerun import config, terminal
+from forerun.status import StatusSocket
+from site_snapshot import METER_ALARM, example
+
+
+def shown(seen, columns=80):
+    console = Console(width=columns, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (ends with the test)
+    console.print(terminal.view(seen.document()))
+    return console.export_text()
+
+
+def test_a_site_at_a_glance():
+    text = shown(example(snapshot={"alarms": (METER_ALARM,)}))
+    for part in ("Node 7", "planned, bound by import limit", "+6.50 kW", "61.3 %", "228.4 V", "train-7", "ready, 700 s",
+                 "meter stale", "check its power", "0.11 kgCO2e", "node7-board", "4000 entries", "sealed"):  # fmt: skip
+        assert part in text, part
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_silence_is_said_and_nothing_heard_is_no_failure():
+    assert "silent for 60 s" in shown(example(fresh=False, age_ms=60_000))
+    nothing = {"live": None, "plan": None, "forecast": None, "carbon": None, "jobs": (), "totals": None}
+    assert "waiting for the board" in shown(example(snapshot=nothing))
+
+
+def test_a_sparkline_spans_its_range():
+    assert terminal.spark([0, 50, 100, 900, -5], 0, 100) == " ▄██ "
+
+
+def test_status_and_top_read_a_running_site(tmp_path):
+    (tmp_path / "site.toml").write_text(config.EXAMPLE.read_text())
+    words = [sys.executable, "-m", "forerun"]
+
+    def call(*more):
+        return subprocess.run([*words, *more], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+
+    done = call("status")
+    assert done.returncode == 1 and "forerun run" in done.stderr and done.stderr.count("\n") == 1
+    with StatusSocket(tmp_path / "journal.forerun", example().document):
+        assert json.loads(call("status", "--json").stdout)["live"]["pcc_import_w"] == 6500
+        for command in ("status", "top"):  # top without a terminal prints once
+            assert "Node 7" in call(command).stdout

@@ -1,0 +1,50 @@
+"""Every route with made-up input, from its own description: nothing but described answers, none of them a fault."""
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+
+from openapi import described
+from site_web import running_site, site_file
+
+EXAMPLES = 10  # of each operation and kind of input
+# The stream never ends, and reports are made by a process of their own.
+NOT_FUZZED = {("GET", "/api/v1/events"), ("POST", "/api/v1/reports")}
+
+# Many wrong tokens are answered with 429, and a job of the right form that cannot be (over, more than the site draws)
+# with 422.
+NOT_CHECKED = [ignored_auth, positive_data_acceptance]
+
+schema = schemathesis.openapi.from_dict(described())
+OPERATIONS = {f"{found.ok().method.upper()} {found.ok().path}": found.ok() for found in schema.get_all_operations()
+              if (found.ok().method.upper(), found.ok().path) not in NOT_FUZZED}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    with running_site(site_file(tmp_path_factory.mktemp("site"))) as site:
+        yield site
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_answers_are_as_described(name, mode, site):
+    if mode is GenerationMode.NEGATIVE and name in ("GET /v1/jobs", "DELETE /api/v1/session"):
+        mode = GenerationMode.POSITIVE  # there is nothing in them that could be wrong
+
+    @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+                         suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip
+    @hypothesis.given(case=OPERATIONS[name].as_strategy(generation_mode=mode))
+    def fuzz(case):
+        case.call_and_validate(base_url=site.server.url, excluded_checks=NOT_CHECKED,
+                               headers={"Authorization": f"Bearer {site.tokens['commission']}"})  # fmt: skip
+
+    fuzz()
+    assert not [sentence for sentence in site.said if " failed: " in sentence]
+
+
+def test_the_fuzzer_reaches_everything_that_changes_something():
+    assert {"POST /v1/jobs", "DELETE /v1/jobs/{job}", "POST /api/v1/controls", "POST /api/v1/controls/{key}/confirm",
+            "POST /api/v1/session", "GET /api/v1/reports/{name}"} <= set(OPERATIONS)  # fmt: skip
