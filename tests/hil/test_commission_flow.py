@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, rig, monkeypatch, folder, there=False):
         self.rig, self.site, self.questions = rig, folder / "site.toml", []
         monkeypatch.setattr(line, "SerialLine", lambda port, baud: SlaveLine(rig.site, rig.slave))
-        monkeypatch.setattr(desk, "open_desk", lambda port, baud: opened_desk(rig))
+        monkeypatch.setattr(desk, "open_desk", lambda port, baud, keys=None: opened_desk(rig))
         monkeypatch.setattr(cli.time, "time", lambda: UTC_S)
         monkeypatch.setattr(Person, "__init__", lambda person, as_json: setattr(person, "there", there and not as_json))
         Person.questions = 0

@@ -25,6 +25,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "firm
          ROOT / "protocol/README.md", ROOT / "host/CARBON.md"]  # fmt: skip
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SPELLING = re.compile(r"forerun (commission (?!status)|board (flash|update)|demo|simulate|surge)")
+# A file, an address or a date that only the reader has.
+OWN = re.compile(r"…|answer\.xml|certificates\.csv|tsa\.example|theirs\.json|--(from|at) 20")
 OF_A_RUNNING_SITE = re.compile(r"forerun (status|top|doctor)\b")
 FINDS_FAULTS = re.compile(r"forerun doctor\b")  # exit status 1 when it found one
 GOES_ON = re.compile(r"forerun (emulate|run|serve|top)\b(?!.*--for)")
@@ -50,7 +52,7 @@ def as_run(command: str, site: "Reader") -> str:
         command = command.replace("site.toml", "served/site.toml")
     if command.startswith("make "):
         return re.sub(r"^make", f"make -n -C {shlex.quote(str(ROOT))}", command)
-    if SPELLING.search(command):
+    if SPELLING.search(command) or OWN.search(command):
         return command + " --help"
     if GOES_ON.search(command):
         return command + " --for 1"
@@ -59,7 +61,7 @@ def as_run(command: str, site: "Reader") -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder like the repository's root, with a site file and the journal of a quarter of an hour."""
+    """A folder like the repository's root, with a site file, the journal of a quarter of an hour, and its report."""
     place = tmp_path_factory.mktemp("reader")
     for entry in ("host", "examples", "protocol", "firmware", "tests", "docs", "pyproject.toml"):
         (place / entry).symlink_to(ROOT / entry)
@@ -67,6 +69,7 @@ def folder(tmp_path_factory):
     with Rig(place) as bench:
         bench.run(960)
     (place / "site.toml").write_text(EXAMPLE.read_text())
+    subprocess.run([sys.executable, "-m", "forerun", "report", "--json"], cwd=place, check=True, capture_output=True)
     (place / "FILE.csv").write_text("cpu\n" + "".join(f"{50 + 20 * (i % 288 > 144)}\n" for i in range(288 * 22)))
     return place
 
