@@ -8,6 +8,8 @@ exponential tail that is the most likely line (Moon, Skelly, Towsley: Estimation
 
 from collections import deque
 
+import numpy as np
+
 KEPT_EXCHANGES = 256
 DRIFT_PPM = 100  # worst crystal plus temperature of the boards in firmware/boards
 _SEARCH_STEPS = 40
@@ -64,12 +66,11 @@ class BoardClock:
         there = [delay_us - base_us for _, delay_us, _ in self._exchanges]
         back = [delay_us + base_us for _, _, delay_us in self._exchanges]
 
+        at, ahead, behind = (np.array(values, float) for values in (times, there, back))
+
         def under(slope: float) -> tuple[float, float]:
             """Heights, at the first exchange, of the lines of this slope that touch the delays from below."""
-            return (
-                min(delay - slope * at for delay, at in zip(there, times, strict=True)),
-                min(delay + slope * at for delay, at in zip(back, times, strict=True)),
-            )
+            return float((ahead - slope * at).min()), float((behind + slope * at).min())
 
         low, high = -DRIFT_PPM / 1e6, DRIFT_PPM / 1e6
         span_us = times[-1]
