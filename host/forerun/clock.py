@@ -13,6 +13,7 @@ import numpy as np
 KEPT_EXCHANGES = 256
 DRIFT_PPM = 100  # worst crystal plus temperature of the boards in firmware/boards
 _SEARCH_STEPS = 40
+_REFIT = 16  # with a full window one exchange more changes little: fitted anew after so many
 
 
 class BoardClock:
@@ -21,7 +22,9 @@ class BoardClock:
     def __init__(self) -> None:
         # board µs, board minus host at reception, host minus board at the answer; the delays there and back included
         self._exchanges: deque[tuple[int, int, int]] = deque(maxlen=KEPT_EXCHANGES)
-        self._fit: tuple[float, float, float, float] | None = None  # slope, offset, half round trip, slope's half width
+        # slope, offset, half round trip, slope's half width, and board µs of the first and last exchange that it is of
+        self._fit: tuple[float, float, float, float, int, int] | None = None
+        self._unfitted = 0
 
     @property
     def known(self) -> bool:
@@ -33,7 +36,9 @@ class BoardClock:
         if round_trip_us < 0 or board_tx_us < board_rx_us:
             return False
         self._exchanges.append((board_rx_us, board_rx_us - sent_us, received_us - board_tx_us))
-        self._fit = None
+        self._unfitted += 1
+        if len(self._exchanges) < KEPT_EXCHANGES or self._unfitted >= _REFIT:
+            self._fit = None
         return True
 
     def host_us(self, board_us: int) -> tuple[int, int]:
@@ -45,9 +50,9 @@ class BoardClock:
         if not self._exchanges:
             raise LookupError("no heartbeat has been answered yet")
         if self._fit is None:
-            self._fit = self._fitted()
-        slope, offset_us, half_us, slope_half = self._fit
-        first_us, last_us = self._exchanges[0][0], self._exchanges[-1][0]
+            self._fit = (*self._fitted(), self._exchanges[0][0], self._exchanges[-1][0])
+            self._unfitted = 0
+        slope, offset_us, half_us, slope_half, first_us, last_us = self._fit
         outside_us = max(0, first_us - board_us, board_us - last_us)
         ahead_us = offset_us + slope * (board_us - first_us)
         return board_us - round(ahead_us), round(half_us + slope_half * outside_us) + 1
