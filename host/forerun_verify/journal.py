@@ -1,7 +1,7 @@
 """A journal as evidence: every byte accounted for, the hash tree over its entries, the signatures of its roots.
 
-The file is a sequence of CBOR items [crc32, bytes entry]; entry is [sequence_no, utc_us, source, kind, body], and behind that, of a
-board's record, the half width in µs within which utc_us is known.
+The file is a sequence of CBOR items [crc32, bytes entry]; entry is [sequence_no, utc_us, source, kind, body], and
+behind that, of a board's record, the half width in µs within which utc_us is known.
 """
 
 import hashlib

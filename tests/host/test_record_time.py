@@ -1,4 +1,4 @@
-"""UTC of each record and how surely it is known: through drift, a host clock that is set, board resets and long uptimes."""
+"""UTC of each record and how surely it is known: with drift, a host clock that is set, board resets, long uptimes."""
 
 import sys
 from pathlib import Path
