@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forerun.compute import Announcement
-from forerun.forecast import DAY_S, Forecast, LoadModel, nearest
+from forerun.forecast import DAY_S, Forecast, LoadModel, forecast_load, nearest
 
 PARTS = 4  # parts of a job's time for which is learnt what share of the announced power it draws
 _DOUBT = 4.0  # how many times the ordinary change of the load from step to step the evidence has to outweigh
@@ -83,22 +83,20 @@ class JobModel:
 
     def without(self, load_w: np.ndarray, start_utc_s: float, told: list[Told]) -> np.ndarray:
         """(n,) the load that is left when the jobs are taken out."""
-        return load_w - _parts(told, start_utc_s, self.step_s, len(load_w)) @ self.share
+        return np.maximum(0, load_w - _parts(told, start_utc_s, self.step_s, len(load_w)) @ self.share)
 
     def forecast(self, load_w: np.ndarray, count: int, start_utc_s: float, told: Iterable[Told]) -> Forecast:
         """The next `count` steps after load_w (n,), whose first step begins at start_utc_s. Jobs told of after its end
         are not looked at, and a job that is taken back later is still believed."""
+        return self.both(load_w, count, start_utc_s, told)[1]
+
+    def both(self, load_w, count: int, start_utc_s: float, told: Iterable[Told]) -> tuple[Forecast, Forecast]:
+        """That forecast without the jobs that are announced, and with them."""
         now_s = start_utc_s + self.step_s * len(load_w)
         told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
         base_w = self.without(np.asarray(load_w, dtype=float), start_utc_s, told)
         base = self._base.forecast(base_w, count, self._like(now_s, count))
-        ahead = [item for item in told if item.end_utc_s > now_s]
-        levels = {}
-        for name, least in (("q10", 0.9), ("q50", 0.5), ("q90", 0.1)):
-            sure = [item for item in ahead if item.job.confidence >= least]
-            levels[name] = getattr(base, name) + _parts(sure, now_s, self.step_s, count) @ self.share
-        words = "" if np.allclose(self.share, 1) else f", drawing {self.share.mean():.2f} of what is announced"
-        return Forecast(self.step_s, **levels, basis=f"{base.basis}; {len(ahead)} announced{words}")
+        return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, self.share)
 
     def _unannounced(self, past: list[Told], n: int) -> np.ndarray:
         """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead."""
@@ -119,6 +117,33 @@ class JobModel:
         there = ((now + leads - 1) % day)[:, None, None] + day * np.arange(n // day)[:, None] + beside
         there = np.clip(there.reshape(len(leads), -1), 0, n - 1)
         return leads, self._unknown_w[nearest(self._base.leads, leads)[:, None], there]
+
+
+def forecast_both(load_w: np.ndarray, step_s: int, count: int, now_s: float, told: Iterable[Told],
+                  default_w: float = 0.0, model: JobModel | None = None) -> tuple[Forecast, Forecast]:  # fmt: skip
+    """The load of the next `count` steps after load_w (n,), which ends at now_s: without announced jobs, and with them.
+    Without a model, as `forecast_load` does with little history, and jobs as they are announced."""
+    start_s, told = now_s - step_s * len(load_w), list(told)
+    if model is not None and model.count >= count:
+        return model.both(load_w, count, start_s, told)
+    told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
+    share = np.ones(PARTS)
+    base_w = np.maximum(0, np.asarray(load_w) - _parts(told, start_s, step_s, len(load_w)) @ share)
+    base = forecast_load(base_w, step_s, count, default_w)
+    return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, share)
+
+
+def _onto(base: Forecast, ahead: list[Told], now_s: float, share: np.ndarray) -> Forecast:
+    """The forecast with jobs on top, each where the quantile says that it comes: q50 from confidence 0.5, q90 from 0.1,
+    q10 from 0.9."""
+    if not ahead:
+        return base
+    levels = {}
+    for name, least in (("q10", 0.9), ("q50", 0.5), ("q90", 0.1)):
+        sure = [item for item in ahead if item.job.confidence >= least]
+        levels[name] = getattr(base, name) + _parts(sure, now_s, base.step_s, len(base.q50)) @ share
+    words = "" if np.allclose(share, 1) else f", drawing {share.mean():.2f} of what was announced"
+    return Forecast(base.step_s, **levels, basis=f"{base.basis}; {len(ahead)} announced{words}")
 
 
 def known_at(item: Told, now_utc_s: float) -> Told:

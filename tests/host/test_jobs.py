@@ -5,7 +5,7 @@ import pytest
 
 from forerun.compute import Announcement
 from forerun.forecast import LoadModel
-from forerun.jobs import PARTS, JobLog, JobModel, Told, known_at, learnt_share
+from forerun.jobs import PARTS, JobLog, JobModel, Told, forecast_both, known_at, learnt_share
 
 DAY, STEP_S = 288, 300
 N = 14 * DAY
@@ -124,3 +124,14 @@ def test_a_job_that_is_not_sure_widens_the_band_only():
     at = slice(10, 20)
     np.testing.assert_allclose(got.q90[at] - sure.q90[at], 3000)
     np.testing.assert_allclose(got.q50, sure.q50)
+
+
+def test_with_little_history_jobs_still_leave_the_past_and_join_the_future():
+    base_w, now_s = np.full(3 * DAY, 5000.0), 3.0 * 86_400
+    before = Told(0.0, Announcement("yesterday", 6000, now_s - 86_400, 3600))
+    ahead = Told(0.0, Announcement("soon", 2000, now_s + 600, 1200))
+    real_w = base_w + drawn([before])[: 3 * DAY]
+    base, load = forecast_both(real_w, STEP_S, 24, now_s, [before, ahead])
+    np.testing.assert_allclose(base.q50, 5000)
+    np.testing.assert_allclose(load.q50, 5000 + 2000 * np.isin(np.arange(24), np.arange(2, 6)))
+    assert load.basis.endswith("1 announced")
