@@ -5,7 +5,7 @@ import binascii
 from forerun_wire.cbor import ARRAY, CborError, Reader, pack, pack_head, pack_int
 
 VERSION = 1
-SCHEMA_HASH = b"\x34\xb9\x33\x96\x52\x2c\xd1\xd9"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+SCHEMA_HASH = b"\x0f\xb6\xea\xcf\x0c\x2d\x1c\xf2"  # of forerun.cddl; tests/host/test_wire_schema.py says how
 OLDER_SCHEMAS = (  # of schemas/: still spoken, oldest first
     b"\x5b\xa4\xe4\x94\xa4\xa1\x89\x69",
     b"\x87\x75\x8e\xc0\x72\xde\xac\x9c",
@@ -115,6 +115,7 @@ GAP = 5
 OLDEST_DROPPED = 0
 NEWEST_REFUSED = 1
 MEMORY_FULL = 2
+UNREADABLE = 3
 
 # Bits of an interval's quality: what was substituted, not measured. 0 = all measured.
 QUALITY_PCC = 1
