@@ -69,7 +69,7 @@ class Trip:
         return self._machine.state == "latched"
 
     def latch(self, cause, now_s, events):
-        """Be as after a trip by `cause` that nobody has reset, and raise TRIPPED: power was off, the danger may not be."""
+        """Be as after a trip by `cause` that nobody has reset, and raise TRIPPED: the danger may still be there."""
         self._machine.state = "latched"
         self.open = True
         self.cause = cause
