@@ -512,10 +512,13 @@ def forecast_backtest(
     files: Annotated[list[Path], typer.Argument(help="CSV files: 5-minute means, oldest first, in the last column.")],
     as_json: Json = False,
 ) -> None:
-    """Score the load forecast over the last week of each file, against persistence and the same time yesterday."""
+    """Score the load forecast over the last week of each file, against persistence, yesterday and installed libraries;
+    count the surges that it saw coming, and what announced jobs are worth."""
     from forerun import backtest
+    from forerun.operate import progress
 
-    result = backtest.backtest(files)
+    with progress(as_json, f"{len(files)} series") as tick:
+        result = backtest.backtest(files, tick)
     if as_json:
         _print_json(result)
     else:
