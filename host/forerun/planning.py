@@ -14,6 +14,7 @@ from forerun.jobs import JobModel, Told, forecast_both
 from forerun.pictures import clock
 from forerun.reserve import outage_reserve_wh
 from forerun.sun import forecast_pv
+from forerun.weather import Sky
 
 STEP_S = 300  # of histories and forecasts
 _WORTH_SAYING_W = 50.0
@@ -49,9 +50,10 @@ class Outlook:
 
 
 def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: LoadModel | JobModel | None = None,
-            told: Iterable[Told] | None = None) -> Outlook:  # fmt: skip
+            told: Iterable[Told] | None = None, sky: Sky | None = None) -> Outlook:  # fmt: skip
     """Forecasts and the situation of a plan that begins at known.start_s. `model`: fitted to an earlier history; a
-    JobModel with `told`, all that was announced in it and since, or a LoadModel that knows of no jobs."""
+    JobModel with `told`, all that was announced in it and since, or a LoadModel that knows of no jobs. `sky`: what the
+    weather forecast says."""
     steps = plan_steps(site.plan.horizon_h)
     count = round(steps.sum()) // STEP_S
     jobs = [job for job in jobs if job.start_utc_s + job.duration_s > known.start_s]
@@ -61,7 +63,10 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         load = overlay(base, jobs, known.start_s)
     else:
         base, load = forecast_both(known.load_w, STEP_S, count, known.start_s, told, default_w, model)
-    pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude))
+    clearness, past = None, len(known.pv_w)
+    if sky is not None:
+        clearness = sky.steps(known.start_s - STEP_S * past, STEP_S, past + count)
+    pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude), clearness)
     hours = (known.start_s + STEP_S * np.arange(count)) // 3600 % 24
     price = hourly(site.tariff.energy_price_per_kwh)[hours]
     # A tonne is a million grams; what is imported now pays for what it emits.

@@ -23,6 +23,7 @@ from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.jobs import JobLog, JobModel
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
+from forerun.weather import Sky
 from forerun_wire import messages
 from forerun_wire.host import HostSession
 
@@ -132,6 +133,7 @@ class Service:
         # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
         self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
+        self.sky = Sky()
         self.job_log = JobLog()  # what the forecast takes out of the past
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._last_registers: tuple[int, list[int]] | None = None
@@ -572,7 +574,7 @@ class Service:
             self._load_model = JobModel(load_history, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
-        return outlook(self.site, known, self.jobs.values(), self._load_model, self.job_log.told)
+        return outlook(self.site, known, self.jobs.values(), self._load_model, self.job_log.told, self.sky)
 
     def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
