@@ -7,10 +7,10 @@ import gc
 import json
 import os
 
-from forerun.backup import check
-from forerun.compute import Announcement
+from forerun.compute.load import Announcement
 from forerun.plant.series import Series
-from forerun.snapshot import Viewer
+from forerun.site.snapshot import Viewer
+from forerun.store.backup import check
 from forerun_wire import messages as m
 from hil.rig import UTC_OFFSET_US
 

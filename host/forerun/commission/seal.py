@@ -13,7 +13,7 @@ from forerun import __version__
 from forerun.commission.steps import Steps, digest, moment
 from forerun.config import SiteFile, board_settings
 from forerun.errors import Trouble
-from forerun.report import canonical_json
+from forerun.report.rendering import canonical_json
 from forerun_wire import messages as m
 
 VERSION = 1
