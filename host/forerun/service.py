@@ -128,6 +128,7 @@ class Service:
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
         self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
+        self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
         self.jobs: dict[str, Announcement] = {}
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._last_registers: tuple[int, list[int]] | None = None
@@ -477,6 +478,13 @@ class Service:
     def _note(self, utc_s: int, kind: int, body: list) -> None:
         if kind == messages.BOOT:
             self.alarms.boot()
+            self.maintenance_until_s = 0
+        elif kind == messages.ACTED:
+            op, _, value, reason = body[:4]
+            if op == messages.MAINTENANCE and reason == 0:
+                self.maintenance_until_s = utc_s + value
+            elif op == messages.SETPOINT:
+                self.maintenance_until_s = 0  # somebody has given another order since
         elif kind == messages.EVENT:
             code, value, limit = body[:3]
             self.alarms.take(utc_s, code, value, limit)

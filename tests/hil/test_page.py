@@ -216,6 +216,7 @@ def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _in
                 done = site.commission.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
                 assert done[0] == 200 and done[1]["state"] == "done", done
                 until(lambda held=hold_s > 0: leased(site) == held)
+                until(lambda held=hold_s > 0: (site.running.snapshot.live.state == "maintenance") == held)
             plant.close()
             until(lambda: "board_silent" in [alarm["name"] for alarm in site.read.ask("GET", "/api/v1/alarms")[1]])
             asked = site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})[1]
