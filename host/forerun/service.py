@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from forerun import __version__, alarms
-from forerun.clock import BoardClock
+from forerun.clock import DRIFT_PPM, BoardClock
 from forerun.compute import Announcement
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Dispatcher, DispatchInputError, board_points, storage_of
 from forerun.errors import Trouble
 from forerun.evidence import commitment, is_authentic, seal, tag_of
-from forerun.forecast import ForecastError, LoadModel, can_fit
+from forerun.forecast import ForecastError, can_fit
 from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
+from forerun.jobs import JobLog, JobModel
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
@@ -33,6 +34,7 @@ COMMIT_AGAIN_US = 5_000_000
 REFIT_S = 6 * 3600  # the load model is fitted anew so often
 READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
 CLOCK = "clock"
+MS_CUT_US = 1000  # a record tells its uptime in whole ms, cut off
 CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
 JOB = "job"
 CONTROL = "control"
@@ -127,15 +129,17 @@ class Service:
         self._to_bind = [*commitments, *map(commitment, record_keys)]
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
-        self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
         self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
+        # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
+        self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
+        self.job_log = JobLog()  # what the forecast takes out of the past
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._last_registers: tuple[int, list[int]] | None = None
         self._peak_import_w = 0
         self._plan_id = 0
         self._replan_at_s = 0
-        self._load_model: LoadModel | None = None
+        self._load_model: JobModel | None = None
         self._refit_at_s = 0
         self._settings_asked = -1
         self._heartbeat_us = 0
@@ -203,6 +207,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
         self.jobs[job.job] = job
+        self.job_log.announce(self._utc_s(now_us), job)
         self.told_jobs.discard(job.job)
         self._replan_at_s = 0
         self.step(now_us)
@@ -212,6 +217,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
         self._commit()
         self.jobs.pop(job.job, None)
+        self.job_log.cancel(self._utc_s(now_us), job.job)
         self._replan_at_s = 0
         self.step(now_us)
 
@@ -347,8 +353,9 @@ class Service:
         if told and abs(start_us - told[0]) <= told[1] and told[1] <= 2 * half_us and now_us - told[2] < 3_600_000_000:
             return
         self._told_clock = (start_us, half_us, now_us)
-        self._boots[self.board["boot_count"]] = start_us
+        self._boots[self.board["boot_count"]] = (start_us, half_us, now_us + self.utc_offset_us)
         self._journal(now_us, CLOCK, [self.board["boot_count"], start_us, half_us])
+        self._commit()  # after a power cut it is all that dates what this boot still keeps
 
     def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
         if seq == self._settings_asked and code == messages.DONE:
@@ -371,10 +378,11 @@ class Service:
         _, number, boot_count, uptime_s, uptime_ms, kind, body = event
         if self._missed:
             return 0
-        utc_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
+        utc_us, half_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
         fields = [boot_count, uptime_s, uptime_ms, kind, *body]
+        identity, store_id = self.board["identity"], self.board["store_id"]
         try:
-            new = self.journal.append_record(utc_us, self.board["identity"], self.board["store_id"], number, fields)
+            new = self.journal.append_record(utc_us, identity, store_id, number, fields, half_us)
         except JournalError as problem:
             self.say(str(problem))
             self._missed = True
@@ -405,15 +413,22 @@ class Service:
                 self._journal(now_us, RECORD_KEY, {"sha256": digest})
                 self._bound_to.add(digest)
 
-    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
-        """UTC of a record; those of a boot whose clock was never compared go by the arrival of the first of them."""
+    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> tuple[int, int]:
+        """UTC of a record and its half width, µs; those of a boot whose clock was never compared go by the arrival of
+        the first of them, and the half width is -1."""
         uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
         if self._clock.known and boot_count == self.board["boot_count"]:
-            return self._clock.host_us(uptime_us)[0] + self.utc_offset_us
+            utc_us, half_us = self._clock.host_us(uptime_us)
+            return utc_us + self.utc_offset_us, half_us + MS_CUT_US
         if boot_count not in self._boots:
-            self._boots[boot_count] = now_us + self.utc_offset_us - uptime_us
-            self._journal(now_us, CLOCK, [boot_count, self._boots[boot_count], -1])
-        return self._boots[boot_count] + uptime_us
+            arrival_us = now_us + self.utc_offset_us
+            self._boots[boot_count] = (arrival_us - uptime_us, -1, arrival_us)
+            self._journal(now_us, CLOCK, [boot_count, arrival_us - uptime_us, -1])
+        start_us, half_us, known_us = self._boots[boot_count]
+        utc_us = start_us + uptime_us
+        if half_us < 0:
+            return utc_us, -1
+        return utc_us, half_us + abs(utc_us - known_us) * 2 * DRIFT_PPM // 1_000_000 + MS_CUT_US
 
     def _seal(self, now_us: int) -> None:
         """Sign the root of everything in the journal, once an hour."""
@@ -435,14 +450,18 @@ class Service:
         for entry in read(self.journal.path):
             kind = getattr(entry, "kind", None)
             if kind == CLOCK:
-                self._boots[entry.body[0]] = entry.body[1]
+                self._boots[entry.body[0]] = (*entry.body[1:3], entry.utc_us)
             elif kind == RECORD:
                 self._learn(entry.utc_us, entry.body[5], entry.body[6:])
             elif kind == JOB:
                 name, power_w, start_s, duration_s, confidence = entry.body
-                self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
-                if not duration_s:
-                    del self.jobs[name]  # cancelled
+                at_s = entry.utc_us // 1_000_000
+                if duration_s:
+                    self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+                    self.job_log.announce(at_s, self.jobs[name])
+                else:  # cancelled
+                    self.jobs.pop(name, None)
+                    self.job_log.cancel(at_s, name)
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
             elif kind == RECORD_KEY:
@@ -556,10 +575,12 @@ class Service:
         load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
         if start_s >= self._refit_at_s and can_fit(load_history, FORECAST_STEP_S):
             count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
-            self._load_model = LoadModel(load_history, FORECAST_STEP_S, count)
+            first_s = start_s - FORECAST_STEP_S * len(load_history)
+            self.job_log.forget(first_s)
+            self._load_model = JobModel(load_history, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
-        return outlook(self.site, known, self.jobs.values(), self._load_model)
+        return outlook(self.site, known, self.jobs.values(), self._load_model, self.job_log.told)
 
     def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
