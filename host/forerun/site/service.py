@@ -18,14 +18,12 @@ from forerun.config import SiteFile, board_settings
 from forerun.dispatch.dispatcher import Dispatcher, DispatchInputError, board_points, storage_of
 from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.errors import Trouble
-from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
-from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
-from forerun.forecast.model import ForecastError, LoadModel, can_fit
-from forerun.jobs import JobLog, JobModel
-from forerun.link.clock import BoardClock, DRIFT_PPM
+from forerun.forecast.jobs import JobLog, JobModel
+from forerun.forecast.model import ForecastError, can_fit
+from forerun.link.clock import DRIFT_PPM, BoardClock
 from forerun.site import alarms
-from forerun.store.journal import Journal, JournalError, RECORD, read
+from forerun.store.journal import RECORD, Journal, JournalError, read
 from forerun_wire import messages
 from forerun_wire.host import HostSession
 
@@ -132,6 +130,7 @@ class Service:
         self._to_bind = [*commitments, *map(commitment, record_keys)]
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
+        self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
         # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
         self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
@@ -499,6 +498,13 @@ class Service:
     def _note(self, utc_s: int, kind: int, body: list) -> None:
         if kind == messages.BOOT:
             self.alarms.boot()
+            self.maintenance_until_s = 0
+        elif kind == messages.ACTED:
+            op, _, value, reason = body[:4]
+            if op == messages.MAINTENANCE and reason == 0:
+                self.maintenance_until_s = utc_s + value
+            elif op == messages.SETPOINT:
+                self.maintenance_until_s = 0  # somebody has given another order since
         elif kind == messages.EVENT:
             code, value, limit = body[:3]
             self.alarms.take(utc_s, code, value, limit)
