@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from forerun.sources import SourceError
-from forerun.sun import clear_ghi_w_per_m2, forecast_pv
-from forerun.weather import HOUR_S, Sky, clearness_of
+from forerun.compute.sources import SourceError
+from forerun.compute.weather import HOUR_S, Sky, clearness_of
+from forerun.forecast.sun import clear_ghi_w_per_m2, forecast_pv
 
 DAY, PLACE = 288, (63.4, 10.4)
 NOON = 1_781_784_000  # 2026-06-18T12:00Z

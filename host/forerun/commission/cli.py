@@ -155,7 +155,7 @@ def selftest(
     from forerun.commission import selftest as testing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, digest
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     checked = config.load(site)
     steps = Steps(site)
@@ -198,7 +198,7 @@ def calibrate(
     from forerun.commission import calibrate as calibration
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     if quantity not in calibration.QUANTITIES:
         raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
@@ -256,7 +256,8 @@ def keys_rotate(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
 @keys_app.command("confirm")
 def keys_confirm(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Finish or drop a change of key that was interrupted, by what the board says."""
-    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"]))
+    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"])
+               or "no change of a key was left half-way")  # fmt: skip
 
 
 @keys_app.command("status")
@@ -289,7 +290,7 @@ def keys_export(
     as_json: Json = False,
 ) -> None:
     """Write a key file with the keys of one role alone, for the host that runs the site."""
-    from forerun import keys
+    from forerun.link import keys
 
     if role not in keys.ROLES:
         raise WrongUsage(f"--role {role}: it must be one of {', '.join(keys.ROLES)}")
@@ -299,8 +300,9 @@ def keys_export(
 
 def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
     """Connect with the keys of the site, have `act(desk, keys)` say what it did, and show how things stand."""
-    from forerun import config, keys
+    from forerun import config
     from forerun.commission.desk import open_desk
+    from forerun.link import keys
 
     checked, held = config.load(site), keys.KeyFile(keys.path_of(site))
     with open_desk(checked.link.port, checked.link.baud, held.ring()) as desk:
@@ -313,9 +315,10 @@ def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
 
 
 def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
-    from forerun import config, keys
+    from forerun import config
     from forerun.commission.steps import Steps
-    from forerun.sitekey import keep_record_key
+    from forerun.link import keys
+    from forerun.store.sitekey import keep_record_key
 
     store = config.load(site).store.path
 
@@ -339,12 +342,12 @@ def seal(
     key: Annotated[Path | None, typer.Option(help="Ed25519 key, PEM; made beside the site file if missing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that board and site file agree, and sign the commissioning report (JSON and HTML beside the site file)."""
+    """Check that board and site file agree, and sign the commissioning report: JSON, HTML, PDF beside the site file."""
     from forerun import config
     from forerun.commission import seal as sealing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, write_whole
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
     from forerun_wire import messages
 
     checked, steps = config.load(site), Steps(site)
@@ -359,14 +362,15 @@ def seal(
              "store_id": hello["store_id"].hex(), "settings_crc": info["settings_crc"]}  # fmt: skip
     content = sealing.report(checked, steps, settings, board, who, time.time())
     document = sealing.sign(content, sealing.load_key(key or site.with_suffix(".key.pem")))
-    paths = {"json": site.with_suffix(".commissioning.json"), "html": site.with_suffix(".commissioning.html")}
+    paths = {form: site.with_suffix(f".commissioning.{form}") for form in ("json", "html", "pdf")}
     write_whole(paths["json"], json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     write_whole(paths["html"], sealing.page(document))
+    write_whole(paths["pdf"], sealing.pdf(document))
     result = steps.record(
         "seal", True, time.time(), report_sha256=document["report_sha256"], board=hello["identity"],
         public_key=document["signature"]["public_key"], files={name: str(path) for name, path in paths.items()},
     )  # fmt: skip
-    _show(result, as_json, f"sealed: {paths['html']}; monitoring plan {document['report_sha256'][:16]}…; "
+    _show(result, as_json, f"sealed: {paths['pdf']}; monitoring plan {document['report_sha256'][:16]}…; "
           f"next: forerun run --site {site}")  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import uvicorn
 
 from forerun.errors import Trouble
 from forerun.web.access import Sessions, Tokens, WrongTokens, tokens_path
-from forerun.web.app import Parts, application
+from forerun.web.app import application
+from forerun.web.asking import Parts
 from forerun.web.control import Controls
 from forerun.web.guard import Guard
 from forerun.web.reports import Reports
@@ -20,7 +21,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def parts_of(running, clock=time.time) -> Parts:
-    """Everything that the routes work with, for one running site (forerun.running.Running)."""
+    """Everything that the routes work with, for one running site (forerun.site.running.Running)."""
     journal = running.site.store.path
     tokens = Tokens(tokens_path(journal))
     controls = Controls(clock)
