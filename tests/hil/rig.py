@@ -32,12 +32,12 @@ def site_file(folder: Path, **sections) -> config.SiteFile:
 class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
-    def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
+    def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
                  seed=1, heap=HEAP_BYTES, senses=False):
         print("seed", seed)
         self.folder = folder
         self.config = site_file(folder, **(sections or {}))
-        loads = [Series(0, 1_000_000_000, [load_w])]
+        loads = loads or [Series(0, 1_000_000_000, [load_w])]
         pv = pv or (Series(0, 1_000_000_000, [pv_w]) if pv_w else None)
         self.site = Site(SiteConfig(**(plant or {})), loads=loads, pv=pv, seed=seed)
         self.slave = devices.slave(self.site)
