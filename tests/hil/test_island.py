@@ -109,7 +109,6 @@ def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_bac
         for _ in range(26):
             bench.run(50)
             loads.append(round(bench.site.load_w))
-        print(loads, bench.events()[-8:], bench.host.latest)
         assert list(dict.fromkeys(loads)) == [800, 2_400, 4_800, 8_000], loads
         bench.coarse(0)
         assert bench.site.island.blackouts == 1 and bench.site.island.live
