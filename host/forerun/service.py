@@ -18,8 +18,9 @@ from forerun.config import SiteFile, board_settings
 from forerun.dispatch import Dispatcher, DispatchInputError, board_points, storage_of
 from forerun.errors import Trouble
 from forerun.evidence import commitment, is_authentic, seal, tag_of
-from forerun.forecast import ForecastError, LoadModel, can_fit
+from forerun.forecast import ForecastError, can_fit
 from forerun.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
+from forerun.jobs import JobLog, JobModel
 from forerun.planning import Known, Outlook, outlook
 from forerun.store import RECORD, Journal, JournalError, read
 from forerun_wire import messages
@@ -128,15 +129,17 @@ class Service:
         self._to_bind = [*commitments, *map(commitment, record_keys)]
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
+        self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
         # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
         self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
+        self.job_log = JobLog()  # what the forecast takes out of the past
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._last_registers: tuple[int, list[int]] | None = None
         self._peak_import_w = 0
         self._plan_id = 0
         self._replan_at_s = 0
-        self._load_model: LoadModel | None = None
+        self._load_model: JobModel | None = None
         self._refit_at_s = 0
         self._settings_asked = -1
         self._heartbeat_us = 0
@@ -204,6 +207,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
         self.jobs[job.job] = job
+        self.job_log.announce(self._utc_s(now_us), job)
         self.told_jobs.discard(job.job)
         self._replan_at_s = 0
         self.step(now_us)
@@ -213,6 +217,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
         self._commit()
         self.jobs.pop(job.job, None)
+        self.job_log.cancel(self._utc_s(now_us), job.job)
         self._replan_at_s = 0
         self.step(now_us)
 
@@ -450,9 +455,13 @@ class Service:
                 self._learn(entry.utc_us, entry.body[5], entry.body[6:])
             elif kind == JOB:
                 name, power_w, start_s, duration_s, confidence = entry.body
-                self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
-                if not duration_s:
-                    del self.jobs[name]  # cancelled
+                at_s = entry.utc_us // 1_000_000
+                if duration_s:
+                    self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+                    self.job_log.announce(at_s, self.jobs[name])
+                else:  # cancelled
+                    self.jobs.pop(name, None)
+                    self.job_log.cancel(at_s, name)
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
             elif kind == RECORD_KEY:
@@ -488,6 +497,13 @@ class Service:
     def _note(self, utc_s: int, kind: int, body: list) -> None:
         if kind == messages.BOOT:
             self.alarms.boot()
+            self.maintenance_until_s = 0
+        elif kind == messages.ACTED:
+            op, _, value, reason = body[:4]
+            if op == messages.MAINTENANCE and reason == 0:
+                self.maintenance_until_s = utc_s + value
+            elif op == messages.SETPOINT:
+                self.maintenance_until_s = 0  # somebody has given another order since
         elif kind == messages.EVENT:
             code, value, limit = body[:3]
             self.alarms.take(utc_s, code, value, limit)
@@ -559,10 +575,12 @@ class Service:
         load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
         if start_s >= self._refit_at_s and can_fit(load_history, FORECAST_STEP_S):
             count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
-            self._load_model = LoadModel(load_history, FORECAST_STEP_S, count)
+            first_s = start_s - FORECAST_STEP_S * len(load_history)
+            self.job_log.forget(first_s)
+            self._load_model = JobModel(load_history, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
-        return outlook(self.site, known, self.jobs.values(), self._load_model)
+        return outlook(self.site, known, self.jobs.values(), self._load_model, self.job_log.told)
 
     def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
