@@ -32,8 +32,8 @@ def site_file(folder: Path, **sections) -> config.SiteFile:
 class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
-    def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
-                 seed=1, heap=HEAP_BYTES, senses=False):
+    def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None,
+                 host=True, seed=1, heap=HEAP_BYTES, senses=False):
         print("seed", seed)
         self.folder = folder
         self.config = site_file(folder, **(sections or {}))
