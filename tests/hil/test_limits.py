@@ -20,6 +20,7 @@ def test_import_limit_after_a_step_that_the_inverter_can_carry(rig):
         over_ms = sum(10 for watts in trace.pcc_import_w if watts > 10_000)
         assert 0 < over_ms <= 200, f"{over_ms} ms above the limit of 10 kW"
         assert max(trace.pcc_import_w[100:]) <= 10_000, "the limit is held once it is reached"
+        bench.assert_held()
         assert bench.host.latest["bound_by"] == m.BOUND_IMPORT_LIMIT
 
 
@@ -99,6 +100,8 @@ def test_bms_that_cuts_its_limit_is_obeyed(rig):
         assert bench.host.latest["discharge_max_w"] <= announced_w
         assert bench.host.latest["setpoint_w"] <= announced_w
         assert bench.host.latest["bound_by"] == m.BOUND_BATTERY
+        assert bench.site.inverter.power_w <= announced_w
+        bench.assert_held()
 
 
 def test_values_out_of_range_are_refused_with_a_sentence_and_change_nothing(rig):
