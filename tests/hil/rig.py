@@ -7,9 +7,11 @@ from forerun import config
 from forerun.plant import devices
 from forerun.plant.board import HEAP_BYTES, BoardProcess
 from forerun.plant.lockstep import Lockstep
+from forerun.plant.recording import Totals
 from forerun.plant.senses import CURRENT_MA, VOLTAGE_MV, Senses
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig, Totals
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun.site.service import Service
 from forerun.store.journal import Journal, read
 from forerun_wire import messages as m

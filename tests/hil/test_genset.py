@@ -1,6 +1,6 @@
 """The diesel set on the emulated site: what starts it, what it may not do, and how its runs are told apart."""
 
-from forerun.plant.site import SiteConfig
+from forerun.plant.site_config import SiteConfig
 from forerun_wire import messages as m
 
 GENSET = 128
