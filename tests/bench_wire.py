@@ -54,7 +54,7 @@ class Board:
 
 def goodput() -> None:
     """Bytes of records, as the journal gets them, over the time that they took, as a part of what the line carries."""
-    from forerun.store import Journal
+    from forerun.store.journal import Journal
     from forerun_board.records import Records
     from forerun_wire import messages as m
     from forerun_wire.host import HostSession
@@ -295,7 +295,7 @@ def clock() -> None:
     The truth to compare with is the same line without jitter, asked as fast as it answers for 10 s: its 200 fastest
     exchanges of thousands, which leave it the half width that is printed.
     """
-    from forerun.clock import BoardClock
+    from forerun.link.clock import BoardClock
     from forerun_wire.host import HostSession
 
     chance = random.Random(1)
@@ -348,7 +348,7 @@ def _spin(seconds: float) -> None:
 def replug() -> None:
     """From the moment that the port is there again to the first telemetry, with the host's real port handling."""
     from forerun.commission.desk import Desk
-    from forerun.link import SerialLink
+    from forerun.link.port import SerialLink
 
     times = []
     with tempfile.TemporaryDirectory() as name, Board(Path(name)) as board:
