@@ -132,7 +132,7 @@ class Running:
         self._look_at = 0.0
         self.say(f"{self.site_path} was read again")
         if site.web != old.web:
-            self.say("web.host and web.port are taken at a start: restart the site for them (systemctl restart forerun)")
+            self.say("web.host and web.port are taken at a start: systemctl restart forerun")
         return True
 
     def _integrate(self) -> None:
