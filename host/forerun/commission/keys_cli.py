@@ -28,7 +28,8 @@ def keys_rotate(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
 @app.command("confirm")
 def keys_confirm(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Finish or drop a change of key that was interrupted, by what the board says."""
-    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"]))
+    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"])
+               or "no change of a key was left half-way")  # fmt: skip
 
 
 @app.command("status")
