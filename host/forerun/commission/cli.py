@@ -117,7 +117,7 @@ def selftest(
     from forerun.commission import selftest as testing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, digest
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     checked = config.load(site)
     steps = Steps(site)
@@ -160,7 +160,7 @@ def calibrate(
     from forerun.commission import calibrate as calibration
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     if quantity not in calibration.QUANTITIES:
         raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
@@ -215,7 +215,7 @@ def seal(
     from forerun.commission import seal as sealing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, write_whole
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
     from forerun_wire import messages
 
     checked, steps = config.load(site), Steps(site)

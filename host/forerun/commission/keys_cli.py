@@ -62,7 +62,7 @@ def keys_export(
     as_json: Json = False,
 ) -> None:
     """Write a key file with the keys of one role alone, for the host that runs the site."""
-    from forerun import keys
+    from forerun.link import keys
 
     if role not in keys.ROLES:
         raise WrongUsage(f"--role {role}: it must be one of {', '.join(keys.ROLES)}")
@@ -72,8 +72,9 @@ def keys_export(
 
 def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
     """Connect with the keys of the site, have `act(desk, keys)` say what it did, and show how things stand."""
-    from forerun import config, keys
+    from forerun import config
     from forerun.commission.desk import open_desk
+    from forerun.link import keys
 
     checked, held = config.load(site), keys.KeyFile(keys.path_of(site))
     with open_desk(checked.link.port, checked.link.baud, held.ring()) as desk:
@@ -86,9 +87,10 @@ def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
 
 
 def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
-    from forerun import config, keys
+    from forerun import config
     from forerun.commission.steps import Steps
-    from forerun.sitekey import keep_record_key
+    from forerun.link import keys
+    from forerun.store.sitekey import keep_record_key
 
     store = config.load(site).store.path
 
