@@ -6,7 +6,7 @@ weighs them against each other and puts the quantiles around them.
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib.resources import files
 
 import numpy as np
 
@@ -165,8 +165,7 @@ def usual_coefficients() -> tuple[np.ndarray, np.ndarray]:
 
     Fitted by `tests/fit_prior.py` to some dozens of public compute traces at once; none of their last weeks is in it.
     """
-    text = resources.files("forerun.forecast").joinpath("load_prior.csv").read_text(encoding="utf-8")
-    table = np.loadtxt(text.splitlines(), delimiter=",")
+    table = np.loadtxt(files("forerun.forecast").joinpath("load_prior.csv").read_text().splitlines(), delimiter=",")
     return table[:, 0], table[:, 1:]
 
 
