@@ -169,7 +169,7 @@ class Commands:
 
     def _site_time(self, args):
         if len(args) < 1 or not 0 <= args[0] < 86_400:
-            return m.OUT_OF_RANGE, ["site_time takes the second of the UTC day, 0 to 86399"]
+            return m.OUT_OF_RANGE, ["site_time takes the second of the local day, 0 to 86399"]
         board = self._board
         board.controller.day_offset_s = (args[0] - board.clock.s) % 86_400
         return m.DONE, []

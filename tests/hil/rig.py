@@ -33,8 +33,8 @@ class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
     def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
-                 seed=1, heap=HEAP_BYTES, senses=False):
-        self.folder = folder
+                 seed=1, heap=HEAP_BYTES, senses=False, utc_s=UTC_OFFSET_US // 1_000_000):
+        self.folder, self.utc_s = folder, utc_s
         self.config = site_file(folder, **(sections or {}))
         loads = [Series(0, 1_000_000_000, [load_w])]
         pv = pv or (Series(0, 1_000_000_000, [pv_w]) if pv_w else None)
@@ -93,7 +93,7 @@ class Rig:
             self.config,
             self.journal,
             nonce=bytes([self.host_starts]) * 8,
-            utc_offset_us=UTC_OFFSET_US,
+            utc_offset_us=1_000_000 * self.utc_s,
             say=lambda sentence: self.said.append((self.now_s, sentence)),
         )
         self.bench.host = self.host

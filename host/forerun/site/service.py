@@ -8,6 +8,8 @@ import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -33,6 +35,7 @@ HISTORY_DAYS = 28
 COMMIT_AGAIN_US = 5_000_000
 REFIT_S = 6 * 3600  # the load model is fitted anew so often
 READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
+TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CLOCK = "clock"
 CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
 JOB = "job"
@@ -135,6 +138,7 @@ class Service:
         self._peak_import_w = 0
         self._plan_id = 0
         self._replan_at_s = 0
+        self._tell_time_at_s = 0
         self._load_model: LoadModel | None = None
         self._refit_at_s = 0
         self._settings_asked = -1
@@ -169,6 +173,8 @@ class Service:
         now_s = self._utc_s(now_us)
         if self._clock.known:
             self._prepare_jobs(now_s)
+        if self.session.up and now_s >= self._tell_time_at_s:
+            self._tell_time(now_s)
         if self._plannable() and now_s >= self._replan_at_s:
             self._replan(now_us)
 
@@ -225,7 +231,7 @@ class Service:
         self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
         self._journal(now_us, LINK, ["site file read again"])
         self._commit()
-        self._replan_at_s = self._refit_at_s = 0
+        self._replan_at_s = self._refit_at_s = self._tell_time_at_s = 0
         if self.session.up:
             self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(site))
 
@@ -234,7 +240,7 @@ class Service:
         self._journal(now_us, LINK, ["clock stepped", by_us])
         self._told_clock = None
         self._commit()
-        self._replan_at_s = self._refit_at_s = 0
+        self._replan_at_s = self._refit_at_s = self._tell_time_at_s = 0
         self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
 
     def note_control(self, body: list, now_us: int) -> bool:
@@ -312,7 +318,7 @@ class Service:
         self._told_clock = None
         self._tell_keys(hello)
         self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
-        self._replan_at_s = 0
+        self._replan_at_s = self._tell_time_at_s = 0
         self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
 
     def _acknowledge(self) -> None:
@@ -325,6 +331,12 @@ class Service:
         elif self.session.keyring and not hello["key_id"]:
             self.say("the board holds no key although this host has some: was it taken away on site? Everybody on the "
                      "line may command it until `forerun commission keys provision`")  # fmt: skip
+
+    def _tell_time(self, now_s: int) -> None:
+        """Quiet hours and billing windows are those of people: the board is told the second of the local day."""
+        self._tell_time_at_s = (now_s // TIME_S + 1) * TIME_S
+        local = datetime.fromtimestamp(now_s, ZoneInfo(self.site.reporting.timezone))
+        self.session.command(messages.SITE_TIME, (60 * local.hour + local.minute) * 60 + local.second)
 
     def _on_clock(self, event: tuple, now_us: int) -> None:
         _, _, rx_s, rx_us, tx_s, tx_us = event[:6]
