@@ -11,6 +11,7 @@ PREPARE_MAX_S = 86_400
 ID_MAX = 1 << 29
 
 REASON_COMMAND = 0
+TEMPERATURE_MS = 120_000  # as the functions have it: a sensor silent for longer than this is lost
 INVERTER_KIND = 60  # setting
 
 
@@ -64,6 +65,7 @@ class Commands:
 
     def _info(self, args):
         board = self._board
+        known = board.image.temperature_age_ms <= TEMPERATURE_MS
         return m.DONE, [
             board.hal.board,
             board.hal.interpreter,
@@ -75,7 +77,7 @@ class Commands:
             board.hal.reset_cause(),
             board.cycle.worst_us,
             board.cycle.worst_late_us,
-        ]
+        ] + ([board.image.cell_decic] if known else [])
 
     def _setpoint(self, args):
         if len(args) < 3:

@@ -318,7 +318,6 @@ def show_report(result: dict) -> None:
 def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
     """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
     from forerun.dispatch import planning
-    from forerun.dispatch.dispatcher import dispatcher_of
     from forerun.report import pictures
 
     site = config.load(site_path)
@@ -327,9 +326,10 @@ def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[
     service = Service(site, _JournalReader(site.store.path), nonce=b"no board")
     if service.last_soc is None:
         raise Trouble(f"{site.store.path}: no interval of the board is in it yet, so the state of charge is unknown")
-    load_w = service.history.load_w if service.history else []
-    made = service.outlook(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0)
-    plan = dispatcher_of(site).plan(made.situation)
+    planner = service.planner
+    load_w = planner.history.load_w
+    planner.make(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0, service.jobs.values())
+    made, plan = planner.made, planner.plan
     document = planning.document(site, made, plan)
     if picture:
         picture.parent.mkdir(parents=True, exist_ok=True)

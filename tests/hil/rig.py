@@ -83,7 +83,7 @@ class Rig:
     def run_until_armed(self) -> None:
         """Until the inverter is in service and the board commands it."""
         self.run_until(lambda: self.host.latest.get("state") in (m.IDLE, m.PLANNED, m.LEASED, m.FALLBACK)
-                       and self.host.plan is not None, 120, 0.25)  # fmt: skip
+                       and self.host.planner.plan is not None, 120, 0.25)  # fmt: skip
 
     def start_host(self) -> None:
         """A host process begins: the journal is opened, cut where torn, and read."""

@@ -13,7 +13,7 @@ from forerun.errors import Trouble
 from forerun.plant.pv import day_w, typical_year_w
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig, Trace
-from forerun.site.service import FORECAST_STEP_S, History
+from forerun.site.history import FORECAST_STEP_S, History
 
 DAY_S = 86400
 DAY_START_UTC_S = 1_568_937_600  # 2019-09-20T00:00Z: the day of the weather year that is played
