@@ -28,6 +28,17 @@ TELEMETRY = [
     *(1234567, 123, 3, 5, 0, 15000, 14980, -12000, 230123, 49987, 783, 30000, 30000, 21000, 8123, 0, 17, 14400, 8123),
     98123,
 ]
+U32, I32 = (0, 2**30 - 1), (-(2**30), 2**30 - 1)
+RANGES = [
+    *(U32, (0, 999), (0, 7), (0, 14), (0, 65021), I32, I32, I32, U32, (0, 65021), (0, 1000), U32, U32, I32, I32, I32),
+    *((-32768, 32253), U32, (0, 65021), U32),
+]
+TELEMETRIES = {
+    "telemetry of an ordinary second": TELEMETRY,
+    "telemetry, all zero": 20 * [0],
+    "telemetry, all at their least": [low for low, _ in RANGES],
+    "telemetry, all at their most": [high for _, high in RANGES],
+}
 EDGES = [
     *(0, 23, 24, 255, 256, 65535, 65536, 2**30 - 1, 2**30, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63),
     *(2**64 - 1, -1, -24, -25, -256, -257, -65536, -65537, -(2**30), -(2**30) - 1, -(2**31), -(2**31) - 1, -(2**32)),
@@ -65,8 +76,8 @@ def messages():
     for size in (240, 241, 242, 243, 244, 245, 246, 247, 248, 500):
         yield f"reply with {size} bytes without a zero", [4, 9, 0, bytes(1 + i % 255 for i in range(size))]
     yield "reply with 200 zeros", [4, 9, 0, bytes(200)]
-    yield "telemetry of an ordinary second", [5, *TELEMETRY]
-    yield "telemetry, all zero", [5] + 20 * [0]
+    for name, values in TELEMETRIES.items():
+        yield name, [13, packed(values)]
     yield "command maintenance", [3, 8, 9, 600]
     yield "command update_begin", [3, 9, 10, 70000, bytes(range(32)), "0.2.0", 3100, bytes(range(32, 64))]
     yield "command update_chunk", [3, 10, 11, 4096, bytes(300), bytes(range(8))]
@@ -102,7 +113,16 @@ def messages():
     yield "sealed reply", sealed(0x80, 1, 70001, [4, 4465, 0])
     yield "sealed record_ack", sealed(0, 1, 0, [7, 32])
     yield "heartbeat of a later version, with a field more", [1, 8, "later"]
-    yield "telemetry of a later version, with a field more", [5, *TELEMETRY, -1]
+    yield "telemetry of a later version, with a field more", [13, packed(TELEMETRY) + b"\x09\x00"]
+
+
+def packed(values):
+    """The fields of a telemetry frame as forerun.cddl says: a fixed number of bytes each, 02 added in each byte."""
+    sizes = [2 if high in (999, 1000, 65021, 32253) else 4 if high > 65021 else 1 for _, high in RANGES]
+    parts = []
+    for value, size in zip(values, sizes, strict=True):
+        parts.append((value + int.from_bytes(size * b"\x02") & 256**size - 1).to_bytes(size))
+    return b"".join(parts)
 
 
 def role_key(purpose):
@@ -181,7 +201,10 @@ def main():
     new = []
     for name, value in messages():
         line = line_of(cbor2.dumps(value), value[0], SCHEMA_HASH)
-        new.append({"name": name, "schema": SCHEMA_HASH.hex(), "value": readable(value), "hex": line.hex()})
+        case = {"name": name, "schema": SCHEMA_HASH.hex(), "value": readable(value)}
+        if value[0] == 13:
+            case["telemetry"] = TELEMETRIES.get(name, TELEMETRY)
+        new.append({**case, "hex": line.hex()})
     for name, payload, counter, spoil in dropped():
         line = spoil(line_of(payload, payload[1], SCHEMA_HASH))
         new.append({"name": name, "schema": SCHEMA_HASH.hex(), "dropped": counter, "hex": line.hex()})

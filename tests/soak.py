@@ -35,8 +35,8 @@ def fuzz(seed: int) -> tuple[int, int, int]:
 
 def forge(seed: int) -> tuple[int, int]:
     """(attempts, of them not believed) of one part; one that is believed raises."""
+    from forerun_wire.host import counts_of
     from test_wire_auth import forge
-    from test_wire_session import counts_of
 
     count = min(PART, FORGERIES)
     return count, counts_of(forge(seed, count).board.session)["refused"]

@@ -268,7 +268,7 @@ class Board:
         values[6] = image.active_power_w
         values[7] = image.pcc_import_w
         values[8] = image.pcc_voltage_mv
-        values[9] = image.frequency_millihz
+        values[9] = min(image.frequency_millihz, m.TELEMETRY_MAX)
         values[10] = image.soc_permille
         values[11] = image.charge_max_w
         values[12] = image.discharge_max_w
@@ -277,5 +277,5 @@ class Board:
         values[15] = image.genset_w
         values[16] = controller.plan.step_index
         values[17] = controller.lease.remaining_ms
-        values[18] = self.cycle.busy_us
+        values[18] = min(self.cycle.busy_us, m.TELEMETRY_MAX)
         values[19] = self.cycle.heap_free

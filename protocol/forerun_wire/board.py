@@ -55,7 +55,10 @@ class BoardSession(Session):
         if at < 0:
             self.dropped += 1
             return False
-        end = m.encode_telemetry(self._queue.buffer, at + 1, values)
+        if self.schema == self._own_schema:
+            end = m.encode_telemetry(self._queue.buffer, at + 1, values)
+        else:
+            end = m.encode(self._queue.buffer, at + 1, m.TELEMETRY_ARRAY, values)
         self._queue.commit(end, self._seed)
         return True
 
@@ -134,7 +137,7 @@ class BoardSession(Session):
             self.early += 1
         elif self._replies[seq % WINDOW_MAX] is not None:
             self._put(self._replies[seq % WINDOW_MAX])
-        if self._early and self.schema == self._own_schema:
+        if self._early and self.schema not in m.BEFORE_BATCHES:
             self._send_held()
 
     def _execute(self):
@@ -214,7 +217,7 @@ class BoardSession(Session):
 
     def _send_records(self, previous, last):
         """(number of the last record, size) of the frame with the records that follow `previous`; size 0: none."""
-        old = self.schema != self._own_schema
+        old = self.schema in m.BEFORE_BATCHES
         start = self._queue.reserve() + 1
         buffer = self._queue.buffer
         at = pack_head(buffer, start + 1, 0, m.RECORDS)

@@ -11,6 +11,7 @@ ZERO = b"\x00"
 CRC_BYTES = 4
 # crc32(data || crc32(data)) for any data and any seed. It fits 31 bits, so checking a good frame makes no long integer.
 RESIDUE = 0x2144DF1C
+SHORT_BYTES = 24  # frames up to here, heartbeats and setpoints among them, are taken in without making an object
 VIEW_BYTES_MAX = 96  # lengths whose view is kept: telemetry, heartbeats, replies
 
 
@@ -142,6 +143,9 @@ class Deframer:
             return
         if used + count >= self.max_frame:
             self._skipping = True
+        elif count <= SHORT_BYTES:
+            for i in range(count):
+                self.buffer[used + i] = data[at + i]
         elif count == len(data):
             self.buffer[used : used + count] = data
         else:

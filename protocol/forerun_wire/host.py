@@ -1,5 +1,7 @@
 """The host's end of the line: sends commands until they are answered, and takes records in order, each once."""
 
+import struct
+
 from forerun_wire import messages as m
 from forerun_wire.names import HELLO_FIELDS, TELEMETRY_FIELDS, fields_named
 from forerun_wire.session import EVENTS_MAX, SEQ_MASK, WINDOW_MAX, Session, remaining_ms
@@ -136,6 +138,12 @@ class HostSession(Session):
                 self._outbox.held(seq, seq, now_ms)
 
     def _on_telemetry(self, message, now_ms):
+        if len(message[1]) < m.TELEMETRY_BYTES:
+            self.bad_cbor += 1
+        else:
+            self._tell(("telemetry", telemetry_values(message[1])))
+
+    def _on_telemetry_array(self, message, now_ms):
         self._tell(("telemetry", message[1 : 1 + len(TELEMETRY_FIELDS)]))
 
     def _on_record(self, message, now_ms):
@@ -253,12 +261,22 @@ class HostSession(Session):
     _HANDLERS = {
         m.CLOCK: _on_clock,
         m.REPLY: _on_reply,
-        m.TELEMETRY: _on_telemetry,
+        m.TELEMETRY_ARRAY: _on_telemetry_array,
         m.RECORD: _on_record,
         m.SEALED: _on_sealed,
         m.RECORDS: _on_records,
         m.HELD: _on_held,
+        m.TELEMETRY: _on_telemetry,
     }
+
+
+_PACKED = ">" + m.TELEMETRY_FORMAT[5:]  # without the head
+_ADDED = [{"B": 2, "H": 0x202, "I": 0x2020202}[letter.upper()] for letter in _PACKED[1:]]
+
+
+def telemetry_values(packed):
+    """The 20 integers of `packed`, in the order of TELEMETRY_FIELDS; what a later version put behind is skipped."""
+    return [value - added for value, added in zip(struct.unpack_from(_PACKED, packed), _ADDED)]
 
 
 def _is_record(record, after):

@@ -1,15 +1,18 @@
 """The messages as forerun.cddl states them: kinds, operations, codes, fields, settings; packing and reading them."""
 
 import binascii
+import struct
 
 from forerun_wire.cbor import ARRAY, CborError, Reader, pack, pack_head, pack_int
 
 VERSION = 1
-SCHEMA_HASH = b"\x34\xb9\x33\x96\x52\x2c\xd1\xd9"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+SCHEMA_HASH = b"\xf8\xf4\xfb\xed\xa3\x37\x4e\xe4"  # of forerun.cddl; tests/host/test_wire_schema.py says how
 OLDER_SCHEMAS = (  # of schemas/: still spoken, oldest first
     b"\x5b\xa4\xe4\x94\xa4\xa1\x89\x69",
     b"\x87\x75\x8e\xc0\x72\xde\xac\x9c",
+    b"\x34\xb9\x33\x96\x52\x2c\xd1\xd9",
 )
+BEFORE_BATCHES = OLDER_SCHEMAS[:2]  # a record a frame, and no HELD
 
 # Kinds of message: element 0 of each array.
 HELLO = 0
@@ -17,7 +20,7 @@ HEARTBEAT = 1
 CLOCK = 2
 COMMAND = 3
 REPLY = 4
-TELEMETRY = 5
+TELEMETRY_ARRAY = 5  # of schemas 1 to 3 only
 RECORD = 6  # one record; of schemas 1 and 2 only
 RECORD_ACK = 7
 NOT_UNDERSTOOD = 8
@@ -25,6 +28,7 @@ REFUSED = 9
 SEALED = 10
 RECORDS = 11
 HELD = 12
+TELEMETRY = 13
 
 # Fields of a hello, by their place behind the kind; names.py has the names of these and of all others.
 HELLO_VERSION = 0
@@ -55,6 +59,7 @@ _SHAPES = (
     "uubs",
     "u",
     "uu",
+    "s",
 )
 
 ROLE_BOARD = 0
@@ -272,6 +277,11 @@ def seeded(kind):
     return kind != HELLO and kind != NOT_UNDERSTOOD and kind != REFUSED
 
 
+TELEMETRY_FORMAT = ">BBBBIHBBHiiiIHHIIiiihIHI"  # head, then the fields
+TELEMETRY_BYTES = 62  # of the fields
+TELEMETRY_MAX = 65021  # of a field of two bytes
+
+
 def encode(buffer, at, kind, fields):
     """Index after the message [kind, *fields], written at `at`. CborError if it does not fit."""
     at = pack_head(buffer, at, ARRAY, len(fields) + 1)
@@ -281,32 +291,17 @@ def encode(buffer, at, kind, fields):
     return at
 
 
-def encode_telemetry(buffer, at, values):
-    """Like encode() for TELEMETRY, for integers only, without making an object."""
-    at = pack_head(buffer, at, ARRAY, len(values) + 1)
-    at = pack_head(buffer, at, 0, TELEMETRY)
-    for i in range(len(values)):
-        value = values[i]
-        major = 0
-        if value < 0:
-            value = -1 - value
-            major = 0x20
-        # The three short forms here, without a call: they are nearly all there is.
-        if value < 24:
-            buffer[at] = major | value
-            at += 1
-        elif value < 0x100:
-            buffer[at] = major | 24
-            buffer[at + 1] = value
-            at += 2
-        elif value < 0x10000:
-            buffer[at] = major | 25
-            buffer[at + 1] = value >> 8
-            buffer[at + 2] = value & 0xFF
-            at += 3
-        else:
-            at = pack_head(buffer, at, major, value)
-    return at
+def encode_telemetry(buffer, at, v):
+    """Index after TELEMETRY with these 20 integers, written at `at` in one step, without making an object."""
+    # Each value + 02 in each of its bytes: COBS takes a step for every zero byte, and now there is hardly one.
+    struct.pack_into(
+        TELEMETRY_FORMAT, buffer, at, 0x82, TELEMETRY, 0x58, TELEMETRY_BYTES,
+        v[0] + 0x2020202, v[1] + 0x202, v[2] + 2, v[3] + 2, v[4] + 0x202, v[5] + 0x2020202, v[6] + 0x2020202,
+        v[7] + 0x2020202, v[8] + 0x2020202, v[9] + 0x202, v[10] + 0x202, v[11] + 0x2020202, v[12] + 0x2020202,
+        v[13] + 0x2020202, v[14] + 0x2020202, v[15] + 0x2020202, v[16] + 0x202, v[17] + 0x2020202, v[18] + 0x202,
+        v[19] + 0x2020202,
+    )  # fmt: skip
+    return at + 4 + TELEMETRY_BYTES
 
 
 def peek_kind(buffer, at):

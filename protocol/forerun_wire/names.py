@@ -122,7 +122,7 @@ KINDS = (
     "clock",
     "command",
     "reply",
-    "telemetry",
+    "telemetry_array",
     "record",
     "record_ack",
     "not_understood",
@@ -130,6 +130,7 @@ KINDS = (
     "sealed",
     "records",
     "held",
+    "telemetry",
 )
 
 # Fields behind the kind, in order. New ones go to the end; a receiver skips those that it does not know.
@@ -182,6 +183,7 @@ FIELDS = (
     SEALED_FIELDS,
     RECORDS_FIELDS,
     HELD_FIELDS,
+    ("packed",),
 )
 
 ROLES = ("board", "host")

@@ -6,7 +6,7 @@ from forerun_wire import auth, messages
 from forerun_wire.board import TRIES_A_SECOND
 from forerun_wire.framing import FrameQueue
 from lane import Chance, vectors
-from test_wire_session import Board, Host, World
+from wire_world import Board, Host, World
 
 KEY = bytes(range(100, 132))
 OTHER = bytes(range(50, 82))

@@ -6,9 +6,11 @@ from forerun_wire import messages
 from forerun_wire.cbor import Reader
 from forerun_wire.framing import Deframer
 from lane import Shelf, session, vectors
-from test_wire_session import Board, Host, World
+from wire_world import Board, Host, World
 
 BOARD_NONCE = binascii.unhexlify("0011223344556677")
+ORDINARY = [1234567, 123, 3, 5, 0, 15000, 14980, -12000, 230123, 49987, 783]
+ORDINARY += [30000, 30000, 21000, 8123, 0, 17, 14400, 8123, 98123]
 HOST_NONCE = binascii.unhexlify("fffefdfcfbfaf9f8")
 
 
@@ -51,26 +53,31 @@ def said(side):
 
 
 def test_an_old_board_is_understood_by_this_host():
-    assert len(messages.OLDER_SCHEMAS) == 2
+    assert len(messages.OLDER_SCHEMAS) >= 2
     for schema in messages.OLDER_SCHEMAS:
         golden = lines(schema)
         host = session(messages.ROLE_HOST, "host", "test", HOST_NONCE)
-        hello = golden["hello of a board, answering"]
+        batches = schema not in messages.BEFORE_BATCHES
+        hello = golden["hello of a board with a key, answering" if batches else "hello of a board, answering"]
         host.receive(hello, len(hello), 0)
         events = taken(host)
         assert host.up and [event[0] for event in events] == ["hello"], (schema, events)
-        assert events[0][1]["key_id"] == 0 and events[0][1]["identity"] == "unix-board"
+        assert events[0][1]["key_id"] == (0xABCDEF if batches else 0) and events[0][1]["identity"] == "unix-board"
         host.acknowledge(0)
         seq = host.command(messages.SETPOINT, 0, -30000, 10000)
         host.tick(1)
         told = opened(said(host), schema)
         assert [3, seq, 2, 0, -30000, 10000] in told and [7, 0] in told and told[-1][0] != messages.SEALED
-        for name in ("telemetry of an ordinary second", "record boot"):
+        first = "records, one of each other kind" if batches else "record boot"
+        later = "records after a gap" if batches else "record interval"
+        for name in ("telemetry of an ordinary second", first):
             host.receive(golden[name], len(golden[name]), 2)
         events = taken(host)
-        assert [event[0] for event in events] == ["telemetry", "record"]
+        assert [event[0] for event in events[:2]] == ["telemetry", "record"]
+        assert events[0][1] == ORDINARY
         assert events[1][1:] == (1, 1, 0, 0, messages.BOOT, [1, 0])
-        host.receive(golden["record interval"], len(golden["record interval"]), 3)  # 12, after 11: 2 to 11 were lost
+        assert [event[1] for event in events[2:]] == ([31, 32, 33] if batches else [])
+        host.receive(golden[later], len(golden[later]), 3)  # follows on others, which were lost
         assert taken(host) == []
 
 
@@ -89,15 +96,17 @@ def test_an_old_host_is_understood_by_this_board():
         assert taken(board) == [("command", 65535, messages.SETPOINT, [1, 14700, 60000], messages.COMMISSION)]
         board.reply(65535, messages.DONE)
         board.send_telemetry(list(range(20)))
-        assert [message[0] for message in opened(said(board), schema)] == [messages.REPLY, messages.TELEMETRY]
+        assert [message[0] for message in opened(said(board), schema)] == [messages.REPLY, messages.TELEMETRY_ARRAY]
         for number in (1, 2, 300, 70000):
             shelf.put(number, 41, 5, 6, messages.EVENT, (9, -1, 2))
         line = golden["record_ack of nothing"]
         board.receive(line, len(line), 2)
-        assert opened(said(board), schema) == [
-            [6, number, previous, 41, 5, 6, messages.EVENT, 9, -1, 2]
-            for number, previous in ((1, 0), (2, 1), (300, 2), (70000, 300))
-        ]
+        numbers = ((1, 0), (2, 1), (300, 2), (70000, 300))
+        if schema in messages.BEFORE_BATCHES:
+            expected = [[6, number, previous, 41, 5, 6, messages.EVENT, 9, -1, 2] for number, previous in numbers]
+        else:
+            expected = [[11, 0] + [[number, 41, 5, 6, messages.EVENT, 9, -1, 2] for number, _ in numbers]]
+        assert opened(said(board), schema) == expected
         line = golden["heartbeat"]
         board.receive(line, len(line), 3)
         assert ("heartbeat", 7) in taken(board)

@@ -16,7 +16,7 @@ from forerun_wire.host import HostSession
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "both"))
 from lane import Chance
-from test_wire_session import Line
+from wire_world import Line
 
 STORE = b"store-01"
 STEP_MS = 5

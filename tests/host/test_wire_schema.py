@@ -73,12 +73,12 @@ def pycddl_schema(kind: str, times: int, text: str) -> pycddl.Schema:
 
 
 @functools.cache
-def zcbor_type():
-    return zcbor.DataTranslator.from_cddl(numbers_only(BARE), 256).my_types["message"]
+def zcbor_type(name: str = "message"):
+    return zcbor.DataTranslator.from_cddl(numbers_only(BARE), 256).my_types[name]
 
 
 def valid_for_pycddl(message: list, text: str = BARE) -> bool:
-    kind = messages.KINDS[message[0]]
+    kind = messages.KINDS[message[0]].removesuffix("_array")
     repeated = re.search(r"[*+?] ", rule(kind, text)) or kind in ("command", "reply", "record", "records")
     for times in range(2 * len(message) + 2 if repeated else 1):
         try:
@@ -127,15 +127,40 @@ def test_what_older_schemas_say_is_still_valid_and_their_numbers_are_the_same():
         for case in found:
             if "later version" not in case["name"]:
                 assert valid_for_pycddl(value_of(case), text), case["name"]
-        for now, then in (("ops", "op"), ("event_code", "event_code"), ("setting", "setting"), ("bound", "bound")):
+        ops = "ops" if re.search("^ops = ", text, re.MULTILINE) else "op"
+        for now, then in (("ops", ops), ("event_code", "event_code"), ("setting", "setting"), ("bound", "bound")):
             assert numbers(then, text).items() <= numbers(now).items(), (schema, now)
 
 
-@pytest.mark.parametrize("kind", [k for k in messages.KINDS if k not in ("command", "reply", "record", "records")])
+@pytest.mark.parametrize("kind", [
+    k for k in messages.KINDS if k not in ("command", "reply", "record", "records", "telemetry_array")
+])
 def test_fields_are_those_of_the_cddl(kind):
     shown = fields(kind)[:1] if kind == "record_ack" else fields(kind)
     assert tuple(shown) == messages.FIELDS[messages.KINDS.index(kind)]
     assert re.match(rf"\[\s*{messages.KINDS.index(kind)}\b", rule(kind))
+
+
+def test_telemetry_is_packed_as_the_cddl_says():
+    assert tuple(fields("telemetry_fields")) == messages.TELEMETRY_FIELDS
+    letters = {"u16": "H", "u32": "I", "i16": "h", "i32": "i", "states": "B", "bound": "B"}
+    letters |= {"0..999": "H", "0..1000": "H"}
+    types = re.findall(r"\w+: ([\w.]+)", rule("telemetry_fields").partition("]")[0])
+    assert ">BBBB" + "".join(letters[name] for name in types) == messages.TELEMETRY_FORMAT
+    assert messages.TELEMETRY_MAX == int(rule("u16").partition("..")[2].split()[0]) == 0xFFFF - 0x202
+    cases = [case for case in CURRENT if "telemetry" in case]
+    assert len(cases) >= 5
+    for case in cases:
+        values = case["telemetry"]
+        pycddl.Schema("top = telemetry_fields\n" + numbers_only(BARE)).validate_cbor(cbor2.dumps(values))
+        zcbor_type("telemetry_fields").validate_str(cbor2.dumps(values))
+    for place, wrong in ((1, 1000), (2, -1), (3, 99), (4, 65022), (8, -1), (9, -1), (17, 2**30)):
+        values = [*cases[0]["telemetry"]]
+        values[place] = wrong
+        with pytest.raises(pycddl.ValidationError):
+            pycddl.Schema("top = telemetry_fields\n" + numbers_only(BARE)).validate_cbor(cbor2.dumps(values))
+        with pytest.raises(zcbor.CddlValidationError):
+            zcbor_type("telemetry_fields").validate_str(cbor2.dumps(values))
 
 
 def test_commands_and_replies_start_as_in_the_cddl():
@@ -184,7 +209,7 @@ def test_settings_have_a_default_inside_their_range_and_keys_in_order():
 @pytest.mark.parametrize("case", CURRENT, ids=lambda case: case["name"])
 def test_golden_frames_are_valid(case):
     message = value_of(case)
-    if "later version" in case["name"]:
+    if "later version" in case["name"] and message[0] != messages.TELEMETRY:
         assert not valid(message) and valid(message[:-1])
     elif "every integer edge" in case["name"]:
         assert valid(message)
@@ -195,7 +220,7 @@ def test_golden_frames_are_valid(case):
 def test_validation_sees_a_missing_an_extra_and_a_wrong_field():
     for case in CURRENT:
         message = value_of(case)
-        if message[0] in (0, 1, 2, 5, 8, 9, 10, 12) and "later version" not in case["name"]:
+        if message[0] in (0, 1, 2, 8, 9, 10, 12, 13) and "later version" not in case["name"]:
             assert not valid(message[:-1]), case["name"]
             assert not valid([*message, 1.5]), case["name"]
             assert not valid([*message[:1], "wrong", *message[2:]]), case["name"]
@@ -203,7 +228,8 @@ def test_validation_sees_a_missing_an_extra_and_a_wrong_field():
 
 def test_every_kind_op_code_and_record_has_a_golden_frame():
     values = [value_of(case) for case in CURRENT]
-    assert {value[0] for value in values} == set(range(len(messages.KINDS))) - {messages.RECORD}
+    older = {messages.RECORD, messages.TELEMETRY_ARRAY}
+    assert {value[0] for value in values} == set(range(len(messages.KINDS))) - older
     assert {value[2] for value in values if value[0] == messages.COMMAND} == {number for number, _ in messages.OPS}
     records = [record for value in values if value[0] == messages.RECORDS for record in value[2:]]
     assert {record[4] for record in records} == set(messages.RECORD_BODIES)
@@ -227,7 +253,7 @@ def test_specification_says_the_same():
     assert bytes.fromhex(case["hex"]).hex(" ") in page
     for kind, (name, names) in enumerate(zip(messages.KINDS, messages.FIELDS, strict=True)):
         row = next(line for line in page.splitlines() if line.startswith(f"| {kind} | {name} |"))
-        if name != "telemetry":
+        if name != "telemetry_array":
             assert ", ".join(names) in row, name
     for number, name in messages.OPS:
         assert f"| {number} | {name} |" in page, name

@@ -20,7 +20,7 @@ from forerun_wire import messages as m
 from forerun_wire.board import BoardSession
 from forerun_wire.cbor import CborError, Reader
 from forerun_wire.framing import Deframer, FrameQueue
-from forerun_wire.host import HostSession, counts_of
+from forerun_wire.host import HostSession, counts_of, telemetry_values
 
 MAGIC = "forerun link"
 VERSION = 1
@@ -136,6 +136,8 @@ def _named(message: list) -> dict:
             told["arguments"] = ["(a key)"]
     elif kind == m.REPLY:
         told |= {"code": m.CODES[message[2]] if message[2] < len(m.CODES) else message[2], "results": _plain(rest)}
+    elif kind == m.TELEMETRY and len(message[1]) >= m.TELEMETRY_BYTES:
+        told = {"kind": "telemetry", **m.fields_named(m.TELEMETRY_FIELDS, telemetry_values(message[1]))}
     elif kind == m.RECORDS:
         told["records"] = [_record(record) for record in rest]
     elif kind == m.RECORD:
