@@ -79,6 +79,7 @@ def messages():
     for name, values in TELEMETRIES.items():
         yield name, [13, packed(values)]
     yield "command maintenance", [3, 8, 9, 600]
+    yield "command maintenance, a contact driven", [3, 18, 9, 60, 2]
     yield "command update_begin", [3, 9, 10, 70000, bytes(range(32)), "0.2.0", 3100, bytes(range(32, 64))]
     yield "command update_chunk", [3, 10, 11, 4096, bytes(300), bytes(range(8))]
     yield "command update_commit", [3, 11, 12]

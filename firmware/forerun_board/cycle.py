@@ -32,6 +32,7 @@ class Cycle:
         self.heap_free = gc.mem_free() if hasattr(gc, "mem_free") else 0
         self.worst_us = 0  # of busy_us, since boot
         self.worst_late_us = 0  # how long after its time a round began, since boot
+        self.tested = 0  # contacts that somebody who holds the battery has asked for, besides the controller's
         self.fast = None  # control.fast.Fast, where there are analogue channels
         self.fieldbus = fieldbus
         self.alive = Alive(hal.feed)
@@ -208,7 +209,7 @@ class Cycle:
             fast.order(controller, self._image)
         if self.fieldbus.inverter.armed and not self.fieldbus.inverter.confirmed:
             controller.faults |= FAULT_WATCHDOG
-        self._hal.set_outputs(controller.outputs)
+        self._hal.set_outputs(controller.outputs | self.tested)
         if controller.command:
             self._waits_for_bus = self.fieldbus.start_setpoint(controller.setpoint_w)
         self.phase = ACTUATE

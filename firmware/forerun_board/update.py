@@ -9,6 +9,7 @@ A file gets its name once it lies on flash with the right sum, so what has its n
 import hashlib
 import os
 
+from forerun_board.control import controller as ctl
 from forerun_board.control import events as ev
 from forerun_board.slots import FOLDERS, Slots
 from forerun_board.twoslot import make_directory
@@ -23,6 +24,7 @@ IMAGE_MAX = 1 << 20
 HOLD_MAX_S = 3_600
 RESTART_MS = 500  # so long the reply may take to go out
 HASH_BYTES = 8  # of a chunk
+TESTED_MAX = 63  # all contacts but those that shed loads and hold PV back
 
 # States, as UPDATE_STATUS gives them.
 NONE = 0
@@ -155,13 +157,18 @@ class Update:
         due = self._restart_at_s
         if 0 <= due <= now_s:
             self._board.hal.restart()
-        self.idle = due < 0 and not self._held()
+        if self._board.controller.faults & (ctl.FAULT_TRIP | ctl.FAULT_DOOR) or not self._in_hand():
+            self._board.cycle.tested = 0
+        self.idle = due < 0 and not (self._held() or self._board.cycle.tested)
+
+    def _in_hand(self):
+        """True while somebody holds the battery at a power, and what he asked for is not over."""
+        lease = self._board.controller.lease
+        return lease.remaining_ms > 0 and lease.mode == m.HOLD_BATTERY and self._board.clock.s < self._until_s
 
     def _held(self):
         """True in the maintenance state: somebody asked for it, and nobody has given another order since."""
-        lease = self._board.controller.lease
-        held = lease.remaining_ms > 0 and lease.mode == m.HOLD_BATTERY and lease.value_w == 0
-        return held and self._board.clock.s < self._until_s
+        return self._in_hand() and self._board.controller.lease.value_w == 0
 
     def execute(self, op, args):
         """(code, results) of one of the operations of maintenance and update."""
@@ -185,6 +192,8 @@ class Update:
     def _maintain(self, args):
         if len(args) < 1 or not isinstance(args[0], int) or not 0 <= args[0] <= HOLD_MAX_S:
             return m.OUT_OF_RANGE, ["maintenance takes hold_s, 0 to %d" % HOLD_MAX_S]
+        if len(args) > 1:
+            return self._drive(args)
         lease = self._board.controller.lease
         if args[0]:
             lease.grant(m.HOLD_BATTERY, 0, 1000 * args[0])
@@ -194,6 +203,19 @@ class Update:
         self._slot = None
         self._board.note_acted(m.MAINTENANCE, m.HOLD_BATTERY, args[0], 0)
         return m.DONE, []
+
+    def _drive(self, args):
+        """Contacts to drive for hold_s as long as somebody holds the battery; answered by what the inputs say."""
+        if not isinstance(args[1], int) or not 0 <= args[1] <= TESTED_MAX:
+            return m.OUT_OF_RANGE, ["contacts go up to %d" % TESTED_MAX]
+        self._until_s = self._board.clock.s + args[0]
+        if not self._in_hand():
+            return m.WRONG_STATE, ["contacts are driven only while the battery is held: lease a setpoint first"]
+        cycle = self._board.cycle
+        if cycle.tested != args[1]:
+            cycle.tested = args[1]
+            self._board.note_acted(m.MAINTENANCE, m.HOLD_BATTERY, args[1], 1)
+        return m.DONE, [self._board.image.inputs]
 
     def _status(self):
         if self.slots.trial:

@@ -253,6 +253,7 @@ class EmulatedSite:
     def __enter__(self) -> "EmulatedSite":
         from forerun.plant.board import BoardProcess, NullModem, open_line
         from forerun.plant.devices import units
+        from forerun.plant.realtime import Wires
 
         with contextlib.ExitStack() as cleanup:
 
@@ -268,28 +269,31 @@ class EmulatedSite:
                 fd, self.path = line()
             banks = units(self._site)
             self.units = sorted(banks)
-            self._thread = threading.Thread(target=self._serve, args=(banks, fd), name="emulated site")
-            self._thread.start()
-            cleanup.callback(self._thread.join)
-            cleanup.callback(self._stopped.set)
+            wires = None
             if self._with_board:
                 store = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-store-"))
-                board = BoardProcess(Path(store), lockstep=False, bus_path=self.path)
+                board = BoardProcess(Path(store), lockstep=False, bus_path=self.path, contacts=True)
                 cleanup.callback(board.close)
                 host_fd, self.link_path = line()
                 cleanup.callback(NullModem(board.link_fd, host_fd).close)
                 board.power_on()
+                wires = Wires(self._site, board)
+            self._thread = threading.Thread(target=self._serve, args=(banks, fd, wires), name="emulated site")
+            self._thread.start()
+            cleanup.callback(self._thread.join)
+            cleanup.callback(self._stopped.set)
             self._cleanup = cleanup.pop_all()
         return self
 
     def __exit__(self, *exc) -> None:
         self._cleanup.close()
 
-    def _serve(self, banks, fd: int) -> None:
+    def _serve(self, banks, fd: int, wires) -> None:
         from forerun.plant.realtime import serve
 
         try:
-            serve(self._site, banks, fd, self._baud, self._stopped.is_set, paced=not self._port)
+            serve(self._site, banks, fd, self._baud, self._stopped.is_set, paced=not self._port,
+                  wires=wires)  # fmt: skip
         except Trouble as problem:
             self.problem = problem
 

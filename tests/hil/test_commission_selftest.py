@@ -4,14 +4,18 @@ import random
 
 import pytest
 
+from forerun.commission import contacts
 from forerun.commission import selftest as commission_selftest
 from forerun.commission.desk import Desk
 from forerun.commission.selftest import selftest, step_w
 from forerun.config import board_settings
+from forerun.errors import Trouble
 from forerun.plant import devices
+from forerun.plant.contacts import GENSET_RUNNING, GENSET_START, TIE_IS_OPEN, TIE_OPEN, TRIP
 from forerun_wire import messages as m
 from hil.commissioning import UTC_S, desk_on, flips
 
+QUICK = {"genset_cool_s": 20.0, "wake_s": 5.0, "enter_service_s": 10.0}
 KEY = {name: key for key, name, *_ in m.SETTINGS}
 
 
@@ -19,9 +23,9 @@ def failures(checks):
     return {check.name: check.cause for check in checks if not check.passed}
 
 
-def outcome_of(bench, desk: Desk | None = None):
+def outcome_of(bench, desk: Desk | None = None, without=("genset", "trip")):
     desk = desk or desk_on(bench)
-    checks = selftest(desk, bench.config, UTC_S)
+    checks = selftest(desk, bench.config, UTC_S, without=without)
     for check in checks:
         assert check.measured and check.limit
         assert check.passed == (not check.cause) == (not check.advice), check
@@ -29,7 +33,7 @@ def outcome_of(bench, desk: Desk | None = None):
 
 
 def test_a_healthy_site_passes_and_gets_its_settings(rig):
-    with rig(host=False, plant={"starts_asleep": True, "meter_noise_w": 15.0}, pv_w=3000.0) as bench:
+    with rig(host=False, plant={"starts_asleep": True, "meter_noise_w": 15.0, **QUICK}, pv_w=3000.0) as bench:
         furthest_w = 0.0
 
         def watch():
@@ -41,10 +45,11 @@ def test_a_healthy_site_passes_and_gets_its_settings(rig):
         desk = desk_on(bench)
         checks = selftest(desk, bench.config, UTC_S)
         assert failures(checks) == {}
-        assert len(checks) == 14
+        assert len(checks) == 17
         assert furthest_w <= 1.02 * step_w(bench.config), "the battery never does more than the announced step"
         assert desk.settings() == board_settings(bench.config)
-        assert bench.now_s < 180
+        assert bench.now_s < 240
+        assert bench.bench.outputs == 0 and bench.site.genset.state == 0
 
 
 def test_a_failed_test_leaves_the_battery_at_rest(rig):
@@ -138,5 +143,125 @@ def test_an_inverter_that_does_not_follow(rig, monkeypatch):
 
 def test_a_host_that_does_not_know_the_year(rig):
     with rig(host=False, sections={"safety": {"inverter_watchdog_s": 4}}) as bench:
-        checks = selftest(desk_on(bench), bench.config, 0.0)
+        checks = selftest(desk_on(bench), bench.config, 0.0, without=("genset", "trip"))
         assert failures(checks) == {"clock": "clock"}
+
+
+# ---- contacts
+
+NO_COOLING = {"functions": {"genset_cool_down_s": 0}, "safety": {"inverter_watchdog_s": 2}}
+
+
+@pytest.fixture
+def brisk(monkeypatch):
+    """What is not about contacts takes as little time as it can."""
+    for name, value in (("LINE_S", 1.0), ("CLOCK_S", 5.0), ("LINK_EXCHANGES", 20), ("WAKE_S", 25.0)):
+        monkeypatch.setattr(commission_selftest, name, value)
+    monkeypatch.setattr(contacts, "START_S", 15.0)
+    monkeypatch.setattr(contacts, "STOP_LATE_S", 25.0)
+
+
+def faulty_genset(bench):
+    bench.site.genset.failing_starts = 9
+
+
+def lost_running_contact(bench):
+    bench.bench.contacts.lost_inputs = GENSET_RUNNING
+
+
+def starter_stuck_open(bench):
+    bench.bench.contacts.stuck_open = GENSET_START
+
+
+def starter_stuck_closed(bench):
+    bench.bench.contacts.stuck_closed = GENSET_START
+    bench.bench.contacts.drive(0)
+    bench.run(15)
+
+
+def starter_welds(bench):
+    """The relay closes as it should, and never opens again."""
+    weld(bench.bench.contacts, GENSET_START)
+
+
+def weld(wires, mask):
+    drive = wires.drive
+
+    def welding(outputs):
+        wires.stuck_closed |= outputs & mask
+        drive(outputs)
+
+    wires.drive = welding
+
+
+def starter_on_the_other_contact(bench):
+    bench.bench.contacts.other_contact = GENSET_START
+    bench.bench.contacts.drive(0)
+    bench.run(15)
+
+
+def running_contact_on_the_other_side(bench):
+    bench.bench.contacts.other_input = GENSET_RUNNING
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [(faulty_genset, {"genset start": "genset_no_start"}), (lost_running_contact, {"genset start": "genset_no_start"}),
+     (starter_stuck_open, {"genset start": "genset_no_start"}), (starter_stuck_closed, {"genset start": "genset_runs"}),
+     (starter_welds, {"genset stop": "genset_no_stop"}),
+     (starter_on_the_other_contact, {"genset start": "genset_other_contact"}),
+     (running_contact_on_the_other_side, {"genset start": "genset_other_contact"})],
+)  # fmt: skip
+def test_a_set_that_does_not_do_what_its_start_contact_says(rig, brisk, fault, found):
+    with rig(host=False, plant=QUICK, sections=NO_COOLING) as bench:
+        fault(bench)
+        assert outcome_of(bench, without=("trip",))[0] == found
+
+
+@pytest.mark.parametrize(
+    ("fault", "mask", "found"),
+    [("stuck_open", TRIP, {"trip relay": "trip_stuck"}),
+     ("other_contact", TRIP, {"inverter in service": "inverter_asleep", "trip relay": "trip_other_contact"}),
+     ("stuck_open", TIE_OPEN, {"grid contactor": "tie_stuck_closed"}),
+     ("stuck_closed", TIE_OPEN, {"grid contactor": "tie_stuck_open"}),
+     ("other_input", TIE_IS_OPEN, {"grid contactor": "tie_other_contact"}),
+     ("lost_inputs", TIE_IS_OPEN, {"grid contactor": "tie_stuck_closed"})],
+)  # fmt: skip
+def test_relays_are_read_back(rig, brisk, fault, mask, found):
+    sections = {"safety": {"inverter_watchdog_s": 2}, "functions": {"functions": 256 if mask != TRIP else 0}}
+    with rig(host=False, plant=QUICK, sections=sections, heap="256k") as bench:
+        setattr(bench.bench.contacts, fault, mask)
+        bench.bench.contacts.drive(0)
+        without = ("genset",) if mask == TRIP else ("genset", "trip")
+        assert found.items() <= outcome_of(bench, without=without)[0].items()
+        assert bench.bench.outputs & (TRIP | TIE_OPEN) == 0, "nothing stays driven"
+
+
+def test_a_trip_relay_that_does_not_open_again(rig, brisk):
+    with rig(host=False, plant=QUICK, sections={"safety": {"inverter_watchdog_s": 2}}) as bench:
+        weld(bench.bench.contacts, TRIP)
+        assert outcome_of(bench, without=("genset",))[0] == {"trip relay": "trip_stays_open"}
+
+
+def test_contacts_are_driven_only_while_the_battery_is_held_and_nothing_is_tripped(rig):
+    with rig(host=False) as bench:
+        desk = desk_on(bench)
+        with pytest.raises(Trouble, match="lease a setpoint first"):
+            desk.ask(m.MAINTENANCE, 60, GENSET_START)
+        with pytest.raises(Trouble, match="contacts go up to 63"):
+            desk.ask(m.MAINTENANCE, 60, 64)
+        desk.lease(0, 30)
+        desk.ask(m.MAINTENANCE, 60, GENSET_START)
+        desk.wait(20)
+        assert bench.bench.outputs == GENSET_START and desk.ask(m.MAINTENANCE, 60, GENSET_START) == [GENSET_RUNNING]
+        desk.wait(15)
+        assert bench.bench.outputs == 0, "the lease is over: nobody holds the battery any more"
+        desk.lease(0, 30)
+        desk.ask(m.MAINTENANCE, 60, GENSET_START)
+        desk.wait(1)
+        bench.bench.inputs = 1
+        desk.wait(1)
+        assert bench.bench.outputs == TRIP, "an emergency stop stops the set too"
+        bench.bench.inputs = 0
+        desk.wait(1)
+        assert bench.bench.outputs == 0, "and it does not start again by itself"

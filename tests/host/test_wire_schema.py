@@ -57,7 +57,7 @@ def occurring(times: int, text: str) -> str:
 
     pycddl reads none of them in an array that begins with something else, and would then take anything or nothing.
     """
-    text = text.replace("? tag: bytes8", "tag: bytes8") if times % 2 else text.replace(",\n  ? tag: bytes8", "")
+    text = re.sub(r",\s*\? (\w+: \w+)", r", \1" if times % 2 else "", text)
     times //= 2
 
     def write_out(found: re.Match) -> str:

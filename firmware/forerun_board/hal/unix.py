@@ -124,12 +124,19 @@ class Tty:
 
 
 class Realtime(_Unix):
-    """The wall clock rules; the lines are ttys of any kind. There are no contacts."""
+    """The wall clock rules; the lines are ttys of any kind. FORERUN_CONTACTS=1 has the contacts played on stdin, a byte
+    for each change of the inputs, and stdout, four bytes for each change of the outputs; else there are none."""
 
     def __init__(self):
         super().__init__()
         self._paths = (_environment("FORERUN_LINK"), _environment("FORERUN_BUS"))
         self._waiter = None
+        self._inputs = 0
+        self._outputs = 0
+        self._played = None
+        if os.getenv("FORERUN_CONTACTS") == "1":
+            self._played = select.poll()
+            self._played.register(sys.stdin.buffer, select.POLLIN)
 
     def open_lines(self, bus_baud):
         """Open link and bus."""
@@ -142,11 +149,20 @@ class Realtime(_Unix):
         self._waiter.wait(us)
 
     def inputs(self):
-        """No contacts on this port."""
-        return 0
+        """Contacts as they are played, 0 while they are not."""
+        if self._played is not None:
+            while self._played.poll(0):
+                byte = sys.stdin.buffer.read(1)
+                if not byte:
+                    sys.exit(0)  # who played them has gone
+                self._inputs = byte[0]
+        return self._inputs
 
     def set_outputs(self, bits):
-        """No contacts on this port."""
+        """Shown where contacts are played."""
+        if bits != self._outputs and self._played is not None:
+            sys.stdout.buffer.write(struct.pack("<I", bits))
+        self._outputs = bits
 
 
 class _PolledTty(Tty):

@@ -143,11 +143,15 @@ def scan(
 @app.command()
 def selftest(
     site: SitePath = Path("site.toml"),
-    yes: Annotated[bool, typer.Option("--yes", help="The battery may move: nobody works on the installation.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Battery and contacts may move: nobody works there.")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A contact that this site lacks: genset, trip or tie.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Test the site through its board, from link to watchdog: value, limit, result, what to do. About two minutes."""
+    """Test the site through its board, from link to contacts: value, limit, result, what to do. About five minutes."""
     from forerun import config
+    from forerun.commission import contacts
     from forerun.commission import selftest as testing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, digest
@@ -155,16 +159,22 @@ def selftest(
 
     checked = config.load(site)
     steps = Steps(site)
+    lacking = tuple(without or ())
+    if strange := [name for name in lacking if name not in contacts.NAMES]:
+        raise WrongUsage(f"--without {strange[0]}: it must be one of {', '.join(contacts.NAMES)}")
+    moved = [contacts.MOVES[name] for name in contacts.wanted(checked) if name not in lacking]
     Person(as_json).agrees(
-        yes, "--yes", f"The battery will move by ±{testing.step_w(checked)} W, and nobody works on the installation?"
-    )
+        yes, "--yes", "; ".join([f"The battery will move by ±{testing.step_w(checked)} W", *moved])
+        + ": does nobody work on the installation?"
+    )  # fmt: skip
     taken = tuple(device["unit"] for device in steps.done.get("scan", {}).get("devices", []))
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
-        checks = testing.selftest(desk, checked, time.time(), taken, (lambda check: None) if as_json else _show_check)
+        checks = testing.selftest(desk, checked, time.time(), taken, (lambda check: None) if as_json else _show_check,
+                                  lacking)  # fmt: skip
         identity = desk.hello["identity"]
     passed = all(check.passed for check in checks)
     result = steps.record("selftest", passed, time.time(), board=identity, site_file_sha256=digest(site),
-                          checks=testing.as_dicts(checks))  # fmt: skip
+                          checks=testing.as_dicts(checks), without=list(lacking))  # fmt: skip
     failed = "the board holds the battery at 0 W until all checks pass: mend what failed, and start again"
     _show(result, as_json, "all passed; next: forerun commission calibrate, or seal" if passed else failed)
     _end(passed)

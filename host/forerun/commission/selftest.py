@@ -8,9 +8,12 @@ when all checks have passed; until then the board is left holding the battery at
 import itertools
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
+from forerun.commission.check import Check, in_range
+from forerun.commission.contacts import ContactTest
 from forerun.commission.desk import Desk
+from forerun.commission.transformers import ct_fault
 from forerun.config import BAUD_RATES, SiteFile, board_settings
 from forerun_wire import messages as m
 
@@ -41,18 +44,6 @@ UTC_FIRST_S = 1_735_689_600  # 2025: a host clock before that was never set
 WATCHDOG_LATE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding. `cause` is a name a program can act on, empty when passed; `advice` is for a person."""
-
-    name: str
-    measured: str
-    limit: str
-    passed: bool
-    cause: str = ""
-    advice: str = ""
-
-
 def step_w(site: SiteFile) -> int:
     """Power in W by which the self-test moves the battery, either way."""
     share = STEP_SHARE * min(site.limits.charge_max_w, site.limits.discharge_max_w)
@@ -63,13 +54,20 @@ def as_dicts(checks: list[Check]) -> list[dict]:
     return [asdict(check) for check in checks]
 
 
-def selftest(desk: Desk, site: SiteFile, utc_s: float, taken_units: tuple[int, ...] = (),
-             say: Callable[[Check], None] = lambda check: None) -> list[Check]:  # fmt: skip
+def selftest(
+    desk: Desk,
+    site: SiteFile,
+    utc_s: float,
+    taken_units: tuple[int, ...] = (),
+    say: Callable[[Check], None] = lambda check: None,
+    without: tuple[str, ...] = (),
+) -> list[Check]:
     """All checks, those that cannot be done for want of another one left out. Raises Trouble when the link is lost.
 
-    `utc_s`: what this host believes the time to be; `taken_units`: ids that a scan found in use.
+    `utc_s`: what this host believes the time to be; `taken_units`: ids that a scan found in use; `without`: contacts
+    that this site does not have.
     """
-    tester = _Tester(desk, site, taken_units)
+    tester = _Tester(desk, site, taken_units, without)
     checks: list[Check] = []
     released = False
     try:
@@ -89,8 +87,8 @@ def selftest(desk: Desk, site: SiteFile, utc_s: float, taken_units: tuple[int, .
 
 
 class _Tester:
-    def __init__(self, desk: Desk, site: SiteFile, taken_units: tuple[int, ...]):
-        self.desk, self.site = desk, site
+    def __init__(self, desk: Desk, site: SiteFile, taken_units: tuple[int, ...], without: tuple[str, ...]):
+        self.desk, self.site, self.without = desk, site, without
         self.step_w = step_w(site)
         self.settings = board_settings(site)
         bus = site.bus
@@ -123,9 +121,13 @@ class _Tester:
             yield from self.plausible()
             awake = self.awake()
             yield awake
+            contacts = ContactTest(self.desk, self.site, self.step_w, WAKE_S, self.without)
             if awake.passed:
                 yield from self.steps()
                 yield self.watchdog()
+                yield from contacts.checks()
+            elif reversed_trip := contacts.trip_reversed():
+                yield reversed_trip
         yield self.clock(utc_s)
 
     # ---- each check
@@ -218,18 +220,18 @@ class _Tester:
         reports = self.desk.reports(2.0)
         mean = {name: statistics.fmean(report[name] for report in reports) for name in reports[0]}
         volts, hertz = mean["pcc_voltage_mv"] / 1000, mean["frequency_millihz"] / 1000
-        yield _in_range("PCC voltage", volts, "V", *PCC_V, "measure the phase voltages at the meter by hand: a "
+        yield in_range("PCC voltage", volts, "V", *PCC_V, "measure the phase voltages at the meter by hand: a "
                         "phase missing, a wrong transformer ratio, or a feeder that really is so far off")  # fmt: skip
         low, high = GRID_HZ[0] if hertz < 55 else GRID_HZ[1]
-        yield _in_range("frequency", hertz, "Hz", low, high, "the meter's voltage inputs are not on the mains")
-        yield _in_range("state of charge", mean["soc_permille"] / 10, "%", 1, 100, "the inverter does not get the "
+        yield in_range("frequency", hertz, "Hz", low, high, "the meter's voltage inputs are not on the mains")
+        yield in_range("state of charge", mean["soc_permille"] / 10, "%", 1, 100, "the inverter does not get the "
                         "battery's state of charge: check the BMS cable, and the battery type set in it")  # fmt: skip
         room_w = max(mean["charge_max_w"], mean["discharge_max_w"])
-        yield _in_range("battery's power limits", room_w, "W", self.step_w, 1e9, "the BMS permits next to no power: "
+        yield in_range("battery's power limits", room_w, "W", self.step_w, 1e9, "the BMS permits next to no power: "
                         "is the battery's breaker closed, is it warm enough?")  # fmt: skip
-        yield _in_range("PV power", mean["pv_w"], "W", -100, 1e9, "the PV meter's CT is backwards: turn it "
+        yield in_range("PV power", mean["pv_w"], "W", -100, 1e9, "the PV meter's CT is backwards: turn it "
                         "round", "swapped_pv_ct")  # fmt: skip
-        yield _in_range("genset power", mean["genset_w"], "W", -100, 1e9, "the genset meter's CT is backwards: turn it "
+        yield in_range("genset power", mean["genset_w"], "W", -100, 1e9, "the genset meter's CT is backwards: turn it "
                         "round", "swapped_genset_ct")  # fmt: skip
 
     def awake(self) -> Check:
@@ -293,7 +295,7 @@ class _Tester:
         self.slope = statistics.median(slopes)
         spread = statistics.median(abs(slope - self.slope) for slope in slopes)
         passed = abs(self.slope + 1) <= CT_SLOPE
-        cause, advice = ("", "") if passed else _ct_fault(self.slope, spread)
+        cause, advice = ("", "") if passed else ct_fault(self.slope, spread)
         return Check("CT orientation", f"{self.slope:+.2f} ± {spread:.2f} W at the PCC for each W of the inverter",
                      f"−1 ± {CT_SLOPE}", passed, cause, advice)  # fmt: skip
 
@@ -362,32 +364,6 @@ class _Tester:
         )  # fmt: skip
         return Check("clock", f"{ppm:+.0f} ± {bound_ppm:.0f} ppm against the host", f"±{CLOCK_PPM:.0f} ppm", passed,
                      "" if passed else "clock", "" if passed else advice)  # fmt: skip
-
-
-def _ct_fault(slope: float, spread: float) -> tuple[str, str]:
-    """(cause, advice) of the pattern that lies nearest to the measured slope."""
-    patterns = (
-        (1.0, "swapped_ct", "the current transformers at the PCC are backwards: turn all three round, or swap k and l"),
-        (-1 / 3, "one_ct_swapped", "one of the three current transformers at the PCC is backwards: compare the meter's "
-         "phases; the odd one out has the other sign"),
-        (1 / 3, "two_cts_swapped", "two of the three current transformers at the PCC are backwards: turn both round"),
-        (0.5, "cts_on_wrong_phases", "the current transformers at the PCC are each on the next phase's voltage: match "
-         "L1, L2 and L3 of currents and voltages"),
-        (0.0, "pcc_meter_blind", "the PCC meter does not see the inverter: this is another meter, its CTs are not "
-         "around the incoming conductors, or two of them are on each other's phases"),
-    )  # fmt: skip
-    nearest = min(patterns, key=lambda pattern: abs(pattern[0] - slope))
-    if abs(nearest[0] - slope) <= max(0.1, spread):
-        return nearest[1], nearest[2]
-    return "ct_ratio", "the PCC meter's reading has the wrong size: check the CT ratio set in the meter, and all CTs"
-
-
-def _in_range(name: str, value: float, unit: str, low: float, high: float, advice: str, cause: str = "") -> Check:
-    passed = low <= value <= high
-    limit = f"{low:g} to {high:g} {unit}" if high < 1e9 else f"at least {low:g} {unit}"
-    digits = 0 if unit == "W" else 2
-    cause = cause or "implausible_" + name.lower().replace(" ", "_").replace("'s", "")
-    return Check(name, f"{value:.{digits}f} {unit}", limit, passed, "" if passed else cause, "" if passed else advice)
 
 
 def _plateau(reports: list[dict]) -> tuple[float, float]:

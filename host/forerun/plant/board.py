@@ -108,7 +108,8 @@ class BoardProcess:
     """A board that can be started, powered off without warning, and started again with its flash intact.
 
     `link_fd` and `bus_fd` are our ends of its two serial lines. With `lockstep`, `bench_in`/`bench_out` carry the
-    barrier; without it the board runs by the wall clock. `bus_path` lets it use a line that somebody else serves.
+    barrier; without it the board runs by the wall clock, and with
+    `contacts` they carry its contacts. `bus_path` lets it use a line that somebody else serves.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class BoardProcess:
         bus_path: str | None = None,
         log: Path | None = None,
         heap: str = HEAP_BYTES,
+        contacts: bool = False,
     ):
         self.store = Path(store)
         self.store.mkdir(parents=True, exist_ok=True)
@@ -130,6 +132,7 @@ class BoardProcess:
         self.nonce_seed = nonce_seed
         self.log = log
         self.heap = heap
+        self.contacts = contacts
         self._interpreter = find_interpreter()
         self._library = compiled_packages()
         self.link_fd, self._link_far_fd, self.link_path = open_line()
@@ -153,6 +156,8 @@ class BoardProcess:
         }
         if self.lockstep:
             environment |= {"FORERUN_LOCKSTEP": "1", "FORERUN_NONCE": f"{nonce:016x}"}
+        if self.contacts:
+            environment["FORERUN_CONTACTS"] = "1"
         errors = self.log.open("ab") if self.log else None
         try:
             self.process = subprocess.Popen(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forerun.plant.board import RESTARTS, BoardProcess, line_rate
+from forerun.plant.contacts import Contacts
 from forerun.plant.senses import Senses
 
 REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever written, idle until s, µs, outputs
@@ -22,14 +23,6 @@ REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever wri
 RELEASE = struct.Struct("<IIHHIHHHH6s9s")
 BITS_PER_CHARACTER = 11
 HOST_PACE_US = 1000  # the host is asked at most once a millisecond, so an impatient host cannot stop the clock
-# Contacts of the board, as bits of its outputs and inputs.
-TRIP = 1
-GENSET_START = 2
-HEATER, FAN, TIE_OPEN, FORM, SYNCHRONISE = 4, 8, 32, 64, 128
-SHED_SHIFT, SHED_GROUPS = 8, 7  # three groups of loads
-TIE_IS_OPEN = 16
-PV_SHIFT = 16  # from here on: tenths of its rating that PV has to hold back
-GENSET_RUNNING = 32
 LOOP_US = 100  # a pass of the board's main loop takes time too; without it a board that polls would stop the clock
 SILENT_BOARD_S = 20.0  # a board that says nothing for so long has hung: a fault of the program, not of the site
 
@@ -73,8 +66,8 @@ class Lockstep:
         self.cycle_ms = cycle_ms
         self.link_filter: Callable[[str, bytes, int], bytes] | None = None
         self.bus_filter: Callable[[str, bytes, int], bytes] | None = None
-        self.inputs = 0
-        self.outputs = 0
+        self.inputs = 0  # contacts that a person closes: emergency stop, door, reset
+        self.contacts = Contacts(site)
         self.senses: Senses | None = None  # sensors and analogue channels, when the board has any
         self.rounds = 0
         self._character_us = BITS_PER_CHARACTER * 1_000_000 / link_baud
@@ -87,6 +80,11 @@ class Lockstep:
         self._seen_link = self._seen_bus = 0
         self._idle_until_us = 0
         self._held: dict[int, bytearray] = {}
+
+    @property
+    def outputs(self) -> int:
+        """The contacts as the board drives them."""
+        return self.contacts.outputs
 
     def at(self, when_us: int, action: Callable[[], None]) -> None:
         """Run `action` when the clock reaches `when_us`: a fault, a job, a change of scene."""
@@ -172,8 +170,7 @@ class Lockstep:
             uptime_us % 1_000_000,
             len(link),
             len(bus),
-            self.inputs | (GENSET_RUNNING if self.site.genset.state >= 2 else 0)
-            | (TIE_IS_OPEN if self.site.island.tie_open else 0),
+            self.inputs | self.contacts.inputs(),
             self.cycle_ms(self.now_us),
             *self._felt(),
         )
@@ -224,21 +221,8 @@ class Lockstep:
 
     def _wire(self, outputs: int) -> None:
         """The board's contacts have changed: the site feels it now."""
-        changed = outputs ^ self.outputs
-        self.outputs = outputs
         self.site.advance(self.now_us)
-        if changed & TRIP:
-            self.site.set_trip(bool(outputs & TRIP))
-        if changed & GENSET_START:
-            self.site.set_genset_start(bool(outputs & GENSET_START))
-        for bit, act in ((HEATER, self.site.set_heater), (FAN, self.site.set_fan), (TIE_OPEN, self.site.set_tie),
-                         (FORM, self.site.set_forming), (SYNCHRONISE, self.site.set_synchronise)):  # fmt: skip
-            if changed & bit:
-                act(bool(outputs & bit))
-        if changed >> SHED_SHIFT & SHED_GROUPS:
-            self.site.set_shed(outputs >> SHED_SHIFT & SHED_GROUPS)
-        if changed >> PV_SHIFT:
-            self.site.set_pv_limit(1.0 - (outputs >> PV_SHIFT) / 10.0)
+        self.contacts.drive(outputs)
 
     def _read_exactly(self, wanted: int, count: int) -> bytes:
         """`count` bytes of one descriptor; the others are emptied meanwhile: a full line would block the board."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from forerun.errors import Trouble
-from forerun.plant.board import line_rate, set_line_rate
+from forerun.plant.board import BoardProcess, line_rate, set_line_rate
+from forerun.plant.contacts import Contacts
 from forerun.plant.rtu import FRAME_MAX, READ, WRITE_MANY, WRITE_ONE, Responder
 from forerun.plant.site import Site
 
@@ -14,13 +15,15 @@ GAP_MIN_S = 0.020  # USB adapters and schedulers deliver one frame in pieces up 
 LOOK_S = 0.2  # how often the site moves on and `stopped` is asked while the line is quiet
 
 
-def serve(site: Site, units, fd: int, baud: int, stopped: Callable[[], bool], *, paced: bool = True) -> Responder:
+def serve(site: Site, units, fd: int, baud: int, stopped: Callable[[], bool], *, paced: bool = True,
+          wires: "Wires | None" = None) -> Responder:  # fmt: skip
     """Answer for `units` ({unit id: registers}) on `fd` until stopped() or Ctrl-C; returns the counts of the line.
 
     The site's clock runs with the wall clock from where it stands. A frame whose parts are 20 ms or three t3.5 apart,
     whichever is longer, is dropped; below that, what arrives in pieces is one frame, because an operating system's
     jitter is not the client's fault. `paced`: replies take the time that they would need at this baud rate, for a
-    pseudo-terminal; a real port takes that time by itself. Raises Trouble when the port goes away.
+    pseudo-terminal; a real port takes that time by itself. `wires`: of a board's contacts. Raises
+    Trouble when the port goes away.
     """
     line = _Line(fd, Responder(units, site.seed), baud, paced)
     start_s = time.monotonic() - site.now_us / 1e6
@@ -29,10 +32,41 @@ def serve(site: Site, units, fd: int, baud: int, stopped: Callable[[], bool], *,
             ready = select.select([fd], [], [], line.patience_s())[0]
             now_s = time.monotonic()
             site.advance(int((now_s - start_s) * 1e6))
+            if wires is not None:
+                wires.carry()
             line.hear(line.read() if ready else b"", now_s)
     except KeyboardInterrupt:
         pass
     return line.responder
+
+
+class Wires:
+    """The contacts of a board that runs by the wall clock: its outputs reach the site, the site's inputs reach it."""
+
+    def __init__(self, site: Site, board: BoardProcess):
+        self.contacts = Contacts(site)
+        self._board = board
+        self._inputs = 0
+        self._held = b""
+
+    def carry(self) -> None:
+        """Bring both sides up to date; a board that is off has its outputs at rest."""
+        if self._board.process is None or self._board.process.poll() is not None:
+            self.contacts.drive(0)
+            return
+        while select.select([self._board.bench_out], [], [], 0)[0]:
+            data = os.read(self._board.bench_out, 4096)
+            if not data:
+                return
+            self._held += data
+        whole = len(self._held) // 4 * 4
+        for at in range(0, whole, 4):
+            self.contacts.drive(int.from_bytes(self._held[at : at + 4], "little"))
+        self._held = self._held[whole:]
+        inputs = self.contacts.inputs()
+        if inputs != self._inputs:
+            self._inputs = inputs
+            os.write(self._board.bench_in, bytes((inputs,)))
 
 
 class _Line:
