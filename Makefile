@@ -51,7 +51,7 @@ lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmw
 	@$(BIN)/ruff check host protocol firmware tests
 	@$(BIN)/python -m pytest -q tests/host/test_guards.py
 
-bench: $(VENV)/.ready-test tests/wasm/node_modules/.ready ## speed, as JSON lines
+bench: $(VENV)/.ready-bench tests/wasm/node_modules/.ready ## speed, as JSON lines
 	@$(BIN)/python -m tests.bench
 
 docs: $(VENV)/.ready-test docs/node_modules/.ready ## the documentation as pages -> out/docs/index.html

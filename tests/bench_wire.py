@@ -1,16 +1,18 @@
-"""The wire against its goals and its neighbours, as JSON lines: part of `make bench`, or python -m tests.bench_wire
+"""The wire against its goals and its neighbours, as JSON lines: part of `make bench`, or python -m tests.bench_wire,
+with the names of functions here to run these alone.
 
 Records over a line of 921600 baud that is kept to its pace; a telemetry frame beside JSON lines, SMP's serial framing
 (PyPI smp) and MAVLink 2 (PyPI pymavlink), each where it is installed; clock under jitter; time from plug to stream.
 """
 
-import dis
 import json
 import math
 import os
 import pty
 import random
+import re
 import select
+import shutil
 import statistics
 import subprocess
 import sys
@@ -120,6 +122,7 @@ def beside() -> None:
     from forerun_wire import messages as m
     from forerun_wire.cbor import Reader
     from forerun_wire.framing import Deframer, FrameQueue
+    from forerun_wire.host import telemetry_values
 
     seed, queue, deframer, reader = m.seed_of(m.SCHEMA_HASH), FrameQueue(512), Deframer(512), Reader(b"")
 
@@ -133,7 +136,7 @@ def beside() -> None:
         deframer.feed(line, 0, len(line))
         assert deframer.check(seed)
         reader.set(deframer.buffer, 1, 1 + deframer.size)
-        return m.decode(reader)[1:]
+        return telemetry_values(m.decode(reader)[1])
 
     named = dict(zip(m.TELEMETRY_FIELDS, SAMPLE, strict=True))
     _timed("forerun", encode, decode, list(SAMPLE))
@@ -194,7 +197,7 @@ def _timed(name: str, encode, decode, expected) -> None:
 
 
 def bytecodes() -> None:
-    """Executed bytecodes of one encode, counted on CPython, against those of json.dumps in Python."""
+    """Executed bytecodes of one encode on CPython, against those of json.dumps in Python, on it too."""
     from forerun_wire import messages as m
 
     buffer = bytearray(128)
@@ -217,7 +220,6 @@ def _count(call) -> int:
         counted[0] += event == "opcode"
         return trace
 
-    assert dis
     sys.settrace(trace)
     try:
         call()
@@ -226,29 +228,65 @@ def _count(call) -> int:
     return counted[0]
 
 
-def on_micropython() -> None:
-    """The same encode and json.dumps of the same values, timed on the unix port: json's is in C there."""
-    from forerun.plant.board import find_interpreter
-
-    program = f"""
-import json, time, sys
-sys.path.insert(0, {str(ROOT / "protocol")!r})
-from forerun_wire.messages import encode_telemetry
-values = {SAMPLE!r}
-named = {{"field_%02d_name" % i: values[i] for i in range(20)}}
-buffer = bytearray(128)
-for name, call in (("forerun", lambda: encode_telemetry(buffer, 0, values)), ("json", lambda: json.dumps(named))):
-    best = 1 << 30
-    for _ in range(9):
-        begun = time.ticks_us()
-        for _ in range(500):
-            call()
-        best = min(best, time.ticks_diff(time.ticks_us(), begun))
-    print(name, best / 500)
+ON_MICROPYTHON = """
+import json, sys, time
+sys.path.insert(0, {protocol!r})
+from forerun_wire.framing import FrameQueue
+from forerun_wire.messages import TELEMETRY, encode_telemetry, seed_of
+values = {sample!r}
+named = dict(zip({names!r}, values))
+buffer, queue, seed = bytearray(128), FrameQueue(512), seed_of(b"schema..")
+def frame():
+    queue.commit(encode_telemetry(queue.buffer, queue.reserve() + 1, values), seed)
+    queue.sent(queue.tail - queue.head)
+calls = (("nothing", lambda: None), ("encode", lambda: encode_telemetry(buffer, 0, values)), ("frame", frame),
+         ("json", lambda: json.dumps(named)))
+which, count = sys.argv[1], int(sys.argv[2])
+for name, call in calls:
+    if which in (name, "all"):
+        best = 1 << 30
+        for _ in range(9 if which == "all" else 1):
+            begun = time.ticks_us()
+            for _ in range(count):
+                call()
+            best = min(best, time.ticks_diff(time.ticks_us(), begun))
+        print(name, best / count)
 """
-    done = subprocess.run([find_interpreter(), "-c", program], capture_output=True, text=True, check=True)
-    figures = {line.split()[0]: round(float(line.split()[1]), 1) for line in done.stdout.splitlines()}
-    tell("encode_micropython_us", **figures)
+
+
+def on_micropython() -> None:
+    """Encode, the whole frame (with CRC and COBS), and json.dumps, which is in C there, on the unix port.
+
+    In µs, best of nine; where valgrind is, also in instructions of the processor, which other work on the machine does
+    not change: a byte code of Python and a line of C are counted alike.
+    """
+    from forerun.plant.board import find_interpreter
+    from forerun_wire.names import TELEMETRY_FIELDS
+
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "encode.py"
+        script.write_text(ON_MICROPYTHON.format(protocol=str(ROOT / "protocol"), sample=SAMPLE, names=TELEMETRY_FIELDS))
+        command = [find_interpreter(), str(script)]
+        done = subprocess.run([*command, "all", "500"], capture_output=True, text=True, check=True)
+        took = {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}
+        tell("encode_micropython_us", **{name: round(value, 2) for name, value in took.items()},
+             share=round(took["encode"] / took["json"], 3), goal=0.333)  # fmt: skip
+        if not shutil.which("valgrind"):
+            tell("encode_micropython_instructions", skipped="valgrind is not installed")
+            return
+        counts = {name: _instructions(command, name) for name in ("nothing", "encode", "frame", "json")}
+        cost = {name: counts[name] - counts["nothing"] for name in ("encode", "frame", "json")}
+        tell("encode_micropython_instructions", **cost, share=round(cost["encode"] / cost["json"], 3), goal=0.333)
+
+
+def _instructions(command: list[str], name: str) -> int:
+    """Instructions of one call: of 1100 calls without those of 100."""
+    totals = []
+    for count in ("100", "1100"):
+        valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command, name, count]
+        told = subprocess.run(valgrind, capture_output=True, text=True, check=True).stderr
+        totals.append(int(re.search(r"Collected : (\d+)", told)[1]))
+    return (totals[1] - totals[0]) // 1000
 
 
 def clock() -> None:
@@ -331,12 +369,10 @@ def replug() -> None:
 
 
 def main() -> None:
-    beside()
-    bytecodes()
-    on_micropython()
-    goodput()
-    replug()
-    clock()
+    parts = (beside, bytecodes, on_micropython, goodput, replug, clock)
+    for part in parts:
+        if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
+            part()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A journal as evidence: every byte accounted for, the hash tree over its entries, the signatures of its roots.
 
-The file is a sequence of CBOR items [crc32, bytes entry]; entry is [sequence_no, utc_us, source, kind, body].
+The file is a sequence of CBOR items [crc32, bytes entry]; entry is [sequence_no, utc_us, source, kind, body], and
+behind that, of a board's record, the half width in µs within which utc_us is known.
 """
 
 import hashlib
@@ -113,9 +114,9 @@ def _item(data: bytes, at: int) -> tuple[bytes, int, str]:
 
 def _entry(raw: bytes) -> tuple[Entry | None, str]:
     try:
-        number, utc_us, source, kind, body = cbor2.loads(raw)
+        number, utc_us, source, kind, body, *_ = cbor2.loads(raw)
     except (cbor2.CBORDecodeError, TypeError, ValueError):
-        return None, "the entry is no CBOR array of five"
+        return None, "the entry is no CBOR array of five or more"
     return Entry(number, utc_us, source, kind, body, hashlib.sha256(b"\0" + raw).digest()), ""
 
 

@@ -92,8 +92,14 @@ def _records(row: dict, document: dict, entries: Sequence) -> list[str]:
         if entry.kind == RECORD and wanted.get(entry.utc_us // 1_000_000) == entry.body[1]:
             fields = dict(zip(INTERVAL_FIELDS, entry.body[6:], strict=False))
             values = ", ".join(f"{name} {value}" for name, value in fields.items() if name.endswith("_wh"))
+<<<<<<< HEAD:host/forerun/report/explain.py
             code = "with the board's code" if hashtree.tag_of(entry.body) else "no code of the board"
             chosen.append((entry, f"record {entry.body[1]} of {entry.source}: {values}; {code}"))
+=======
+            code = "with the board's code" if evidence.tag_of(entry.body) else "no code of the board"
+            words = f"record {entry.body[1]} of {entry.source}, {_moment(entry)}: {values}; {code}"
+            chosen.append((entry, words))
+>>>>>>> main:host/forerun/explain.py
     return said + _proofs(chosen, document, entries)
 
 
@@ -137,6 +143,14 @@ def _proofs(chosen: Sequence[tuple], document: dict, entries: Sequence) -> list[
             said.append(f"      leaf {hashes[place].hex()}, {len(path)} hashes below the "
                         + (f"signed root {root['root']}" if root else "root, which nobody signed yet"))  # fmt: skip
     return said
+
+
+def _moment(entry) -> str:
+    """When a record was made, and how surely that is known."""
+    moment = datetime.fromtimestamp(entry.utc_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
+    if entry.half_us is None:
+        return moment
+    return f"{moment} by its arrival" if entry.half_us < 0 else f"{moment} ± {entry.half_us / 1000:.1f} ms"
 
 
 def _when(utc_s: int) -> str:

@@ -9,9 +9,17 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+<<<<<<< HEAD:host/forerun/site/service.py
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.compute.load import Announcement
+=======
+import numpy as np
+
+from forerun import __version__, alarms
+from forerun.clock import DRIFT_PPM, BoardClock
+from forerun.compute import Announcement
+>>>>>>> main:host/forerun/service.py
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
@@ -32,6 +40,7 @@ READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour th
 TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CELL_AT = messages.INFO_FIELDS.index("cell_decic")
 CLOCK = "clock"
+MS_CUT_US = 1000  # a record tells its uptime in whole ms, cut off
 CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
 JOB = "job"
 CONTROL = "control"
@@ -86,7 +95,8 @@ class Service:
         self._to_bind = [*commitments, *map(commitment, record_keys)]
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
-        self._boots: dict[int, int] = {}  # boot count -> UTC µs of its uptime 0
+        # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
+        self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._plan_id = 0
@@ -311,8 +321,9 @@ class Service:
         if told and abs(start_us - told[0]) <= told[1] and told[1] <= 2 * half_us and now_us - told[2] < 3_600_000_000:
             return
         self._told_clock = (start_us, half_us, now_us)
-        self._boots[self.board["boot_count"]] = start_us
+        self._boots[self.board["boot_count"]] = (start_us, half_us, now_us + self.utc_offset_us)
         self._journal(now_us, CLOCK, [self.board["boot_count"], start_us, half_us])
+        self._commit()  # after a power cut it is all that dates what this boot still keeps
 
     def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
         if seq == self._settings_asked and code == messages.DONE:
@@ -339,10 +350,11 @@ class Service:
         _, number, boot_count, uptime_s, uptime_ms, kind, body = event
         if self._missed:
             return 0
-        utc_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
+        utc_us, half_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
         fields = [boot_count, uptime_s, uptime_ms, kind, *body]
+        identity, store_id = self.board["identity"], self.board["store_id"]
         try:
-            new = self.journal.append_record(utc_us, self.board["identity"], self.board["store_id"], number, fields)
+            new = self.journal.append_record(utc_us, identity, store_id, number, fields, half_us)
         except JournalError as problem:
             self.say(str(problem))
             self._missed = True
@@ -373,15 +385,22 @@ class Service:
                 self._journal(now_us, RECORD_KEY, {"sha256": digest})
                 self._bound_to.add(digest)
 
-    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> int:
-        """UTC of a record; those of a boot whose clock was never compared go by the arrival of the first of them."""
+    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> tuple[int, int]:
+        """UTC of a record and its half width, µs; those of a boot whose clock was never compared go by the arrival of
+        the first of them, and the half width is -1."""
         uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
         if self._clock.known and boot_count == self.board["boot_count"]:
-            return self._clock.host_us(uptime_us)[0] + self.utc_offset_us
+            utc_us, half_us = self._clock.host_us(uptime_us)
+            return utc_us + self.utc_offset_us, half_us + MS_CUT_US
         if boot_count not in self._boots:
-            self._boots[boot_count] = now_us + self.utc_offset_us - uptime_us
-            self._journal(now_us, CLOCK, [boot_count, self._boots[boot_count], -1])
-        return self._boots[boot_count] + uptime_us
+            arrival_us = now_us + self.utc_offset_us
+            self._boots[boot_count] = (arrival_us - uptime_us, -1, arrival_us)
+            self._journal(now_us, CLOCK, [boot_count, arrival_us - uptime_us, -1])
+        start_us, half_us, known_us = self._boots[boot_count]
+        utc_us = start_us + uptime_us
+        if half_us < 0:
+            return utc_us, -1
+        return utc_us, half_us + abs(utc_us - known_us) * 2 * DRIFT_PPM // 1_000_000 + MS_CUT_US
 
     def _seal(self, now_us: int) -> None:
         """Sign the root of everything in the journal, once an hour."""
@@ -403,7 +422,7 @@ class Service:
         for entry in read(self.journal.path):
             kind = getattr(entry, "kind", None)
             if kind == CLOCK:
-                self._boots[entry.body[0]] = entry.body[1]
+                self._boots[entry.body[0]] = (*entry.body[1:3], entry.utc_us)
             elif kind == RECORD:
                 self._learn(entry.utc_us, entry.body[5], entry.body[6:])
             elif kind == JOB:

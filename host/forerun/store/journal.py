@@ -1,7 +1,8 @@
 """The journal: every reading, event and decision of a site, on disk before anybody is told that it is safe.
 
 The file is a CBOR sequence (RFC 8742). Each item is `[crc32, bstr entry]`, the CRC always five bytes long (0x1a …);
-the entry is the deterministic CBOR array `[sequence_no, utc_us, source, kind, body]`.
+the entry is the deterministic CBOR array `[sequence_no, utc_us, source, kind, body]`, and behind that, of a board's
+record, how surely utc_us is known. Readers skip what a later version puts behind.
 """
 
 import errno
@@ -46,7 +47,8 @@ class JournalUnwritable(JournalError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the journal. utc_us: when it happened, microseconds since 1970."""
+    """One line of the journal. utc_us: when it happened, microseconds since 1970; half_us: within so many µs either way
+    by this host's clock, -1 when only its arrival is known, None of what the host enters itself and of old records."""
 
     sequence_no: int
     utc_us: int
@@ -55,6 +57,7 @@ class Entry:
     body: object
     offset: int
     raw: bytes = field(default=b"", compare=False, repr=False)  # the entry as it was written: a leaf of the hash tree
+    half_us: int | None = None
 
     @property
     def end(self) -> int:
@@ -107,10 +110,11 @@ class Journal:
             os.close(self._file)
             raise
 
-    def append(self, utc_us: int, source: str, kind: str, body: object) -> int:
+    def append(self, utc_us: int, source: str, kind: str, body: object, half_us: int | None = None) -> int:
         """Sequence number of the buffered entry. It is not durable before `commit` returns. Raises JournalFull
         when more than MAX_BUFFER_BYTES wait for a disk that takes nothing."""
-        entry = cbor2.dumps([self._next_sequence_no, utc_us, source, kind, body], canonical=True)
+        surely = [] if half_us is None else [half_us]
+        entry = cbor2.dumps([self._next_sequence_no, utc_us, source, kind, body, *surely], canonical=True)
         if len(entry) > MAX_ENTRY_BYTES:
             raise ValueError(f"a {kind} entry of {len(entry)} bytes is longer than the journal's {MAX_ENTRY_BYTES}")
         item = _MARK + zlib.crc32(entry).to_bytes(4, "big") + _bstr_head(len(entry)) + entry
@@ -124,7 +128,9 @@ class Journal:
         self._next_sequence_no += 1
         return self._next_sequence_no - 1
 
-    def append_record(self, utc_us: int, identity: str, store_id: bytes, number: int, body: list) -> bool:
+    def append_record(
+        self, utc_us: int, identity: str, store_id: bytes, number: int, body: list, half_us: int | None = None
+    ) -> bool:
         """True when the board's record is new and now buffered; False when the journal already has it.
 
         `body` is the rest of the wire record: [boot_count, uptime_s, uptime_ms, record_kind, *fields].
@@ -132,7 +138,7 @@ class Journal:
         stream = self._streams.setdefault((identity, bytes(store_id)), _Stream())
         if stream.has(number):
             return False
-        self.append(utc_us, identity, RECORD, [bytes(store_id), number, *body])
+        self.append(utc_us, identity, RECORD, [bytes(store_id), number, *body], half_us)
         stream.add(number)
         return True
 
@@ -304,10 +310,10 @@ def _item_at(data, at: int, size: int) -> tuple[Entry | None, int]:
     if zlib.crc32(raw) != int.from_bytes(head[2:6], "big"):
         return None, at
     try:
-        sequence_no, utc_us, source, kind, body = cbor2.loads(raw)
+        sequence_no, utc_us, source, kind, body, *more = cbor2.loads(raw)
     except (cbor2.CBORDecodeError, TypeError, ValueError):
         return None, at
-    return Entry(sequence_no, utc_us, source, kind, body, at, raw), end
+    return Entry(sequence_no, utc_us, source, kind, body, at, raw, more[0] if more else None), end
 
 
 def _bstr_head(length: int) -> bytes:
