@@ -92,14 +92,9 @@ def _records(row: dict, document: dict, entries: Sequence) -> list[str]:
         if entry.kind == RECORD and wanted.get(entry.utc_us // 1_000_000) == entry.body[1]:
             fields = dict(zip(INTERVAL_FIELDS, entry.body[6:], strict=False))
             values = ", ".join(f"{name} {value}" for name, value in fields.items() if name.endswith("_wh"))
-<<<<<<< HEAD:host/forerun/report/explain.py
             code = "with the board's code" if hashtree.tag_of(entry.body) else "no code of the board"
-            chosen.append((entry, f"record {entry.body[1]} of {entry.source}: {values}; {code}"))
-=======
-            code = "with the board's code" if evidence.tag_of(entry.body) else "no code of the board"
             words = f"record {entry.body[1]} of {entry.source}, {_moment(entry)}: {values}; {code}"
             chosen.append((entry, words))
->>>>>>> main:host/forerun/explain.py
     return said + _proofs(chosen, document, entries)
 
 

@@ -9,23 +9,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-<<<<<<< HEAD:host/forerun/site/service.py
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.compute.load import Announcement
-=======
-import numpy as np
-
-from forerun import __version__, alarms
-from forerun.clock import DRIFT_PPM, BoardClock
-from forerun.compute import Announcement
->>>>>>> main:host/forerun/service.py
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
 from forerun.forecast.model import ForecastError
-from forerun.link.clock import BoardClock
+from forerun.link.clock import DRIFT_PPM, BoardClock
 from forerun.site import alarms
 from forerun.site.history import History
 from forerun.site.planner import Planner
