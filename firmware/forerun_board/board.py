@@ -40,6 +40,7 @@ class Board:
         self.records.keep_oldest = self.config.records_keep
         self.image = Image()
         self.controller = Controller(self.config)
+        self._latched = False  # as it is kept on flash
         self._restart_s = -1  # second of uptime at which to start anew
         try:
             self._commission()
@@ -204,6 +205,21 @@ class Board:
 
                 curves = read_curves(self.hal.store)
             self.controller.commission(functions.Functions(self.config, curves))
+            if exists(self.hal.store + "/trip"):
+                self._latch_again(self.controller.functions.trip)
+
+    def _latch_again(self, trip):
+        kept = TwoSlot(self.hal.store + "/trip").read()
+        if trip is not None and kept and kept[0]:
+            trip.latch(kept[0], self.clock.s, self.controller.events)
+            self._latched = True
+
+    def _keep_latch(self, trip):
+        """What only a person may reset outlives a restart. The site is at rest now: flash may take its time."""
+        self._latched = trip.latched
+        slots = TwoSlot(self.hal.store + "/trip")
+        slots.read()
+        slots.write(bytes([trip.cause if trip.latched else 0]))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""
@@ -224,6 +240,9 @@ class Board:
         events = controller.events
         while events.pop():
             self._note(m.EVENT, [events.code, events.value, events.limit])
+        functions = controller.functions
+        if functions is not None and functions.trip is not None and functions.trip.latched != self._latched:
+            self._keep_latch(functions.trip)
         gap = self.records.gap()
         if gap is not None:
             self._note(m.GAP, gap)

@@ -43,6 +43,7 @@ class Records:
         self._offset = 0  # place in that file,
         self._at = 0  # and number of the next record
         self._acknowledged = 0
+        self._unreadable = 0  # up to here gap() has told what cannot be read
         self.torn_bytes = 0
         self.next_number = 1
         self.newest = 0
@@ -108,8 +109,8 @@ class Records:
                 while count < most and self._at <= newest:
                     found, record = _record_at(file, self._offset)
                     if record is None:
-                        self._at = newest + 1  # what follows in this segment cannot be read any more
-                        break
+                        self._pass_over(file, newest)
+                        continue
                     size = len(record)
                     if found >= self._at:
                         if record[0] == _OLD_RECORD:
@@ -149,10 +150,23 @@ class Records:
 
     def _lost(self, cause, first, last):
         gaps = self._gaps
-        if gaps and (gaps[-1][0] == cause or len(gaps) >= GAPS_MAX):
+        if gaps and ((gaps[-1][0] == cause and gaps[-1][2] + 1 == first) or len(gaps) >= GAPS_MAX):
             gaps[-1][2] = last
         else:
             gaps.append([cause, first, last])
+
+    def _pass_over(self, file, newest):
+        """Go on behind what cannot be read, which gap() tells: at the next record, or where there is none to be found,
+        with the next segment."""
+        number, self._offset = _behind(file, self._offset)
+        if not 0 < number <= newest:
+            number = newest + 1
+        if number > self._at:
+            first = max(self._at, self._unreadable + 1)
+            if first < number:
+                self._lost(m.UNREADABLE, first, number - 1)
+                self._unreadable = number - 1
+            self._at = number
 
     # ---- segments
 
@@ -179,11 +193,16 @@ class Records:
         offset = 0
         number = first - 1
         with open(path, "rb") as file:
-            found, record = _record_at(file, 0)
-            while record is not None:
+            while True:
+                found, record = _record_at(file, offset)
+                if record is None:  # torn; or one that went bad, with others behind it whose numbers are taken
+                    found, behind = _behind(file, offset)
+                    if found <= number:
+                        break
+                    offset = behind
+                    continue
                 offset += _HEAD_SIZE + len(record)
                 number = found
-                found, record = _record_at(file, offset)
         self.torn_bytes = os.stat(path)[6] - offset
         return number
 
@@ -235,3 +254,19 @@ def _record_at(file, offset):
     if len(record) != length or binascii.crc32(record, binascii.crc32(head[:_CHECKED_SIZE])) != crc:
         return 0, None
     return number, record
+
+
+def _behind(file, offset):
+    """(number, offset) of the next record behind what cannot be read at `offset`, as far as lengths lead there; else
+    (0, `offset`)."""
+    behind = offset
+    for _ in range(SEGMENT_RECORDS):
+        file.seek(behind)
+        head = file.read(2)
+        if len(head) < 2:
+            break
+        behind += _HEAD_SIZE + head[0] + (head[1] << 8)
+        number, record = _record_at(file, behind)
+        if record is not None:
+            return number, behind
+    return 0, offset

@@ -148,6 +148,7 @@ class BoardSession(Session):
             self._next_seq = (seq + 1) & SEQ_MASK
             self._counter += 1
             self._replies[seq % WINDOW_MAX] = None
+            self._replies[(seq - self.window) % WINDOW_MAX] = None  # the host has had that one: memory for others
             self._running.append((seq, 0 if counter < 0 else role, max(0, counter)))
             self._tell(("command", seq, op, arguments, role))
 

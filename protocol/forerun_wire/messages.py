@@ -6,7 +6,7 @@ import struct
 from forerun_wire.cbor import ARRAY, CborError, Reader, pack, pack_head, pack_int
 
 VERSION = 1
-SCHEMA_HASH = b"\xd5\x8c\x55\xca\xa8\xe5\x16\x5e"  # of forerun.cddl; tests/host/test_wire_schema.py says how
+SCHEMA_HASH = b"\xa4\xe0\x49\xc7\x0b\xfb\xcd\x1b"  # of forerun.cddl; tests/host/test_wire_schema.py says how
 OLDER_SCHEMAS = (  # of schemas/: still spoken, oldest first
     b"\x5b\xa4\xe4\x94\xa4\xa1\x89\x69",
     b"\x87\x75\x8e\xc0\x72\xde\xac\x9c",
@@ -120,6 +120,7 @@ GAP = 5
 OLDEST_DROPPED = 0
 NEWEST_REFUSED = 1
 MEMORY_FULL = 2
+UNREADABLE = 3
 
 # Bits of an interval's quality: what was substituted, not measured. 0 = all measured.
 QUALITY_PCC = 1

@@ -234,7 +234,7 @@ EVENT_FIELDS = ("code", "value", "limit")
 ACTED_FIELDS = ("op", "mode", "value_w", "reason")
 BOOT_FIELDS = ("reset_cause", "torn_bytes")
 GAP_FIELDS = ("cause", "first", "last")
-GAP_CAUSES = ("oldest_dropped", "newest_refused", "memory_full")
+GAP_CAUSES = ("oldest_dropped", "newest_refused", "memory_full", "unreadable")
 RECORD_BODIES = {
     INTERVAL: INTERVAL_FIELDS,
     EVENT: EVENT_FIELDS,

@@ -206,6 +206,39 @@ def test_a_board_with_a_key_signs_its_records():
     discard(path)
 
 
+def _spoil(path, first, number, at):
+    """Change a bit of record `number` in the segment of `first`: of its head or its body, at this byte."""
+    name = "%s/%010d.rec" % (path, first)
+    with open(name, "rb") as file:
+        data = bytearray(file.read())
+    offset = 0
+    for _ in range(first, number):
+        offset += 10 + data[offset] + 256 * data[offset + 1]
+    data[offset + at] ^= 0x10
+    with open(name, "wb") as file:
+        file.write(data)
+
+
+def test_a_record_that_went_bad_is_passed_over_and_told_as_a_gap():
+    for restarted in (False, True):
+        path = scratch()
+        store = Records(path)
+        _add(store, 150)
+        for first, number, at in ((1, 20, 12), (65, 70, 12), (65, 71, 5), (65, 120, 1), (129, 140, 7)):
+            _spoil(path, first, number, at)
+        if restarted:
+            store = Records(path)
+            assert store.next_number == 151 and store.torn_bytes == 0, "numbers behind it are taken"
+        found = _read_all(store, 0)
+        # At number 120 it is the length that is wrong: nothing in its segment can be found behind it.
+        assert found == [n for n in range(1, 151) if n not in (20, 70, 71, 140) and not 120 <= n <= 128], found
+        gaps = [store.gap() for _ in range(5)]
+        lost = [[messages.UNREADABLE, first, last] for first, last in ((20, 20), (70, 71), (120, 128), (140, 140))]
+        assert gaps == lost + [None], gaps
+        assert _read_all(store, 0) == found and store.gap() is None, "told once, however often they are asked for"
+        discard(path)
+
+
 def test_records_of_earlier_firmware_are_sent_as_those_of_this_one():
     path = scratch()
     scratchpad = bytearray(60)

@@ -177,9 +177,16 @@ def test_the_longest_run_ends_even_while_it_is_wanted():
 def test_an_engine_never_idles():
     part, events = genset(genset_min_load_w=6_000)
     play(part, events, 2, plan=True)
-    play(part, events, 60, turning=True, power_w=2_000, charge_free_w=30_000)
-    assert part.charge_w == 4_000 and not part.dump
-    play(part, events, 1, charge_free_w=1_000, dump_there=True)
+    play(part, events, 60, turning=True, power_w=0, charge_free_w=30_000)
+    assert part.charge_w == 0, "the panel has not given it the site: nothing can be loaded"
+    for _ in range(40):
+        play(part, events, 1, power_w=2_000 + part.charge_w)
+    assert 6_000 <= part.power_w <= 6_600 and not part.dump
+    for _ in range(40):
+        play(part, events, 1, power_w=9_000 + part.charge_w)
+    assert part.charge_w == 0, "there is load enough"
+    for _ in range(40):
+        play(part, events, 1, power_w=2_000 + part.charge_w, charge_free_w=1_000, dump_there=True)
     assert part.charge_w == 1_000 and part.dump
     play(part, events, 700, charge_free_w=0, dump_there=False)
     assert part.state in ("cooling", "off"), "neither battery nor dump: it has to stop"

@@ -9,7 +9,7 @@ from forerun.plant.board import HEAP_BYTES, BoardProcess
 from forerun.plant.lockstep import Lockstep
 from forerun.plant.senses import CURRENT_MA, VOLTAGE_MV, Senses
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site, SiteConfig, Totals
 from forerun.site.service import Service
 from forerun.store.journal import Journal, read
 from forerun_wire import messages as m
@@ -34,6 +34,7 @@ class Rig:
 
     def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
                  seed=1, heap=HEAP_BYTES, senses=False, utc_s=UTC_OFFSET_US // 1_000_000):
+        print("seed", seed)
         self.folder, self.utc_s = folder, utc_s
         self.config = site_file(folder, **(sections or {}))
         loads = [Series(0, 1_000_000_000, [load_w])]
@@ -110,6 +111,23 @@ class Rig:
         seq = self.host.command(op, *args)
         self.run_until(lambda: seq in self.host.replies, 5)
         return self.host.replies[seq]
+
+    def coarse(self, cycle_ms: int) -> None:
+        """Rounds of `cycle_ms` from here on: for hours in which nothing has to be quick; 0 = as commissioned."""
+        self.bench.cycle_ms = lambda now_us: cycle_ms
+
+    def assert_held(self, *, dips=0, interruptions=0, itic=0, highest_v=253.0, soc=(0.10, 0.95)) -> Totals:
+        """What was held since the start: EN 50160 (clause 4.2.2: ±10 %; dips and interruptions counted apart from it),
+        the ITIC curve at the servers, and the window of the state of charge. Prints and returns the totals."""
+        totals = self.site.totals()
+        print(f"lowest {totals.min_pcc_v:.1f} V, dips {totals.dip_count}, interruptions {totals.interruption_count}, "
+              f"ITIC {totals.itic_violations}, unserved {totals.unserved_wh:.1f} Wh, SoC {totals.soc:.3f}")  # fmt: skip
+        assert (totals.dip_count, totals.interruption_count, totals.itic_violations) == (dips, interruptions, itic)
+        assert self.site.pcc_voltage_v <= highest_v
+        if not dips and not interruptions:
+            assert totals.min_pcc_v >= 207.0, "EN 50160: 230 V - 10 %"
+        assert soc[0] - 0.001 <= totals.soc <= soc[1] + 0.001, "the window of the state of charge"
+        return totals
 
     def records(self) -> list[list]:
         """Bodies of all board records in the journal, in order: [store_id, number, boot, s, ms, kind, *fields]."""

@@ -229,7 +229,8 @@ class Controller:
             if self.functions is not None:
                 self.functions.narrow_battery(window)
         if self._grid_lost.active:
-            window.narrow(0, 0, win.BOUND_GRID_LOST)
+            least_w = 0 if self.functions is None else -self.functions.charge_w
+            window.narrow(least_w, least_w, win.BOUND_GRID_LOST)  # what a diesel set lacks to its least load
         held_w = self.held_import_w()
         needed_w = net_w - held_w + self._import_trim.trim_w
         over = running and image.pcc_import_w > held_w

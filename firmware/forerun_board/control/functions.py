@@ -50,6 +50,7 @@ class Functions:
         self._reactive_var = 0
         self._turn = False
         self._genset_ms = 0
+        self.charge_w = 0  # what the battery has to take of a diesel set that carries the site
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
             from forerun_board.control.enter_service import EnterService
@@ -133,6 +134,7 @@ class Functions:
 
     def _trip_step(self, trip, controller, image, dt_ms):
         trip.emergency_stop = image.inputs & im.INPUT_EMERGENCY_STOP != 0
+        trip.door = image.inputs & im.INPUT_DOOR != 0
         trip.insulation = image.inputs & im.INPUT_INSULATION != 0
         trip.reset = image.inputs & im.INPUT_RESET != 0
         dark = controller.meter.stale or controller.grid_down  # those have their own names
@@ -211,6 +213,7 @@ class Functions:
         genset.trip = controller.faults & (ctl.FAULT_TRIP | ctl.FAULT_DOOR) != 0
         genset.release = image.inputs & im.INPUT_RESET != 0
         genset.step(dt_ms, controller.events)
+        self.charge_w = genset.charge_w
 
     def narrow_battery(self, window):
         """Temperature, taper near full and empty."""

@@ -50,6 +50,7 @@ CRANK_MS = 20_000
 REST_MS = 30_000
 STALL_MS = 3000
 UNDERLOAD_MS = 600_000  # half-burnt fuel is a matter of hours, not of a passing cloud
+FILL_MS = 4000
 LOAD_MS = 10_000  # a load above the threshold for less than this does not start an engine
 MAX_MS = 1 << 29
 EXERCISE_MS = 1_200_000
@@ -117,7 +118,7 @@ class GensetControl:
         if action is not None:
             self._act(action, events)
         self._count(dt_ms)
-        self._fill_load()
+        self._fill_load(dt_ms)
 
     def _find_facts(self, dt_ms):
         config = self._config
@@ -219,11 +220,17 @@ class GensetControl:
             self._idle_h = min(MAX_MS, self._idle_h + self._idle_ms // HOUR_MS)
             self._idle_ms %= HOUR_MS
 
-    def _fill_load(self):
-        """Ask the battery, else the dump, for what the engine lacks to its least load."""
-        self.charge_w = 0
+    def _fill_load(self, dt_ms):
+        """Ask the battery, else the dump, for what the engine lacks to its least load.
+
+        Slowly, because its power is measured once a second, and up to a bit more, because loads move.
+        """
         self.dump = False
-        if self._machine.state == "running":
-            lacking_w = self._config.genset_min_load_w - self.power_w
-            self.charge_w = max(0, min(lacking_w, self.charge_free_w))
-            self.dump = lacking_w > self.charge_w and self.dump_there
+        if self._machine.state != "running" or self.power_w <= 0:
+            self.charge_w = 0
+            return
+        least_w = self._config.genset_min_load_w
+        lacking_w = least_w + (least_w >> 4) - self.power_w
+        wanted_w = self.charge_w + (lacking_w * min(dt_ms, FILL_MS // 2) + FILL_MS // 2) // FILL_MS
+        self.charge_w = max(0, min(wanted_w, self.charge_free_w))
+        self.dump = lacking_w > 0 and wanted_w > self.charge_w and self.dump_there

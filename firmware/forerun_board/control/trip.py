@@ -68,6 +68,16 @@ class Trip:
         """Whether somebody has to come and reset it."""
         return self._machine.state == "latched"
 
+    def latch(self, cause, now_s, events):
+        """Be as after a trip by `cause` that nobody has reset, and raise TRIPPED: the danger may still be there."""
+        self._machine.state = "latched"
+        self.open = True
+        self.cause = cause
+        self.value = 1
+        self.limit = 0
+        self.at_s = now_s
+        events.push(TRIPPED + cause, 1, 0)
+
     def step(self, voltage_mv, frequency_millihz, current_ma, temperature_decic, now_s, dt_ms, events):
         """Judge one sample; raises TRIPPED (value, limit of the cause in the event after it) and TRIP_CLEARED."""
         danger = NONE
