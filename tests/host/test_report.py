@@ -54,7 +54,7 @@ def svgs(page: str) -> list[str]:
 def test_the_same_input_gives_the_same_bytes_also_in_another_process(tmp_path):
     here = rendering.canonical_json(document()), rendering.html(document())
     assert here == (rendering.canonical_json(document()), rendering.html(document()))
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_report as t; print(t.report.html(t.document()))"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_report as t; print(t.rendering.html(t.document()))"
     args = [sys.executable, "-c", code, str(Path(__file__).parent)]
     there = subprocess.run(args, capture_output=True, check=True, env={
         "PYTHONHASHSEED": "99", "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
