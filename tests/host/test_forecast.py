@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from forerun.compute.load import google_2019_utilisation, node_power_w
+from forerun.forecast.members import Clock, LeadRegression, usual_coefficients
 from forerun.forecast.model import Forecast, ForecastError, LoadModel, forecast_load
 
 DAY = 288
@@ -140,3 +141,21 @@ def test_a_history_with_holes_still_makes_a_model_and_a_broken_one_does_not():
     broken = load_w.copy()
     broken[-5 * DAY :][np.random.default_rng(8).random(5 * DAY) < 0.6] = np.nan
     assert forecast_load(broken, 300, DAY).basis.startswith("same time of")
+
+
+def test_a_load_that_has_moved_for_good_is_foreseen_where_it_is_now():
+    load_w = noisy_days(14, seed=9)
+    load_w[-10 * 12 :] += 8000  # ten hours ago a rack was added
+    got = forecast_load(load_w, 300, DAY)
+    assert np.abs(got.q50 - (noisy_days(15, seed=9)[14 * DAY :] + 8000)).mean() < 800
+    lower = noisy_days(14, seed=9)
+    lower[-10 * 12 :] -= 3900
+    assert np.abs(forecast_load(lower, 300, DAY).q50 - (noisy_days(15, seed=9)[14 * DAY :] - 3900)).mean() < 800
+
+
+def test_the_general_coefficients_are_whole_and_near_the_last_value_at_first():
+    leads, table = usual_coefficients()
+    assert leads[0] == 1 and leads[-1] == 288 and np.all(np.diff(leads) > 0) and table.shape == (len(leads), 25)
+    flat = np.full(3 * DAY, 4000.0) + np.random.default_rng(1).normal(size=3 * DAY)
+    fitted, general = LeadRegression(flat, Clock.of(300, DAY)).ahead(flat, np.array([3 * DAY]), np.array([1, 288]))
+    assert np.abs(general - 4000).max() < 5 and np.abs(fitted - 4000).max() < 5

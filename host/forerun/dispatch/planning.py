@@ -14,6 +14,7 @@ from forerun.dispatch.dispatcher import Plan, Situation, plan_steps
 from forerun.dispatch.reserve import outage_reserve_wh
 from forerun.forecast.model import Forecast, LoadModel, forecast_load
 from forerun.forecast.sun import forecast_pv
+from forerun.jobs import JobModel, Told, forecast_both
 from forerun.report.pictures import clock
 
 STEP_S = 300  # of histories and forecasts
@@ -49,14 +50,20 @@ class Outlook:
         return f"load: {self.load.basis}; PV: {self.pv.basis}"
 
 
-def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: LoadModel | None = None) -> Outlook:
-    """Forecasts and the situation of a plan that begins at known.start_s. `model`: fitted to an earlier history."""
+def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: LoadModel | JobModel | None = None,
+            told: Iterable[Told] | None = None) -> Outlook:  # fmt: skip
+    """Forecasts and the situation of a plan that begins at known.start_s. `model`: fitted to an earlier history; a
+    JobModel with `told`, all that was announced in it and since, or a LoadModel that knows of no jobs."""
     steps = plan_steps(site.plan.horizon_h)
     count = round(steps.sum()) // STEP_S
     jobs = [job for job in jobs if job.start_utc_s + job.duration_s > known.start_s]
-    base = forecast_load(known.load_w, STEP_S, count, default_w=max(0.0, known.load_now_w), model=model)
+    default_w = max(0.0, known.load_now_w)
+    if told is None:
+        base = forecast_load(known.load_w, STEP_S, count, default_w=default_w, model=model)
+        load = overlay(base, jobs, known.start_s)
+    else:
+        base, load = forecast_both(known.load_w, STEP_S, count, known.start_s, told, default_w, model)
     pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude))
-    load = overlay(base, jobs, known.start_s)
     hours = (known.start_s + STEP_S * np.arange(count)) // 3600 % 24
     price = hourly(site.tariff.energy_price_per_kwh)[hours]
     # A tonne is a million grams; what is imported now pays for what it emits.

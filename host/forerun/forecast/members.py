@@ -5,11 +5,12 @@ weighs them against each other and puts the quantiles around them.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 DAYS = 7  # days back that a regression looks at the target's time of day
-_NEAR = 36  # steps of five minutes over which the prior moves from the last value to the profile
 _PENALTIES = (5.0, 50.0)
 _ROUNDS = 5  # reweightings from least squares towards least absolute errors
 _MAX_ROWS = 2500
@@ -33,23 +34,23 @@ class Clock:
 
 
 class LeadRegression:
-    """Least absolute errors by reweighted ridge, one set of coefficients a lead, shrunk towards "the last value near,
-    the usual day far"; coefficients between fitted leads lie on straight lines."""
+    """Least absolute errors by reweighted ridge, one set of coefficients a lead, shrunk towards what holds for loads
+    in general; coefficients between fitted leads lie on straight lines."""
 
     def __init__(self, history: np.ndarray, clock: Clock):
         self.clock = clock
         self.scale = float(history.std()) or 1.0
-        past = _Past(history, clock)
-        self.coefficients = np.stack([self._fitted(past, int(lead)) for lead in clock.leads])
+        past, general = _Past(history, clock), [_prior(lead * 288 / clock.day) for lead in clock.leads]
+        fitted = [self._fitted(past, int(lead), start) for lead, start in zip(clock.leads, general, strict=True)]
+        self.coefficients = np.array([fitted, general])
 
-    def _fitted(self, past: "_Past", lead: int) -> np.ndarray:
-        """Coefficients of one lead, the mean over two penalties. Far leads are penalised more: their errors overlap,
-        so they tell less than their number."""
+    def _fitted(self, past: "_Past", lead: int, prior: np.ndarray) -> np.ndarray:
+        """Coefficients of one lead drawn to `prior`, the mean over two penalties. Far leads are penalised more: their
+        errors overlap, so they tell less than their number."""
         n, clock = len(past.values), self.clock
         first = min(2 * clock.day, n // 3)
         stride = max(3, (n - lead - first) // _MAX_ROWS)
         at = np.arange(first, n - lead + 1, stride)
-        prior = _prior(lead * 288 / clock.day)
         if len(at) < 4 * len(prior):
             return prior
         rows, base = past.rows(at, lead, self.scale)
@@ -68,12 +69,14 @@ class LeadRegression:
         return prior + total / len(_PENALTIES)
 
     def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray) -> np.ndarray:
-        """(origins, leads) medians; each origin uses only what lies before it."""
-        weights = np.stack([np.interp(leads, self.clock.leads, column) for column in self.coefficients.T], axis=1)
+        """(2, origins, leads) medians by the fitted coefficients and by those of loads in general; each origin uses
+        only what lies before it."""
+        weights = np.stack([[np.interp(leads, self.clock.leads, column) for column in table.T]
+                            for table in self.coefficients])  # fmt: skip
         at, lead = (grid.ravel() for grid in np.meshgrid(origins, leads, indexing="ij"))
         rows, base = _Past(history, self.clock).rows(at, lead, self.scale)
         rows = rows.reshape(len(origins), len(leads), -1)
-        return np.einsum("olc,lc->ol", rows, weights) * self.scale + base.reshape(rows.shape[:2])
+        return np.einsum("olc,mcl->mol", rows, weights) * self.scale + base.reshape(rows.shape[:2])
 
 
 class Analogues:
@@ -156,11 +159,20 @@ class _Past:
         return np.concatenate([rows, np.stack([*waves, np.ones(len(target))], axis=1)], axis=1), base
 
 
+@cache
+def usual_coefficients() -> tuple[np.ndarray, np.ndarray]:
+    """((k,) leads in five minutes, (k, 25) coefficients) that hold for loads in general: what a regression starts from.
+
+    Fitted by `tests/fit_prior.py` to some dozens of public compute traces at once; none of their last weeks is in it.
+    """
+    table = np.loadtxt(Path(__file__).with_name("load_prior.csv"), delimiter=",")
+    return table[:, 0], table[:, 1:]
+
+
 def _prior(lead: float) -> np.ndarray:
-    """Coefficients that no data has spoken to: the last value and the last hour near, seven tenths of the usual far."""
-    near, prior = np.exp(-lead / _NEAR), np.zeros(25)
-    prior[0], prior[4], prior[11] = 0.6 * near, 0.4 * near, 0.7 * (1 - near)
-    return prior
+    """Coefficients that this history has not spoken to yet; `lead` in five minutes."""
+    leads, table = usual_coefficients()
+    return np.array([np.interp(lead, leads, column) for column in table.T])
 
 
 def _mean(rows: list[np.ndarray]) -> np.ndarray:

@@ -3,6 +3,7 @@
 The thresholds here were chosen on weeks of public traces that no score is published for.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ FADE_S = 2 * 3600
 MODEL_DAYS = 6  # a regression needs so much; before, the usual day with today's difference fading
 CHECK_DAYS = 7  # of the end of the history on which the members are weighed and the intervals measured
 MAX_DAYS = 42
+_SETTLED_H = 6
+_SAMPLES = 199  # errors kept a lead; a prime, so that they meet every sample of what is unknown
 MISSING = 0.3  # share of the last week that may be missing
 
 
@@ -80,7 +83,7 @@ class LoadModel:
 
     def __init__(self, load_w: np.ndarray, step_s: int, count: int):
         load_w, season = checked_history("load_w", load_w, step_s, count)
-        values = _filled(load_w, season)[-MAX_DAYS * season :]
+        values = _levelled(_filled(load_w, season)[-MAX_DAYS * season :], season)
         n = len(values)
         self.step_s, self.count, self._clock = step_s, count, Clock.of(step_s, count)
         self._analogues, leads = Analogues(self._clock), self._clock.leads
@@ -97,11 +100,22 @@ class LoadModel:
         low, high = (np.array([np.nanquantile(part, level) for part in near]) for level in (LEVELS[0], LEVELS[2]))
         self._low, self._high = np.minimum(0, low * wider), np.maximum(0, high * wider)
         self._regression = LeadRegression(values, self._clock)
+        self._errors = np.stack([_spaced(part[np.isfinite(part)], _SAMPLES) for part in error.T])
 
-    def forecast(self, load_w: np.ndarray, count: int) -> Forecast:
-        """The next `count` steps (at most those the model was made for) after load_w (n,), NaN where missing."""
+    @property
+    def leads(self) -> np.ndarray:
+        """(k,) the steps ahead that everything is fitted at; what lies between is interpolated."""
+        return self._clock.leads
+
+    def forecast(
+        self, load_w: np.ndarray, count: int, unknown: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> Forecast:
+        """The next `count` steps (at most those the model was made for) after load_w (n,), NaN where missing.
+
+        unknown: (k,) leads, and (k, samples) W that came there before on top of what the history told.
+        """
         season = DAY_S // self.step_s
-        values = _filled(np.asarray(load_w, dtype=float), season)[-MAX_DAYS * season :]
+        values = _levelled(_filled(np.asarray(load_w, dtype=float), season)[-MAX_DAYS * season :], season)
         leads, now = np.arange(1, count + 1), np.array([len(values)])
         members = self._members(self._regression, values, now, leads)
         known = self._clock.leads
@@ -109,43 +123,53 @@ class LoadModel:
         middle = np.einsum("ml,mol->l", weights, members)
         spread = _spread(values, now, leads, season)[0]
         low, high = (np.interp(leads, known, level) * spread for level in (self._low, self._high))
+        if unknown is not None:
+            moved = self._moved(*unknown, spread)
+            less, more, most = (np.interp(leads, unknown[0], level) for level in moved.T)
+            middle, low, high = middle + more, low + less - more, high + most - more
         return Forecast(
             self.step_s, *(np.clip(level, 0, None) for level in (middle + low, middle, middle + high)), self.basis
         )
 
+    def _moved(self, leads: np.ndarray, unknown_w: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """(k, 3) by how much what is unknown moves each quantile of the errors."""
+        wrong = self._errors[nearest(self._clock.leads, leads)] * spread[leads - 1][:, None]
+        more_w = unknown_w[:, np.arange(wrong.shape[1]) % unknown_w.shape[1]]
+        return np.maximum(0, np.quantile(wrong + more_w, LEVELS, axis=1) - np.quantile(wrong, LEVELS, axis=1)).T
+
     def _members(self, regression: LeadRegression, values: np.ndarray, origins, leads) -> np.ndarray:
-        """(4, origins, leads): regression, analogues, the last value, the last day that is known at that time."""
+        """(5, origins, leads) by _NAMES; yesterday is the last day that is known at that time."""
         season = self._clock.day
         last = np.repeat(values[origins - 1][:, None], len(leads), axis=1)
         yesterday = values[origins[:, None] + leads - 1 - season * (1 + (leads - 1) // season)]
-        return np.stack([regression.ahead(values, origins, leads), self._analogues.ahead(values, origins, leads),
-                         last, yesterday])  # fmt: skip
+        return np.stack([last, yesterday, *regression.ahead(values, origins, leads),
+                         self._analogues.ahead(values, origins, leads)])  # fmt: skip
 
 
 # The check's regression had a week less to learn from than the one that then forecasts: it loses only by a tenth.
 _LOSES = 0.9
-_NAMES = ("regression by lead", "analogues", "last value", "same time yesterday")
-_FAR_WIDER = 0.15
-_GRID = np.array([(a, b, c, d) for a in range(6) for b in range(6) for c in (0, 1, 2, 5) for d in (0, 1, 2, 5)
-                  if a + b + c + d == 5]) / 5  # fmt: skip
+_NAMES = ("last value", "same time yesterday", "regression by lead", "what holds in general", "analogues")
+_START = np.array([0.0, 0.0, 0.8, 0.2, 0.0])  # the mix without evidence, best of four on development series
+_FAR_WIDER = 0.08
+_GRID = np.array([mix for mix in itertools.product((0, 1, 2, 5), (0, 1, 2, 5), range(6), range(4), range(6))
+                  if sum(mix) == 5]) / 5  # fmt: skip
 
 
 def _weights(members: np.ndarray, actual: np.ndarray, five_minutes: np.ndarray) -> tuple[np.ndarray, str]:
-    """((4, leads) weights, what they mean in words) from members (4, origins, leads) and what came (origins, leads).
+    """((5, leads) weights, what they mean in words) from members (5, origins, leads) and what came (origins, leads).
 
-    The mix with the least error, smoothed over neighbouring leads, drawn to the regression alone.
+    The mix with the least error, smoothed over neighbouring leads, drawn to _START.
     """
-    prior = np.outer([1.0, 0, 0, 0], np.ones(len(five_minutes)))
     errors = np.stack([np.nanmean(np.abs(actual - np.tensordot(mix, members, 1)), axis=0) for mix in _GRID])
     relative = errors / (errors.min(axis=0) + 1e-12)
     log = np.log(five_minutes)
     kernel = np.exp(-0.5 * ((log[:, None] - log) / 0.5) ** 2)
     relative = relative @ kernel / kernel.sum(axis=0)
-    weights = _GRID[np.argmin(relative + 0.2 * np.abs(_GRID[:, :, None] - prior).sum(axis=1), axis=0)].T
+    weights = _GRID[np.argmin(relative + 0.2 * np.abs(_GRID - _START).sum(axis=1)[:, None], axis=0)].T
     mixed = np.abs(actual - np.einsum("ml,mol->ol", weights, members))
-    naive = [np.nanmean(np.abs(actual - members[index])) for index in (2, 3)]
+    naive = [np.nanmean(np.abs(actual - members[index])) for index in (0, 1)]
     if min(naive) < _LOSES * np.nanmean(mixed):
-        best = 2 + int(np.argmin(naive))
+        best = int(np.argmin(naive))
         weights = np.zeros_like(weights)
         weights[best] = 1
         return weights, f"{_NAMES[best]}: the model lost to it over the last days"
@@ -188,6 +212,38 @@ def _filled(values: np.ndarray, season: int) -> np.ndarray:
             usable = ~np.isfinite(filled) & (source >= 0) & (source < len(values))
             filled[usable] = values[source[usable]]
     return np.where(np.isfinite(filled), filled, np.nanmean(values))
+
+
+def nearest(marks: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Index into marks (sorted) of the one nearest to each value."""
+    return np.searchsorted((marks[1:] + marks[:-1]) / 2, values)
+
+
+def _spaced(values: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the values, evenly spaced."""
+    return values[np.linspace(0, len(values) - 1, count).astype(int)]
+
+
+def _levelled(values: np.ndarray, season: int) -> np.ndarray:
+    """The history, with what came before a lasting step moved to the level after it: a load that has left all that it
+    was for _SETTLED_H hours (a machine more, or one less) will not be back tomorrow at the same time."""
+    hour = max(1, season // 24)
+    hours = len(values) // hour
+    first, last = 48, hours - _SETTLED_H
+    if last <= first:
+        return values
+    means = values[len(values) - hours * hour :].reshape(hours, hour).mean(axis=1)
+    for sign in (1.0, -1.0):
+        load = sign * means
+        before = np.maximum.accumulate(load)[first - 1 : last - 1]
+        after = np.minimum.accumulate(load[::-1])[::-1][first:last]
+        usual = (np.cumsum(load) / np.arange(1, hours + 1))[first - 1 : last - 1]
+        apart = np.flatnonzero(after > before + (before - usual) / 2 + 1e-9 * np.abs(before))
+        if len(apart):
+            at = len(values) - (hours - first - int(apart[0])) * hour
+            step = np.median(values[at:]) - np.median(values[:at])
+            return np.concatenate([values[:at] + step, values[at:]])
+    return values
 
 
 def checked_history(name: str, values: np.ndarray, step_s: int, count: int) -> tuple[np.ndarray, int]:

@@ -12,7 +12,8 @@ from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, storage_
 from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.dispatch.reserve import LEAD_S
 from forerun.dispatch.situation import Storage, temperature_shares
-from forerun.forecast.model import LoadModel, can_fit
+from forerun.forecast.model import can_fit
+from forerun.jobs import JobLog, JobModel
 from forerun.site.history import FORECAST_STEP_S, History
 from forerun_wire import messages
 
@@ -33,6 +34,7 @@ class Planner:
 
     def __init__(self, site: SiteFile, history: History | None = None):
         self.history = copy.deepcopy(history) if history else History()  # it grows here
+        self.job_log = JobLog()  # what the forecast takes out of the past
         self.plan: Plan | None = None
         self.made: Outlook | None = None
         self.start_s = 0
@@ -44,7 +46,7 @@ class Planner:
     def configure(self, site: SiteFile) -> None:
         """Plan for this site file from now on."""
         self.site = site
-        self._model: LoadModel | None = None
+        self._model: JobModel | None = None
         self._refit_at_s = 0
         self._dispatchers: dict[bool, Dispatcher] = {}
 
@@ -81,14 +83,16 @@ class Planner:
         load_w, pv_w = self.history.until(start_s)
         if start_s >= self._refit_at_s and can_fit(load_w, FORECAST_STEP_S):
             count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
-            self._model = LoadModel(load_w, FORECAST_STEP_S, count)
+            first_s = start_s - FORECAST_STEP_S * len(load_w)
+            self.job_log.forget(first_s)
+            self._model = JobModel(load_w, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(
             start_s, load_w, pv_w, soc, load_now_w, float(self.history.peak_import_w),
             genset_run_s=0.0 if self.set_since_s is None else max(1.0, float(now_s - self.set_since_s)),
             battery_temperature_c=UNKNOWN_C if self.cell_c is None else self.cell_c,
         )  # fmt: skip
-        return outlook(self.site, known, jobs, self._model)
+        return outlook(self.site, known, jobs, self._model, self.job_log.told)
 
     def make(self, now_s: int, soc: float, load_now_w: float, jobs: Iterable[Announcement]) -> None:
         """Put a new plan in force. Raises DispatchInputError or ForecastError, and then the one before stays."""

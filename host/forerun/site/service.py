@@ -15,6 +15,8 @@ from forerun.compute.load import Announcement
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
+from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
+from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
 from forerun.forecast.model import ForecastError
 from forerun.link.clock import DRIFT_PPM, BoardClock
@@ -162,6 +164,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
         self.jobs[job.job] = job
+        self.planner.job_log.announce(self._utc_s(now_us), job)
         self.told_jobs.discard(job.job)
         self._replan_at_s = 0
         self.step(now_us)
@@ -171,6 +174,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
         self._commit()
         self.jobs.pop(job.job, None)
+        self.planner.job_log.cancel(self._utc_s(now_us), job.job)
         self._replan_at_s = 0
         self.step(now_us)
 
@@ -419,9 +423,13 @@ class Service:
                 self._learn(entry.utc_us, entry.body[5], entry.body[6:])
             elif kind == JOB:
                 name, power_w, start_s, duration_s, confidence = entry.body
-                self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
-                if not duration_s:
-                    del self.jobs[name]  # cancelled
+                at_s = entry.utc_us // 1_000_000
+                if duration_s:
+                    self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+                    self.planner.job_log.announce(at_s, self.jobs[name])
+                else:  # cancelled
+                    self.jobs.pop(name, None)
+                    self.planner.job_log.cancel(at_s, name)
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
             elif kind == RECORD_KEY:

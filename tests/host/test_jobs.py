@@ -1,0 +1,137 @@
+"""Announced jobs in a forecast: out of the past, onto the future, corrected by what they drew; those not told yet."""
+
+import numpy as np
+import pytest
+
+from forerun.compute import Announcement
+from forerun.forecast import LoadModel
+from forerun.jobs import PARTS, JobLog, JobModel, Told, forecast_both, known_at, learnt_share
+
+DAY, STEP_S = 288, 300
+N = 14 * DAY
+
+
+def beneath(seed: int) -> np.ndarray:
+    """A load of 5 kW with a daily shape and noise, without jobs."""
+    rng = np.random.default_rng(seed)
+    noise = np.convolve(rng.normal(size=N + DAY + 11), np.ones(12) / 12, "valid")
+    return 5000 + 600 * np.sin(np.arange(N + DAY) / DAY * 2 * np.pi) + 100 * noise
+
+
+def drawn(told: list[Told], power: float = 1.0, time: float = 1.0) -> np.ndarray:
+    """(N + DAY,) W that the jobs really draw: `power` and `time` of what was announced."""
+    at_s = STEP_S * np.arange(N + DAY)
+    load_w = np.zeros(N + DAY)
+    for item in told:
+        first, last = item.job.start_utc_s, min(item.job.start_utc_s + time * item.job.duration_s, item.ended_utc_s)
+        load_w[(at_s >= first) & (at_s < last)] += power * item.job.power_w
+    return load_w
+
+
+def announced(seed: int, lead_s: float = 3 * 86_400.0, a_day: int = 4) -> list[Told]:
+    """Jobs on whole steps, each told lead_s before its start."""
+    rng, told = np.random.default_rng(seed), []
+    for index in range(a_day * N // DAY + a_day):
+        start_s = STEP_S * int(rng.integers(N + DAY))
+        job = Announcement(
+            f"job-{index}", float(rng.uniform(2000, 6000)), start_s, STEP_S * 4 * int(rng.integers(2, 12))
+        )
+        told.append(Told(start_s - lead_s, job))
+    return told
+
+
+def error_w(forecast, real_w: np.ndarray) -> float:
+    return float(np.abs(forecast.q50 - real_w).mean())
+
+
+def test_jobs_that_are_known_leave_the_error_of_the_load_beneath_them():
+    base_w, told = beneath(1), announced(2)
+    real_w = base_w + drawn(told)
+    got = JobModel(real_w[:N], STEP_S, DAY, 0.0, told).forecast(real_w[:N], DAY, 0.0, told)
+    alone = LoadModel(base_w[:N], STEP_S, DAY).forecast(base_w[:N], DAY)
+    blind = LoadModel(real_w[:N], STEP_S, DAY).forecast(real_w[:N], DAY)
+    least_w = error_w(alone, base_w[N:])
+    assert error_w(got, real_w[N:]) < 1.15 * least_w
+    assert error_w(blind, real_w[N:]) > 5 * least_w
+    assert "announced" in got.basis
+
+
+def test_what_jobs_draw_and_how_long_is_learnt_from_the_meter():
+    base_w, told = beneath(3), announced(4)
+    half = JobModel((base_w + drawn(told, power=0.5))[:N], STEP_S, DAY, 0.0, told)
+    assert half.share == pytest.approx([0.5] * PARTS, abs=0.05)
+    early = JobModel((base_w + drawn(told, time=0.5))[:N], STEP_S, DAY, 0.0, told)
+    assert early.share == pytest.approx([1, 1, 0, 0], abs=0.1)
+    exact = JobModel((base_w + drawn(told))[:N], STEP_S, DAY, 0.0, told)
+    assert exact.share == pytest.approx([1] * PARTS, abs=0.05)
+
+
+def test_a_few_jobs_or_a_meter_that_says_nothing_teach_nothing():
+    rows = np.zeros((10, PARTS))
+    rows[4:6] = 1000
+    load_w = np.full(10, 500.0)
+    assert list(learnt_share(load_w, rows, jobs=3)) == [1] * PARTS
+    assert list(learnt_share(np.full(10, np.nan), rows, jobs=30)) == [1] * PARTS
+    assert np.all(learnt_share(load_w + 50 * rows.sum(axis=1), rows, jobs=30) <= 3)
+
+
+def test_jobs_told_late_are_expected_at_the_hour_at_which_they_used_to_come():
+    base_w = beneath(5)
+    every_night = [Told(day * 86_400 + 7000, Announcement(f"backup-{day}", 4000, day * 86_400 + 7200, 7200))
+                   for day in range(15)]  # fmt: skip
+    real_w = base_w + drawn(every_night)
+    model = JobModel(real_w[:N], STEP_S, DAY, 0.0, every_night[:14])
+    got = model.forecast(real_w[:N], DAY, 0.0, every_night)  # tonight's is told of when it is nearly there
+    night, noon = slice(26, 46), slice(140, 200)
+    assert np.abs(got.q50 - real_w[N:])[night].mean() < 600
+    assert np.abs(got.q50 - real_w[N:])[noon].mean() < 300
+
+
+def test_nothing_that_is_told_later_reaches_a_forecast():
+    real_w, told = beneath(6)[:N], announced(7, lead_s=3600.0)
+    now_s = float(STEP_S * N)
+    model = JobModel(real_w, STEP_S, DAY, 0.0, told)
+    later = [item for item in told if item.announced_utc_s <= now_s]
+    np.testing.assert_array_equal(
+        model.forecast(real_w, DAY, 0.0, told).q50, model.forecast(real_w, DAY, 0.0, later).q50
+    )
+    item = Told(0.0, told[0].job, ended_utc_s=50.0)
+    assert known_at(item, 49.0).ended_utc_s == np.inf and known_at(item, 50.0) is item
+
+
+def test_a_log_of_announcements_knows_what_was_replaced_taken_back_and_ended_early():
+    log = JobLog()
+    log.announce(0, Announcement("a", 1000, 600, 600))
+    log.announce(100, Announcement("a", 2000, 600, 600))  # replaces it before it came
+    log.cancel(900, "a")
+    log.cancel(950, "never heard of")
+    first, second = log.told
+    assert first.end_utc_s < first.job.start_utc_s and second.end_utc_s == 900
+    log.announce(1000, Announcement("b", 500, 400, 1200))  # running already: from now on
+    assert (log.told[-1].job.start_utc_s, log.told[-1].job.duration_s) == (1000, 600)
+    log.forget(900)
+    assert [item.job.job for item in log.told] == ["b"]
+    log.cancel(1100, "b")
+    assert log.told[0].end_utc_s == 1100
+
+
+def test_a_job_that_is_not_sure_widens_the_band_only():
+    base_w = beneath(8)
+    model = JobModel(base_w[:N], STEP_S, DAY, 0.0, [])
+    sure = model.forecast(base_w[:N], DAY, 0.0, [])
+    job = Announcement("perhaps", 3000, STEP_S * (N + 10), 3000, confidence=0.3)
+    got = model.forecast(base_w[:N], DAY, 0.0, [Told(0.0, job)])
+    at = slice(10, 20)
+    np.testing.assert_allclose(got.q90[at] - sure.q90[at], 3000)
+    np.testing.assert_allclose(got.q50, sure.q50)
+
+
+def test_with_little_history_jobs_still_leave_the_past_and_join_the_future():
+    base_w, now_s = np.full(3 * DAY, 5000.0), 3.0 * 86_400
+    before = Told(0.0, Announcement("yesterday", 6000, now_s - 86_400, 3600))
+    ahead = Told(0.0, Announcement("soon", 2000, now_s + 600, 1200))
+    real_w = base_w + drawn([before])[: 3 * DAY]
+    base, load = forecast_both(real_w, STEP_S, 24, now_s, [before, ahead])
+    np.testing.assert_allclose(base.q50, 5000)
+    np.testing.assert_allclose(load.q50, 5000 + 2000 * np.isin(np.arange(24), np.arange(2, 6)))
+    assert load.basis.endswith("1 announced")
