@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from forerun.web.app import Parts, application
+from forerun.web.app import application
+from forerun.web.asking import Parts
 
 FILE = Path(__file__).parents[1] / "docs" / "openapi.json"
 

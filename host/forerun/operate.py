@@ -111,7 +111,7 @@ def show_board_info(info: dict) -> None:
     from rich.table import Table
 
     table = Table("", "", show_header=False, box=None)
-    for name, value in info.items():
+    for name, value in {**info, "key_id": f"{info['key_id']:06x}" if info["key_id"] else "none"}.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)
 
@@ -171,11 +171,12 @@ def remove_keys(port: str, *, quiet: bool) -> list[str]:
     """Remove the key files on a board whose MicroPython prompt is at `port`; which there were. Raises Trouble."""
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    problem = _mpremote(port, ["fs", "ls", ":/records"], quiet=True)
+    # "resume": the board stands at its prompt already, and a reset of it would only ask for the contact once more.
+    problem = _mpremote(port, ["resume", "fs", "ls", ":/records"], quiet=True)
     if problem:
         raise Trouble(f"the board at {port} shows no records folder ({problem}): is its maintenance contact closed?")
     names = [f"keys.{slot}" for slot in (0, 1)]
-    return [name for name in names if not _mpremote(port, ["fs", "rm", f":/records/{name}"], quiet=True)]
+    return [name for name in names if not _mpremote(port, ["resume", "fs", "rm", f":/records/{name}"], quiet=True)]
 
 
 def make_release(out: Path, board: str, version: str, key_file: Path) -> dict:

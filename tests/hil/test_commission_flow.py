@@ -19,6 +19,7 @@ from forerun.errors import Trouble, WrongUsage
 from hil.commissioning import UTC_S, SlaveLine, opened_desk
 
 PATIENCE_S = 60
+BRIEFLY = ("--without", "genset", "--without", "trip")
 
 
 class Bench:
@@ -77,6 +78,11 @@ def test_a_healthy_site_from_scan_to_seal_with_at_most_ten_questions(rig, monkey
         assert abs(gain["gain"] - 1.004) <= gain["gain_uncertainty"] + 0.002
         page = (tmp_path / "site.commissioning.html").read_text()
         assert document["report_sha256"] in page and "Ada Example" in page and "CT orientation" in page
+        paper = (tmp_path / "site.commissioning.pdf").read_bytes()
+        assert paper.startswith(b"%PDF-") and paper == seal.pdf(document), "the same report gives the same paper"
+        assert paper != seal.pdf({**document, "report_sha256": "0" * 64})
+        names = {check["name"] for check in content["steps"]["selftest"]["checks"]}
+        assert {"genset start", "trip relay", "genset stop"} <= names
         assert stat.S_IMODE(os.stat(tmp_path / "site.key.pem").st_mode) == 0o600
 
         bench.site.write_text(bench.site.read_text().replace("import_limit_w = 15000", "import_limit_w = 14000"))
@@ -92,7 +98,7 @@ def test_every_step_goes_without_a_person_and_goes_on_where_it_was(rig, monkeypa
         with pytest.raises(Trouble, match="--by is needed"):
             bench.json("scan", "--port", "modbus", "--name", "Node 7", "--units", "1-6")
             monkeypatch.setattr(hil.bench, "now_us", hil.site.now_us)
-            bench.json("selftest", "--yes")
+            bench.json("selftest", "--yes", *BRIEFLY)
             assert bench.json("status")["next"] == "seal"
             for power_w in ("0", "3000"):
                 held = ("calibrate", "--hold-w", power_w)
@@ -110,7 +116,7 @@ def test_every_step_goes_without_a_person_and_goes_on_where_it_was(rig, monkeypa
         assert sealed["passed"] and bench.json("status")["sealed"]
         assert 'name = "Node 7"' in bench.site.read_text()
         assert not bench.questions
-        bench.json("selftest", "--yes")
+        bench.json("selftest", "--yes", *BRIEFLY)
         assert bench.json("status")["next"] == "seal", "a step done again takes the seal away"
 
 
@@ -118,7 +124,7 @@ def test_what_is_wrong_ends_with_status_1_and_stays_on_record(rig, monkeypatch, 
     with rig(host=False) as hil:
         bench = Bench(hil, monkeypatch, tmp_path)
         with pytest.raises(WrongUsage, match="no such file"):
-            bench.json("selftest", "--yes")
+            bench.json("selftest", "--yes", *BRIEFLY)
         responder = hil.slave.responder
         spare = responder.units[3]
         responder.share(2, spare)
@@ -138,7 +144,7 @@ def test_what_is_wrong_ends_with_status_1_and_stays_on_record(rig, monkeypatch, 
         assert "inverter_unit = 1\n" in bench.site.read_text()
         monkeypatch.setattr(hil.bench, "now_us", hil.site.now_us)
         hil.site.pcc_ct = -1.0
-        failed = bench.json("selftest", "--yes", status=1)
+        failed = bench.json("selftest", "--yes", *BRIEFLY, status=1)
         assert [check["cause"] for check in failed["checks"] if not check["passed"]] == ["swapped_ct"]
         assert bench.json("status")["next"] == "selftest"
         with pytest.raises(Trouble, match="selftest has not passed"):

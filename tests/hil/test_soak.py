@@ -1,11 +1,15 @@
 """A site for hours in its own time, watched all along: memory stays flat, and no record is lost or there twice.
 
-Ten minutes in the suite; `make soak` plays 24 hours (FORERUN_SOAK_H).
+Ten minutes in the suite; `make soak` plays 24 hours (FORERUN_SOAK_H), in rounds of a second.
 """
 
+import collections
 import gc
 import json
 import os
+import resource
+
+import numpy.ma  # noqa: F401  # numpy loads it at its first quantile with gaps, 1170 objects at once
 
 from forerun.compute.load import Announcement
 from forerun.plant.series import Series
@@ -16,7 +20,11 @@ from hil.rig import UTC_OFFSET_US
 
 HOURS = float(os.environ.get("FORERUN_SOAK_H", "0.17"))
 STEP_S = 300
-GROWTH = 2000  # objects; one leaked at each telemetry would be 1200 in five minutes
+LONG_CYCLE_MS = 1000
+# Objects: one leaked at each telemetry would be 300 in five minutes. What is kept for good reason is bounded: the
+# board's readings for 26 h, twelve an hour, and what the last preparations came to.
+GROWTH = 200
+GROWTH_AN_HOUR = 60
 
 
 def test_memory_stays_flat_and_nothing_is_lost(rig):
@@ -24,6 +32,8 @@ def test_memory_stays_flat_and_nothing_is_lost(rig):
     with rig(load_w=7000.0, pv=sun) as hil:
         viewer, sizes = Viewer(hil.host), []
         hil.run_until_armed()
+        if HOURS > 1:
+            hil.bench.cycle_ms = lambda now_us: LONG_CYCLE_MS
         steps = round(HOURS * 3600 / STEP_S)
         for step in range(steps):
             if step % 12 == 0:  # a job an hour
@@ -33,8 +43,11 @@ def test_memory_stays_flat_and_nothing_is_lost(rig):
                 hil.run(10)
                 json.dumps(viewer.take(hil.bench.now_us).document())
             gc.collect()
-            sizes.append(len(gc.get_objects()))
-        assert sizes[-1] - sizes[len(sizes) // 3] < GROWTH, sizes
+            kinds = collections.Counter(type(thing).__name__ for thing in gc.get_objects())
+            sizes.append(kinds.total())
+            if step == steps // 3:
+                early = kinds
+        assert sizes[-1] - sizes[steps // 3] < GROWTH + GROWTH_AN_HOUR * HOURS, (kinds - early).most_common(8)
         assert len(hil.host.jobs) <= 1, "jobs that are over are forgotten"
         hil.run(2)
         numbers = [body[1] for body in hil.records()]
@@ -43,4 +56,8 @@ def test_memory_stays_flat_and_nothing_is_lost(rig):
         assert intervals >= steps, "one every five minutes"
         verdict = check(hil.journal.path)
         assert verdict.findings == () and verdict.notes == ()
-        print(f"soak: {HOURS} h, {len(numbers)} records, {sizes[0]} -> {sizes[-1]} objects")
+        print(json.dumps({
+            "bench": "soak_site", "hours": HOURS, "records": len(numbers), "objects": [sizes[steps // 3], sizes[-1]],
+            "more": dict((kinds - early).most_common(5)), "board_heap_free": hil.host.latest["heap_free"],
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        }))  # fmt: skip

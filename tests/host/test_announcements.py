@@ -53,6 +53,9 @@ def test_a_job_is_announced_listed_replaced_and_cancelled(ask, site):
     assert [(body[0], body[1]) for body in kept[-3:]] == [("train", 6000.0), ("train", 7000.0), ("train", 0.0)]
 
 
+CANNOT = ("it was over", "more than 14 days ahead", "more than the site's")  # of the right form, but not now
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -70,7 +73,7 @@ def test_a_job_is_announced_listed_replaced_and_cancelled(ask, site):
 )
 def test_what_cannot_be_is_refused_with_a_sentence(ask, change, said):
     status, answer = ask("POST", "/v1/jobs", job(**change))
-    assert status == 422 and said in answer["error"] and "\n" not in answer["error"]
+    assert status == (409 if said in CANNOT else 422) and said in answer["error"] and "\n" not in answer["error"]
     assert ask("GET", "/v1/jobs")[1] == {"jobs": []}
 
 

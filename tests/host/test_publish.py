@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import site_journal
 from forerun.carbon import factors
 from forerun.cli import app
+from forerun.commission import seal
 from forerun.errors import Trouble, WrongUsage
 from forerun.evidence import hashtree
 from forerun.report import publish
@@ -434,3 +435,25 @@ def test_the_grid_of_the_next_day_changes_nothing_of_this_one(site):
         hours = {"start_utc_s": site_journal.START + 86_400, "g_per_kwh": ["20"], "clean_share": ["1"], "source": "x"}
         journal.append(0, "host", "grid", hours)
     assert made(site)["id"] == first["id"] and verdict(site).findings == []
+
+
+def test_the_report_refers_to_the_commissioning_as_its_monitoring_plan(site):
+    made(site)
+    before = document(site)
+    assert "commissioning" not in before["monitoring_plan"]["inputs"]
+    key = seal.load_key(site.with_suffix(".key.pem"))
+    sealed = seal.sign({"kind": "forerun commissioning report", "settings_sha256": "ab" * 32}, key)
+    file = site.with_suffix(".commissioning.json")
+    file.write_text(json.dumps(sealed))
+    made(site, form="all")
+    after = document(site)["monitoring_plan"]
+    assert after["inputs"]["commissioning"] == {
+        "report_sha256": sealed["report_sha256"], "settings_sha256": "ab" * 32,
+        "public_key": sealed["signature"]["public_key"],
+    }  # fmt: skip
+    assert after["sha256"] != before["monitoring_plan"]["sha256"]
+    assert verdict(site).findings == [] and document(site)["report"]["supersedes"] == before["report"]["id"]
+    assert sealed["report_sha256"] in (site.parent / "out" / "report.html").read_text()
+    file.write_text(json.dumps({**sealed, "report_sha256": "00" * 32}))
+    made(site)
+    assert "commissioning" not in document(site)["monitoring_plan"]["inputs"], "a seal that does not hold is none"

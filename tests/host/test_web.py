@@ -92,12 +92,12 @@ def test_an_operator_does_not_commission(site):
 def test_wrong_tokens_are_counted_and_right_ones_never_held_up(site):
     wrong = Client(site.server.url, "wrong")
     answers = [wrong.ask("GET", "/api/v1/live") for _ in range(12)]
-    assert answers[0][0] == 401 and answers[-1][0] == 429
+    assert answers[0][0] == 401 and answers[-1][0] == 401
     assert 0 < int(answers[-1][2]["Retry-After"]) <= 60 and "wait" in answers[-1][1]["error"]
-    assert wrong.ask("POST", "/api/v1/session", {"token": "wrong"})[0] == 429
+    assert wrong.ask("POST", "/api/v1/session", {"token": "wrong"})[2]["Retry-After"]
     assert site.read.ask("GET", "/api/v1/live")[0] == 200
     for header in ("Basic YTpi", "Bearer", "Bearer ", "garbage"):
-        assert Client(site.server.url, Authorization=header).ask("GET", "/api/v1/live")[0] in (401, 429)
+        assert Client(site.server.url, Authorization=header).ask("GET", "/api/v1/live")[0] == 401
 
 
 def test_tokens_are_kept_as_hashes_for_their_owner_alone(tmp_path):
@@ -191,7 +191,9 @@ def test_malformed_bodies_get_a_sentence(site):
                    {**SETPOINT, "lease_s": 0}, {**SETPOINT, "lease_s": 90_000}, {**SETPOINT, "mode": "max"},
                    {**SETPOINT, "more": 1}, {**SETPOINT, "value_w": 90_000}, {**job(), "start_utc_s": 5.0},
                    {**SETPOINT, "mode": "hold_pcc", "value_w": 13_000}):  # fmt: skip
-        assert site.operate.ask("POST", "/api/v1/controls", {"change": change})[0] == 422, change
+        status = site.operate.ask("POST", "/api/v1/controls", {"change": change})[0]
+        cannot = change.get("value_w") in (90_000, 13_000) or change.get("start_utc_s") == 5.0
+        assert status == (409 if cannot else 422), change  # 409: the form is right
     assert site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "cancel", "job": "none"}})[0] == 404
     assert site.operate.ask("GET", "/api/v1/controls")[1]["waiting"] == []
 
@@ -245,7 +247,7 @@ def test_a_report_is_made_on_demand_or_says_why_not(site, monkeypatch):
     assert status == 201
     assert {"2026-05-02_2026-05-03/report.pdf", "2026-05-02_2026-05-03/intervals.csv"} <= {
         file["name"] for file in answer["reports"]}  # fmt: skip
-    assert site.operate.ask("POST", "/api/v1/reports", {"first": "2026-05-02", "last": "2026-05-01"})[0] == 422
+    assert site.operate.ask("POST", "/api/v1/reports", {"first": "2026-05-02", "last": "2026-05-01"})[0] == 409
     monkeypatch.setattr(site.server.parts.reports, "_site_path", site.running.site_path.with_name("gone.toml"))
     status, answer, _ = site.operate.ask("POST", "/api/v1/reports", days)
     assert status == 503 and "not made" in answer["error"] and "gone.toml: no such file" in answer["error"]

@@ -256,7 +256,8 @@ def keys_rotate(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
 @keys_app.command("confirm")
 def keys_confirm(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Finish or drop a change of key that was interrupted, by what the board says."""
-    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"]))
+    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"])
+               or "no change of a key was left half-way")  # fmt: skip
 
 
 @keys_app.command("status")
@@ -341,7 +342,7 @@ def seal(
     key: Annotated[Path | None, typer.Option(help="Ed25519 key, PEM; made beside the site file if missing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that board and site file agree, and sign the commissioning report (JSON and HTML beside the site file)."""
+    """Check that board and site file agree, and sign the commissioning report: JSON, HTML, PDF beside the site file."""
     from forerun import config
     from forerun.commission import seal as sealing
     from forerun.commission.desk import open_desk
@@ -361,14 +362,15 @@ def seal(
              "store_id": hello["store_id"].hex(), "settings_crc": info["settings_crc"]}  # fmt: skip
     content = sealing.report(checked, steps, settings, board, who, time.time())
     document = sealing.sign(content, sealing.load_key(key or site.with_suffix(".key.pem")))
-    paths = {"json": site.with_suffix(".commissioning.json"), "html": site.with_suffix(".commissioning.html")}
+    paths = {form: site.with_suffix(f".commissioning.{form}") for form in ("json", "html", "pdf")}
     write_whole(paths["json"], json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     write_whole(paths["html"], sealing.page(document))
+    write_whole(paths["pdf"], sealing.pdf(document))
     result = steps.record(
         "seal", True, time.time(), report_sha256=document["report_sha256"], board=hello["identity"],
         public_key=document["signature"]["public_key"], files={name: str(path) for name, path in paths.items()},
     )  # fmt: skip
-    _show(result, as_json, f"sealed: {paths['html']}; monitoring plan {document['report_sha256'][:16]}…; "
+    _show(result, as_json, f"sealed: {paths['pdf']}; monitoring plan {document['report_sha256'][:16]}…; "
           f"next: forerun run --site {site}")  # fmt: skip
 
 

@@ -120,8 +120,41 @@ border-bottom:1px solid #8886}.bad{color:#c22;font-weight:600}.good{color:#283}c
 
 def page(document: dict) -> str:
     """The signed report as one HTML file that needs no network."""
+    title, sections = _content(document)
+    parts = [f"<h1>{_text(title)}</h1>"]
+    for heading, sentence, head, rows, _ in sections:
+        parts.append(f"<h2>{_text(heading)}</h2>" if heading else "")
+        parts.append(f"<p>{_text(sentence)}</p>" if sentence else "")
+        parts.append(_table(head, rows) if rows else "")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{_text(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def pdf(document: dict) -> bytes:
+    """The signed report as A4; the same report gives the same bytes."""
+    from forerun.paper import Paper
+
+    title, sections = _content(document)
+    paper = Paper(title)
+    paper.heading(title, 16)
+    for heading, sentence, head, rows, widths in sections:
+        if heading:
+            paper.heading(heading, 11)
+        if sentence:
+            paper.text(sentence)
+        if rows:
+            paper.table(head, rows, widths)
+    return paper.bytes()
+
+
+def _content(document: dict) -> tuple[str, list[tuple]]:
+    """(title, sections) of a signed report; a section is heading, sentence, head of the table, its rows, its widths."""
     content = document["report"]
     site, board, steps = content["site"], content["board"], content["steps"]
+    tested, scanned = steps["selftest"], steps["scan"]
     about = [
         ("Site", f"{site['name']}, {site['latitude']}°, {site['longitude']}°"),
         ("Commissioned", f"{content['utc']} by {content['commissioned_by']}"),
@@ -130,34 +163,24 @@ def page(document: dict) -> str:
         ("Settings, SHA-256", content["settings_sha256"]),
         ("Signed with", f"{document['signature']['algorithm']} {document['signature']['public_key']}"),
     ]
-    parts = [f"<h1>Commissioning of {_text(site['name'])}</h1>", _table(("", ""), about)]
-    parts.append("<h2>Self-test</h2>" + _table(
-        ("check", "measured", "limit", "result"),
-        [(c["name"], c["measured"], c["limit"], "passed" if c["passed"] else "FAILED: " + c["advice"])
-         for c in steps["selftest"]["checks"]],
-    ))  # fmt: skip
-    devices = steps["scan"]["devices"]
-    parts.append(f"<h2>Devices at {steps['scan']['baud']} baud</h2>" + _table(
-        ("unit", "kind", "maker", "model", "serial", "SunSpec models"),
-        [(*(d[name] for name in ("unit", "kind", "maker", "model", "serial")), ", ".join(map(str, d["models"])))
-         for d in devices],
-    ))  # fmt: skip
-    fits = steps.get("calibrate", {}).get("fits", {})
-    if fits:
-        parts.append("<h2>Calibration</h2><p>reference = gain × reading + offset; expanded uncertainties, k = 2</p>")
-        parts.append(_table(("quantity", "gain", "offset", "readings"), [
-            (name, f"{f['gain']:.5f} ± {f['gain_uncertainty']:.5f}",
+    lacking = tested.get("without", [])
+    checks = [(c["name"], c["measured"], c["limit"], "passed" if c["passed"] else "FAILED: " + c["advice"])
+              for c in tested["checks"]]  # fmt: skip
+    devices = [(*(d[name] for name in ("unit", "kind", "maker", "model", "serial")), ", ".join(map(str, d["models"])))
+               for d in scanned["devices"]]  # fmt: skip
+    fits = [(name, f"{f['gain']:.5f} ± {f['gain_uncertainty']:.5f}",
              "0, assumed" if f["offset_uncertainty"] is None else f"{f['offset']:.2f} ± {f['offset_uncertainty']:.2f}",
-             f["readings"]) for name, f in fits.items()
-        ]))  # fmt: skip
-    else:
-        parts.append("<h2>Calibration</h2><p>None: the meters' own classes hold.</p>")
-    parts.append("<h2>Settings on the board</h2>" + _table(("setting", "value"), list(content["settings"].items())))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>Commissioning of {_text(site["name"])}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>{''.join(parts)}</body></html>\n"
-    )
+             f["readings"]) for name, f in sorted(steps.get("calibrate", {}).get("fits", {}).items())]  # fmt: skip
+    return f"Commissioning of {site['name']}", [
+        ("", "", ("", ""), about, (40, 90)),
+        ("Self-test", f"Not there, by the commissioner's word: {', '.join(lacking)}." if lacking else "",
+         ("check", "measured", "limit", "result"), checks, (30, 50, 25, 25)),
+        (f"Devices at {scanned['baud']} baud", "", ("unit", "kind", "maker", "model", "serial", "SunSpec models"),
+         devices, (8, 16, 20, 26, 26, 34)),
+        ("Calibration", "reference = gain × reading + offset; expanded uncertainties, k = 2" if fits else
+         "None: the meters' own classes hold.", ("quantity", "gain", "offset", "readings"), fits, (40, 35, 35, 20)),
+        ("Settings on the board", "", ("setting", "value"), sorted(content["settings"].items()), (60, 70)),
+    ]  # fmt: skip
 
 
 def _table(head: tuple, rows: list[tuple]) -> str:

@@ -52,11 +52,11 @@ class Steps:
         return not done["passed"] if done else step in (*REQUIRED, "seal")
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """All of the file or nothing of it. Raises Trouble."""
     draft = path.with_name(path.name + ".new")
     try:
-        draft.write_text(text)
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(draft, path)
     except OSError as problem:
         raise Trouble(f"{path} cannot be written ({problem.strerror}): free the disk or change the folder") from problem

@@ -12,9 +12,9 @@ from forerun.compute.load import Announcement, overlay, surges
 from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Plan, Situation, plan_steps
 from forerun.dispatch.reserve import outage_reserve_wh
+from forerun.forecast.jobs import JobModel, Told, forecast_both
 from forerun.forecast.model import Forecast, LoadModel, forecast_load
 from forerun.forecast.sun import forecast_pv
-from forerun.jobs import JobModel, Told, forecast_both
 from forerun.report.pictures import clock
 
 STEP_S = 300  # of histories and forecasts

@@ -130,7 +130,9 @@ def _named(message: list) -> dict:
     names = m.FIELDS[kind]
     told = {"kind": m.KINDS[kind], **dict(zip(names, map(_plain, message[1:]), strict=False))}
     rest = message[1 + len(names) :]
-    if kind == m.COMMAND:
+    if kind == m.HELLO and "key_id" in told:
+        told["key_id"] = f"{told['key_id']:06x}"  # as everywhere else
+    elif kind == m.COMMAND:
         told |= {"op": dict(m.OPS).get(message[2], message[2]), "arguments": _plain(rest)}
         if message[2] == m.KEY_SET:
             told["arguments"] = ["(a key)"]
@@ -164,7 +166,9 @@ def _record(record: list) -> dict:
 def _plain(value):
     if isinstance(value, bytes):
         return value.hex()
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def sentence(told: dict) -> str:
@@ -189,11 +193,13 @@ def replay(path: Path, side: str, tell: Callable[[str], None] = lambda line: Non
         raise Trouble(f"{path} has no hello of a {side}, so nobody knows who is to be played: record from the start")
     session = None
     events: dict[str, int] = {}
+    counts: dict[str, int] = {}  # of all sessions together
     for frame in frames:
         now_ms = frame.at_us // 1000 & 0x3FFFFFFF
         if frame.side == role:
             message = opened(frame.line)
             if message and message[0] == m.HELLO and (session is None or session.nonce != message[1 + m.HELLO_NONCE]):
+                counts = _sum(counts, session)
                 kind = HostSession if role == HOST else BoardSession
                 session = kind(message[1 + m.HELLO_IDENTITY], "replay", message[1 + m.HELLO_NONCE], max_frame=2048)
             elif message and message[0] == m.RECORD_ACK and role == HOST and session is not None:
@@ -208,7 +214,13 @@ def replay(path: Path, side: str, tell: Callable[[str], None] = lambda line: Non
         while (event := session.event()) is not None:
             events[event[0]] = events.get(event[0], 0) + 1
             tell(f"{frame.at_us / 1e6:12.6f} {event[0]} {_plain(list(event[1:]))}")
-    return {"events": events, "counts": counts_of(session) if session else {}}
+    return {"events": events, "counts": _sum(counts, session)}
+
+
+def _sum(counts: dict[str, int], session) -> dict[str, int]:
+    """The counts, and those of a session, if there is one."""
+    found = counts_of(session) if session else {}
+    return {name: counts.get(name, 0) + found.get(name, 0) for name in {**counts, **found}}
 
 
 def record(

@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 
 from forerun.carbon import cbam
 from forerun.report import pictures
@@ -105,39 +104,14 @@ def granular_csv(document: dict) -> bytes:
 
 def pdf(document: dict) -> bytes:
     """The page as A4, with its pictures' numbers as tables; the same document gives the same bytes."""
-    import matplotlib
-    from reportlab.lib.pagesizes import A4
-    from reportlab.lib.styles import ParagraphStyle
     from reportlab.lib.units import mm
-    from reportlab.pdfbase import pdfmetrics
-    from reportlab.pdfbase.ttfonts import TTFont
-    from reportlab.platypus import LongTable, Paragraph, SimpleDocTemplate, Spacer
 
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    for name, file in (("sans", "DejaVuSans.ttf"), ("bold", "DejaVuSans-Bold.ttf")):
-        pdfmetrics.registerFont(TTFont(name, str(fonts / file)))
-    body = ParagraphStyle("body", fontName="sans", fontSize=8, leading=11, spaceAfter=3)
-    cell = ParagraphStyle("cell", parent=body, fontSize=7, leading=9, spaceAfter=0)
-    head = ParagraphStyle("head", parent=cell, fontName="bold")
-    story: list = []
-
-    def heading(words: str, size: int) -> None:
-        style = ParagraphStyle("heading", fontName="bold", fontSize=size, leading=size * 1.4, spaceBefore=6)
-        story.append(Paragraph(markup.escape(words), style))
-
-    def text(words: str) -> None:
-        story.append(Paragraph(markup.escape(words), body))
-
-    def table(names: Iterable, rows: Iterable[Iterable], widths: tuple[int, ...]) -> None:
-        made = [[Paragraph(markup.escape(str(item)), style) for item in row]
-                for style, row in ((head, names), *((cell, row) for row in rows))]  # fmt: skip
-        lines = [("LINEBELOW", (0, 0), (-1, -1), 0.3, "#999999"), ("VALIGN", (0, 0), (-1, -1), "TOP")]
-        width_mm = 180 / sum(widths)
-        story.append(LongTable(made, [width_mm * width * mm for width in widths], repeatRows=1, style=lines))
-        story.append(Spacer(1, 4 * mm))
+    from forerun.paper import Paper
 
     report = document["report"]
     title = f"{document['installation']['name']}: energy and carbon"
+    paper = Paper(title)
+    heading, text, table = paper.heading, paper.text, paper.table
     heading(title, 16)
     text(f"{' to '.join(report['period_utc'])}; {report['id']}; {report['software']}; {report['status']}")
     for claim in document["claims"]:
@@ -147,7 +121,7 @@ def pdf(document: dict) -> bytes:
     text(EED_PAGE)
     table(("indicator", "value", "unit", "how"), _figure_rows(document, EED), (40, 18, 12, 60))
     text(f"{document['boundary']} {document['monitoring_plan']['rule']}")
-    _pdf_chart(story, text, _hours(document)[-PICTURE_HOURS:], 180 * mm)
+    _pdf_chart(paper.story, text, _hours(document)[-PICTURE_HOURS:], 180 * mm)
     heading("Data gaps and what is not known", 11)
     for gap in document["data_gaps"]:
         text(_gap(gap))
@@ -164,11 +138,7 @@ def pdf(document: dict) -> bytes:
     heading("Evidence", 11)
     for sentence in _evidence(document):
         text(sentence)
-    paper = io.BytesIO()
-    # invariant: no date of making inside, so that a rebuild has the same bytes.
-    SimpleDocTemplate(paper, pagesize=A4, title=title, leftMargin=15 * mm, rightMargin=15 * mm, topMargin=15 * mm,
-                      bottomMargin=18 * mm, invariant=1).build(story)  # fmt: skip
-    return paper.getvalue()
+    return paper.bytes()
 
 
 RENDER: dict[str, Callable[[dict], bytes]] = {
@@ -283,7 +253,9 @@ def _avoided(document: dict) -> tuple[str, str, str, str]:
 def _evidence(document: dict) -> list[str]:
     root = document["proofs"]["signed_root"]
     plan, table = document["monitoring_plan"]["sha256"], document["factor_table"]["sha256"]
-    digests = f"Monitoring plan {plan}; factor table {table}."
+    sealed = document["monitoring_plan"]["inputs"].get("commissioning")
+    digests = f"Monitoring plan {plan}; factor table {table}." + (
+        f" Commissioning report {sealed['report_sha256']}." if sealed else "")  # fmt: skip
     if root is None:
         return ["No signed root covers the data of this draft yet.", digests]
     records = document["proofs"]["records"]

@@ -38,7 +38,7 @@ def publish(site_path: Path, out: Path, since: str, until: str, form: str) -> di
     _seal_now(path)
     found = list(read(path))
     start_utc_s, end_utc_s = _period(since, until, found)
-    document, data, is_new = _document(site, found, path, start_utc_s, end_utc_s)
+    document, data, is_new = _document(site, found, path, start_utc_s, end_utc_s, _commissioning(site_path))
     final = document["report"]["status"] == statement.FINAL
     if final and is_new:
         _issue(document, data, path)
@@ -219,18 +219,34 @@ def issued_path(journal: Path) -> Path:
     return journal.with_name(journal.name + ".issued")
 
 
-def _document(site, found: list, path: Path, start_utc_s: int, end_utc_s: int) -> tuple[dict, bytes, bool]:
+def _commissioning(site_path: Path) -> dict | None:
+    """Digests of the sealed commissioning report beside the site file; None without one that its signature proves."""
+    from forerun.commission.seal import verify as objection
+
+    try:
+        sealed = json.loads(site_path.with_suffix(".commissioning.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if objection(sealed):
+        return None
+    return {"report_sha256": sealed["report_sha256"], "settings_sha256": sealed["report"]["settings_sha256"],
+            "public_key": sealed["signature"]["public_key"]}  # fmt: skip
+
+
+def _document(
+    site, found: list, path: Path, start_utc_s: int, end_utc_s: int, commissioning: dict | None = None
+) -> tuple[dict, bytes, bool]:
     """(document, its bytes, whether it is new): the one that was issued for the period if nothing changed since, else
     one that supersedes it."""
     table = factors.load()
     earlier = [item for item in _issued(issued_path(path))
                if (item.start_utc_s, item.end_utc_s) == (start_utc_s, end_utc_s)]  # fmt: skip
     if earlier:
-        last = statement.statement(site, found, table, start_utc_s, end_utc_s, earlier[:-1])
+        last = statement.statement(site, found, table, start_utc_s, end_utc_s, earlier[:-1], commissioning)
         data = hashtree.canonical(last)
         if hashlib.sha256(data).hexdigest() == earlier[-1].sha256:
             return last, data, False
-    document = statement.statement(site, found, table, start_utc_s, end_utc_s, earlier)
+    document = statement.statement(site, found, table, start_utc_s, end_utc_s, earlier, commissioning)
     return document, hashtree.canonical(document), True
 
 

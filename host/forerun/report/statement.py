@@ -42,9 +42,11 @@ class Issued:
 
 
 def statement(
-    site, entries: Sequence, table: Table, start_utc_s: int, end_utc_s: int, earlier: Sequence[Issued] = ()
-) -> dict:
-    """The document for [start, end) in UTC; `earlier`: what was issued for the same period before, oldest first.
+    site, entries: Sequence, table: Table, start_utc_s: int, end_utc_s: int, earlier: Sequence[Issued] = (),
+    commissioning: dict | None = None,
+) -> dict:  # fmt: skip
+    """The document for [start, end) in UTC; `earlier`: what was issued for the same period before, oldest first;
+    `commissioning`: digests of the signed commissioning report, which the monitoring plan then names.
 
     site: forerun.config.SiteFile; entries: forerun.store.Entry and Damage, all of the journal.
     """
@@ -73,6 +75,8 @@ def statement(
     root = hashtree.covering_root(entries, taken.latest)
     number = len(earlier) + 1
     inputs = _inputs(site, battery, limits_w, used, subject, factors)
+    if commissioning:
+        inputs["commissioning"] = commissioning
     document = {
         "report": {
             "id": f"{_slug(site.site.name)}/{_day(start_utc_s)}/{_day(end_utc_s)}/{number}",

@@ -12,8 +12,8 @@ from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, storage_
 from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.dispatch.reserve import LEAD_S
 from forerun.dispatch.situation import Storage, temperature_shares
+from forerun.forecast.jobs import JobLog, JobModel
 from forerun.forecast.model import can_fit
-from forerun.jobs import JobLog, JobModel
 from forerun.site.history import FORECAST_STEP_S, History
 from forerun_wire import messages
 

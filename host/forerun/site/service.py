@@ -15,8 +15,6 @@ from forerun.compute.load import Announcement
 from forerun.config import SiteFile, board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
-from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
-from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
 from forerun.forecast.model import ForecastError
 from forerun.link.clock import DRIFT_PPM, BoardClock
@@ -89,6 +87,7 @@ class Service:
         self._to_bind = [*commitments, *map(commitment, record_keys)]
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
         self._clock = BoardClock()
+        self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
         # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
         self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
@@ -449,6 +448,13 @@ class Service:
         if kind == messages.BOOT:
             self.alarms.boot()
             self.planner.note(utc_s, None)
+            self.maintenance_until_s = 0
+        elif kind == messages.ACTED:
+            op, _, value, reason = body[:4]
+            if op == messages.MAINTENANCE and reason == 0:
+                self.maintenance_until_s = utc_s + value
+            elif op == messages.SETPOINT:
+                self.maintenance_until_s = 0  # somebody has given another order since
         elif kind == messages.EVENT:
             code, value, limit = body[:3]
             self.alarms.take(utc_s, code, value, limit)

@@ -353,8 +353,13 @@ def _live(service, now_us: int) -> Live | None:
         return None
     age_ms = max(0, now_us - service.latest_us) // 1000
     faults = tuple(name for bit, name in enumerate(m.FAULTS) if now["faults"] >> bit & 1)
+    state = _named(m.STATES, now["state"])
+    if now["state"] == m.LEASED and now["setpoint_w"] == 0 and service.maintenance_until_s * 1_000_000 > (
+        now_us + service.utc_offset_us
+    ):
+        state = "maintenance"
     return Live(
-        age_ms, age_ms <= STALE_MS, _named(m.STATES, now["state"]), _named(m.BOUNDS, now["bound_by"]), faults,
+        age_ms, age_ms <= STALE_MS, state, _named(m.BOUNDS, now["bound_by"]), faults,
         *(now[name] for name in _SAME_NAME),
     )  # fmt: skip
 

@@ -1,27 +1,19 @@
-"""The application: who is asking, answers to errors, the page's files, and the routes of forerun.web.routes."""
+"""The application: answers to errors, the page's files, and the routes of forerun.web.routes and .commands."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated
-from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Security
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from forerun import __version__
 from forerun.errors import Trouble, WrongUsage
-from forerun.web.access import Person, Sessions, Tokens, WrongTokens, same
-from forerun.web.control import Controls, Refused
-from forerun.web.reports import Reports
-from forerun.web.stream import Stream
+from forerun.web import commands, routes
+from forerun.web.asking import Parts
+from forerun.web.control import Refused
 
-COOKIE = "forerun-session"
-CSRF = "X-CSRF-Token"
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -34,19 +26,17 @@ _PAGE = {
 }
 _ERRORS = {
     400: "Not understood",
-    401: "No token, or a wrong one",
+    401: "No token, or a wrong one; after many wrong ones with Retry-After",
     403: "The role does not reach",
     404: "Not there",
     405: "Not this method",
     408: "The body came too slowly",
-    409: "Somebody else is at it",
+    409: "It has the right form but cannot be done as things are, or somebody else is at it",
     410: "Too late",
     413: "Too large",
-    422: "A value cannot be taken",
-    429: "Too many wrong tokens: wait",
+    422: "It does not have the right form",
     503: "The board, the disk or the run loop cannot now",
 }
-_SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class Problem(BaseModel):
@@ -55,24 +45,8 @@ class Problem(BaseModel):
     error: str
 
 
-@dataclass
-class Parts:
-    """What the routes work with; `app.state.parts`."""
-
-    running: object
-    tokens: Tokens
-    sessions: Sessions
-    wrong: WrongTokens
-    controls: Controls
-    reports: Reports
-    stream: Stream
-    clock: Callable[[], float]
-
-
 def application(parts: Parts) -> FastAPI:
     """The FastAPI application over the parts of one site."""
-    from forerun.web import commands, routes
-
     errors = {status: {"model": Problem, "description": words} for status, words in _ERRORS.items()}
     app = FastAPI(
         title="Forerun", version=__version__, docs_url=None, redoc_url=None, responses=errors,
@@ -141,62 +115,3 @@ def sentence_of(errors) -> str:
         return f"{name} is missing"
     words = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     return f"{name}: {words[:1].lower()}{words[1:]}"
-
-
-_bearer = HTTPBearer(auto_error=False, description="A token of `forerun token add`.")
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description=f"The page's; changes also take {CSRF}.")
-
-
-def needs(role: str) -> Callable:
-    """A dependency: the person that asks, who holds at least this role."""
-
-    async def person(
-        request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-        cookie: Annotated[str | None, Security(_cookie)],
-    ) -> Person:
-        parts: Parts = request.app.state.parts
-        if "authorization" in request.headers:
-            found = token_holder(request, bearer.credentials if bearer else "")
-        else:
-            session = parts.sessions.of(cookie) if cookie else None
-            if session is None:
-                raise HTTPException(401, "log in first, or send a token", {"WWW-Authenticate": "Bearer"})
-            if request.method not in _SAFE:
-                refuse_foreign(request)
-                if not same(request.headers.get(CSRF, ""), session.csrf):
-                    raise HTTPException(403, f"the header {CSRF} is missing or not this session's: reload the page")
-            found = session.person
-        if not found.may(role):
-            raise HTTPException(403, f"this takes the role {role}; {found.name} has {found.role}")
-        return found
-
-    return Depends(person)
-
-
-def token_holder(request: Request, token: str) -> Person:
-    """Who holds the token. Raises HTTPException 401, and 429 after too many wrong ones from an address."""
-    parts: Parts = request.app.state.parts
-    found = parts.tokens.holder(token)
-    if found is None:
-        wait_s = parts.wrong.wait_s(request.client.host if request.client else "")
-        if wait_s > 0:
-            raise HTTPException(429, f"too many wrong tokens: wait {wait_s:.0f} s", {"Retry-After": f"{wait_s:.0f}"})
-        raise HTTPException(401, "this token is not known here: `forerun token add` makes one",
-                            {"WWW-Authenticate": "Bearer"})  # fmt: skip
-    return found
-
-
-def refuse_foreign(request: Request) -> None:
-    """Raises HTTPException 403 for a request that a page of another origin made."""
-    origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, f"a page of {origin} may not do this")
-
-
-Reader = Annotated[Person, needs("read")]
-Operator = Annotated[Person, needs("operate")]
-
-
-def parts_of(request: Request) -> Parts:
-    return request.app.state.parts

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from forerun.compute.announcements import most_w, taken
 from forerun.compute.load import Announcement, AnnouncementError
-from forerun.errors import Trouble, WrongUsage
+from forerun.errors import Trouble
 from forerun.site.service import Service
 from forerun.web import control
 from forerun.web.access import Person
-from forerun.web.app import Operator, Parts, Reader, parts_of
+from forerun.web.asking import Operator, Parts, Reader, parts_of
 
 router = APIRouter()
 ANSWER_S = 5.0
@@ -39,7 +39,7 @@ class Wish(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     change: control.Change
-    seen: Annotated[int | None, Field(ge=0)] = None
+    seen: Annotated[int, Field(ge=0), control.WHOLE] | None = None
 
 
 class ControlState(BaseModel):
@@ -74,7 +74,7 @@ async def ask(request: Request, person: Operator, wish: Wish) -> control.Request
         change = _sound_job(parts, change)
     limits = parts.running.site.limits
     if problem := control.objection(change, now, limits.discharge_max_w, limits.charge_max_w):
-        raise HTTPException(422, problem)
+        raise HTTPException(409, problem)
     if change.action == "cancel" and not await in_loop(parts, lambda service, now_us: change.job in service.jobs):
         raise HTTPException(404, f"there is no job {change.job!r} ahead or running")
     asked = parts.controls.ask(person, change, control.consequences(change, now), wish.seen)
@@ -141,7 +141,7 @@ def _sound_job(parts: Parts, change: control.Announce) -> control.Announce:
         taken(Announcement(change.job, change.power_w, change.start_utc_s, change.duration_s, change.confidence),
               parts.clock(), most_w(parts.running.site))  # fmt: skip
     except AnnouncementError as problem:
-        raise WrongUsage(str(problem)) from problem
+        raise HTTPException(409, str(problem)) from problem
     return change
 
 
@@ -185,7 +185,7 @@ async def announce(request: Request, person: Operator, job: JobIn) -> JobIn:
     try:
         return JobIn(**asdict(await announce_job(parts, Announcement(**job.model_dump()))))
     except AnnouncementError as problem:
-        raise WrongUsage(str(problem)) from problem
+        raise HTTPException(409, str(problem)) from problem
 
 
 @router.delete("/v1/jobs/{job:path}", tags=["announcements"])

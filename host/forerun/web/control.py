@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from forerun.site.snapshot import Snapshot
 from forerun.web.access import Person
@@ -18,7 +18,10 @@ _SHORTEST_LEASE_MS = 100
 _MODES = {"hold_battery": m.HOLD_BATTERY, "hold_pcc": m.HOLD_PCC}
 
 Name = Annotated[str, Field(min_length=1, max_length=128, description="The sender's name for the job.")]
-Watts = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+# To JSON 600.0 is the integer 600.
+WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+Watts = Annotated[int, Field(ge=-1_000_000, le=1_000_000), WHOLE]
+MAINTENANCE_MAX_S = 3600  # what the board takes
 
 
 class _Change(BaseModel):
@@ -31,7 +34,7 @@ class Setpoint(_Change):
     action: Literal["setpoint"]
     mode: Literal["hold_battery", "hold_pcc"]
     value_w: Watts
-    lease_s: Annotated[int, Field(ge=1, le=86_400)]
+    lease_s: Annotated[int, Field(ge=1, le=86_400), WHOLE]
 
 
 class Clear(_Change):
@@ -62,7 +65,7 @@ class Maintenance(_Change):
     """Hold the battery at 0 W for so long whatever the plan says; 0 s: go on as planned."""
 
     action: Literal["maintenance"]
-    hold_s: Annotated[int, Field(ge=0, le=86_400)]
+    hold_s: Annotated[int, Field(ge=0, le=MAINTENANCE_MAX_S), WHOLE]
 
 
 Change = Annotated[Setpoint | Clear | Announce | Cancel | Maintenance, Field(discriminator="action")]

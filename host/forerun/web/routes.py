@@ -21,7 +21,7 @@ from forerun.site.snapshot import (
     Snapshot,
     StoreHealth,
 )
-from forerun.web.app import COOKIE, Operator, Reader, parts_of, refuse_foreign, token_holder
+from forerun.web.asking import COOKIE, Operator, Reader, parts_of, refuse_foreign, token_holder
 from forerun.web.reports import ReportFile
 from forerun.web.stream import MOST_VIEWERS
 
@@ -85,8 +85,8 @@ async def health(request: Request, person: Reader) -> Health:
     return Health(link=now.link, store=now.store, commissioning=now.commissioning)
 
 
-@router.get("/api/v1/events", tags=["state"], response_class=StreamingResponse,
-            responses={200: {"content": {"text/event-stream": {}}}})  # fmt: skip
+# Not in the description: OpenAPI has no words for an answer that does not end.
+@router.get("/api/v1/events", include_in_schema=False)
 async def events(request: Request, person: Reader) -> StreamingResponse:
     """Server-sent events: `live` with each telemetry, `parts` with the parts of the snapshot that changed."""
     parts = parts_of(request)
@@ -171,7 +171,7 @@ async def reports(request: Request, person: Reader) -> ReportsOut:
 async def make_report(request: Request, person: Operator, days: Days) -> ReportsOut:
     """Make the report of some days, in all forms; it takes a while."""
     if not days.first <= days.last or (days.last - days.first).days > 366:
-        raise HTTPException(422, "first must not be after last, and a report has 367 days at most")
+        raise HTTPException(409, "first must not be after last, and a report has 367 days at most")
     return ReportsOut(reports=await parts_of(request).reports.make(days.first, days.last))
 
 

@@ -9,7 +9,8 @@ import uvicorn
 
 from forerun.errors import Trouble
 from forerun.web.access import Sessions, Tokens, WrongTokens, tokens_path
-from forerun.web.app import Parts, application
+from forerun.web.app import application
+from forerun.web.asking import Parts
 from forerun.web.control import Controls
 from forerun.web.guard import Guard
 from forerun.web.reports import Reports

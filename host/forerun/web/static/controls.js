@@ -30,7 +30,7 @@ const FIELDS = {
   announce: () => [field("Name", "job", { type: "text", maxLength: 128 }), number("Power, kW", "power", 5, 0.1, 1000, 0.1),
     number("Starts in, minutes", "start", 15, 0, 20160, 1), number("Lasts, minutes", "minutes", 60, 1, 20160, 1)],
   cancel: (jobs) => [field("Job", "job", { options: jobs.map((job) => [job.job, job.job]) })],
-  maintenance: () => [number("For, minutes", "minutes", 30, 0, 1440, 1)],
+  maintenance: () => [number("For, minutes", "minutes", 30, 0, 60, 1)],
 };
 
 const CHANGES = {

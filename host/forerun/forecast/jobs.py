@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forerun.compute import Announcement
-from forerun.forecast import DAY_S, Forecast, LoadModel, forecast_load, nearest
+from forerun.compute.load import Announcement
+from forerun.forecast.model import DAY_S, Forecast, LoadModel, forecast_load, nearest
 
 PARTS = 4  # parts of a job's time for which is learnt what share of the announced power it draws
 _DOUBT = 4.0  # how many times the ordinary change of the load from step to step the evidence has to outweigh
