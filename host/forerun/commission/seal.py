@@ -135,7 +135,7 @@ def page(document: dict) -> str:
 
 def pdf(document: dict) -> bytes:
     """The signed report as A4; the same report gives the same bytes."""
-    from forerun.paper import Paper
+    from forerun.report.paper import Paper
 
     title, sections = _content(document)
     paper = Paper(title)

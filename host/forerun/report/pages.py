@@ -106,7 +106,7 @@ def pdf(document: dict) -> bytes:
     """The page as A4, with its pictures' numbers as tables; the same document gives the same bytes."""
     from reportlab.lib.units import mm
 
-    from forerun.paper import Paper
+    from forerun.report.paper import Paper
 
     report = document["report"]
     title = f"{document['installation']['name']}: energy and carbon"
