@@ -12,7 +12,8 @@ from forerun import bytecode
 from forerun.link import board_update
 from forerun.operate import EmulatedSite
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun.store.sitekey import signing_key
 from hil.rig import EXAMPLE
 

@@ -92,7 +92,9 @@ class Planner:
             genset_run_s=0.0 if self.set_since_s is None else max(1.0, float(now_s - self.set_since_s)),
             battery_temperature_c=UNKNOWN_C if self.cell_c is None else self.cell_c,
         )  # fmt: skip
-        return outlook(self.site, known, jobs, self._model, self.job_log.told)
+        # The running step began a moment ago; what was announced since then is known all the same.
+        told = [replace(item, announced_utc_s=min(item.announced_utc_s, start_s)) for item in self.job_log.told]
+        return outlook(self.site, known, jobs, self._model, told)
 
     def make(self, now_s: int, soc: float, load_now_w: float, jobs: Iterable[Announcement]) -> None:
         """Put a new plan in force. Raises DispatchInputError or ForecastError, and then the one before stays."""
