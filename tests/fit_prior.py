@@ -1,4 +1,4 @@
-"""The coefficients that a load regression starts from, fitted to many traces at once: `host/forerun/load_prior.csv`.
+"""The coefficients that a load regression starts from, fitted to many traces at once: `forecast/load_prior.csv`.
 
 `python -m tests.fit_prior OUT.csv FILE…` reads CSV files (5 min a row; the load is the column `cpu…`, else the last)
 and Parquet files (every column is a machine, summed in random groups like the nodes of an edge site), leaves the last
