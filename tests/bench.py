@@ -50,7 +50,7 @@ def round_trip() -> None:
         with Journal(site.store.path) as journal:
             host = Service(site, journal, nonce=os.urandom(8))
             link = SerialLink(host, emulated.link_path, 115200)
-            while not host.plan:
+            while not host.planner.plan:
                 link.poll(0.1)
             times_ms = []
             for _ in range(300):

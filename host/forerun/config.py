@@ -262,7 +262,8 @@ class TariffSection:
 
 @dataclass(frozen=True, slots=True)
 class GensetSection:
-    """A diesel set that the plan may call for; rated_w = 0: none. min_load as a share of it. Fuel: the line through
+    """A diesel set that the plan may call for, beside the grid, where the board rules it (functions 128); rated_w = 0:
+    none, or one that only stands in for a lost grid. min_load as a share of it. Fuel: the line through
     idle_litre_per_h, while it turns, and litre_per_kwh on top; the defaults are those of a typical 20 kW set."""
 
     rated_w: int = _key(int, 0, 1_000_000, 0)

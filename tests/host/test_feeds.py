@@ -217,7 +217,7 @@ def test_the_feed_asks_a_service_once_an_hour_and_says_what_is_wrong(tmp_path):
         bench = Bench(
             tmp_path, pv={"weather": f"http://127.0.0.1:{server.server_address[1]}/compact?lat=63.4&lon=10.4"}
         )
-        ahead = lambda: bench.service.sky.steps(bench.now_s + 3600, 3600, 24)  # noqa: E731
+        ahead = lambda: bench.service.planner.sky.steps(bench.now_s + 3600, 3600, 24)  # noqa: E731
         bench.feeds.once()
         bench.feeds.once()
         assert len(asked) == 1 and asked[0].startswith("forerun/") and np.isfinite(ahead()).all()

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -83,6 +85,7 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         surges=surges(jobs, base.q50, known.start_s, STEP_S),
         reserve_wh=folded(reserve, steps),
         genset_run_s=known.genset_run_s,
+        genset_barred=quiet_steps(site, known.start_s, steps),
         battery_temperature_c=known.battery_temperature_c,
     )
     return Outlook(situation, known.start_s, load, pv)
@@ -92,6 +95,19 @@ def folded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """(n,) means over the steps of a plan of values on 5-minute steps."""
     ends = np.cumsum(np.round(steps / STEP_S).astype(int))
     return np.add.reduceat(values, np.concatenate([[0], ends[:-1]])) / np.diff(ends, prepend=0)
+
+
+def quiet_steps(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:
+    """(n,) bool: the steps from start_s (UTC) on that reach into the quiet hours of the site's own time zone."""
+    start_min, end_min = site.functions.quiet_start_min, site.functions.quiet_end_min
+    count = round(steps.sum()) // STEP_S
+    if start_min == end_min:
+        return np.zeros(len(steps), dtype=bool)
+    zone = ZoneInfo(site.reporting.timezone)
+    local = [datetime.fromtimestamp(start_s + STEP_S * step, zone) for step in range(count)]
+    minute = np.array([60 * moment.hour + moment.minute for moment in local])
+    quiet = (minute - start_min) % 1440 < (end_min - start_min) % 1440
+    return folded(quiet.astype(float), steps) > 0
 
 
 def hourly(value) -> np.ndarray:
