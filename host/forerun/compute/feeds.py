@@ -110,7 +110,8 @@ class Feeds:
             self._tell("weather", trouble, f"weather: {where} is not what its service publishes ({problem!r})")
         if not trouble:
             self._tell("weather", "", "")
-        self._ask(lambda service, now_us: service.planner.sky.take(found, now_s) if found else service.planner.sky.drop_ahead(now_s))
+        self._ask(lambda service, now_us: service.planner.sky.take(found, now_s) if found
+                  else service.planner.sky.drop_ahead(now_s))  # fmt: skip
         return bool(found)
 
     def _learn(self, metered_w: float | None, now_s: float) -> None:
