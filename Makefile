@@ -74,7 +74,7 @@ soak: $(VENV)/.ready-test ## the long forms of tests: 10 000 tampers, the vendor
 	@$(BIN)/python -m tests.soak
 
 examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again
-	@$(BIN)/python -m forerun.vendors examples/rank
+	@$(BIN)/python -m forerun.rank.vendors examples/rank
 
 flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0 BOARD=pico
 	@test -n "$(PORT)" || { echo "make flash: say where the board is, for example: make flash PORT=/dev/ttyACM0"; exit 2; }

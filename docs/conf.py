@@ -116,7 +116,7 @@ class _Any(str):
 
 
 def _events() -> str:
-    from forerun import alarms
+    from forerun.site import alarms
     from forerun_wire import messages
 
     lines = ["# Events of the board", "", "What the host says when one arrives: cause and remedy.", "",

@@ -37,11 +37,11 @@ def board_lanes() -> None:
 
 def round_trip() -> None:
     """Command to reply over a pseudo-terminal with the board in real time."""
-    from forerun.link import SerialLink
+    from forerun.link.port import SerialLink
     from forerun.operate import EmulatedSite
     from forerun.plant.site import Site
-    from forerun.service import Service
-    from forerun.store import Journal
+    from forerun.site.service import Service
+    from forerun.store.journal import Journal
     from forerun_wire import messages as m
     from hil.rig import site_file
 

@@ -46,7 +46,7 @@ def write(folder: Path, days: int) -> None:
     import duckdb
     import pandas
 
-    from forerun import telemetry
+    from forerun.store import telemetry
 
     base = duckdb.connect()
     for number in range(days):
@@ -68,7 +68,7 @@ OURS = PEAK + """
 import sys, time
 from pathlib import Path
 import numpy as np
-from forerun import telemetry
+from forerun.store import telemetry
 path, days, way = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 grid = 20.0 + np.arange(24 * days) % 24
 began = time.perf_counter()
@@ -113,8 +113,11 @@ def telemetry_year(days: int) -> dict:
 
 def report_year() -> dict:
     """A site-year of 15-minute records, from the journal on disk to the canonical bytes."""
-    from forerun import config, evidence, factors, statement
-    from forerun.store import read
+    from forerun import config
+    from forerun.carbon import factors
+    from forerun.evidence import hashtree
+    from forerun.report import statement
+    from forerun.store.journal import read
     from forerun_verify.check import _figures
     from forerun_verify.journal import read as read_again
 
@@ -124,7 +127,7 @@ def report_year() -> dict:
         site = config.load(config.EXAMPLE)
         began = time.perf_counter()
         document = statement.statement(site, list(read(path)), factors.load(), START_S, START_S + 366 * 86_400)
-        data = evidence.canonical(document)
+        data = hashtree.canonical(document)
         seconds = time.perf_counter() - began
         began = time.perf_counter()
         assert _figures(document, read_again(path)[0]) == []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forerun.dispatch import Dispatcher, Plan, Situation, Storage
+from forerun.dispatch.dispatcher import Dispatcher, Plan, Situation, Storage
 
 STEP_H = 1 / 12
 EFFICIENCY = 0.95

@@ -21,7 +21,7 @@ def speed() -> None:
     """Re-plans after a small change, as a running site makes them, on 48 h in 100 steps."""
     from test_dispatch import weak_grid_case
 
-    from forerun.dispatch import Dispatcher
+    from forerun.dispatch.dispatcher import Dispatcher
 
     for name, with_set in (("plan_with_set", True), ("plan_replan", False)):
         times_ms = []
@@ -41,7 +41,7 @@ def gap(count: int, limit_s: float) -> None:
     from test_dispatch import weak_grid_case
 
     import plan_oracle
-    from forerun.dispatch import Dispatcher
+    from forerun.dispatch.dispatcher import Dispatcher
 
     over, at_most = [], []
     for seed in range(count):
@@ -58,7 +58,7 @@ def random_instances(count: int) -> None:
     """Plans for random sites: how many had no answer, how many break a law of physics (tests/host/test_dispatch.py)."""
     from test_dispatch import check_physics, random_case
 
-    from forerun.dispatch import Dispatcher
+    from forerun.dispatch.dispatcher import Dispatcher
 
     without, broken = 0, 0
     for seed in range(count):
@@ -75,7 +75,7 @@ def random_instances(count: int) -> None:
 MEMORY = """
 import resource
 import numpy as np
-from forerun.dispatch import Dispatcher, Genset, Situation, Storage, plan_steps
+from forerun.dispatch.dispatcher import Dispatcher, Genset, Situation, Storage, plan_steps
 steps = plan_steps(48)
 genset = Genset(20000, 0.3, 1800, 5.0, 2.0, 0.5)
 dispatcher = Dispatcher(Storage(60000, .95, .95, 30000, 30000, .1, .95, .2, 9700, 0, .05, 0, genset))

@@ -54,7 +54,7 @@ class Board:
 
 def goodput() -> None:
     """Bytes of records, as the journal gets them, over the time that they took, as a part of what the line carries."""
-    from forerun.store import Journal
+    from forerun.store.journal import Journal
     from forerun_board.records import Records
     from forerun_wire import messages as m
     from forerun_wire.host import HostSession
@@ -291,7 +291,7 @@ def _instructions(command: list[str], name: str) -> int:
 
 def clock() -> None:
     """Error of the mapped board time after a minute with up to 1 ms of jitter injected in each direction."""
-    from forerun.clock import BoardClock
+    from forerun.link.clock import BoardClock
     from forerun_wire.host import HostSession
 
     chance = random.Random(1)
@@ -337,7 +337,7 @@ def _spin(seconds: float) -> None:
 def replug() -> None:
     """From the moment that the port is there again to the first telemetry, with the host's real port handling."""
     from forerun.commission.desk import Desk
-    from forerun.link import SerialLink
+    from forerun.link.port import SerialLink
 
     times = []
     with tempfile.TemporaryDirectory() as name, Board(Path(name)) as board:

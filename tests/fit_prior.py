@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from forerun.backtest import DAY
-from forerun.members import Clock, _Past
+from forerun.forecast.backtest import DAY
+from forerun.forecast.members import Clock, _Past
 
 GROUPS = ((20, 3), (12, 4), (8, 4), (5, 8))  # machines a group, groups
 NEAR = 36  # steps over which the start of the start moves from the last value to the profile

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix
 
-from forerun import programme
-from forerun.dispatch import Plan, Situation, Storage
-from forerun.reserve import surge_targets, tiers
-from forerun.situation import Inputs, checked
+from forerun.dispatch import programme
+from forerun.dispatch.dispatcher import Plan, Situation, Storage
+from forerun.dispatch.reserve import surge_targets, tiers
+from forerun.dispatch.situation import Inputs, checked
 
 BLOCKS = ("charge", "discharge", "import", "over", "export", "over_export", "curtail", "genset", "low", "surge",
           "reserve", "free", "high", "charging", "importing", "on", "start")  # fmt: skip

@@ -3,9 +3,10 @@
 import math
 from pathlib import Path
 
-from forerun import config, evidence
-from forerun.sitekey import key_path, signing_key
-from forerun.store import Journal
+from forerun import config
+from forerun.evidence import hashtree
+from forerun.store.journal import Journal
+from forerun.store.sitekey import key_path, signing_key
 from forerun_wire import messages
 
 START = 1_704_067_200  # 2024-01-01T00:00Z
@@ -28,9 +29,9 @@ def write(path: Path, count: int, change=None) -> None:
                 else:
                     put(journal, **item)
             if index % 4 == 3:
-                evidence.seal(journal, key, utc_s * 1_000_000)
+                hashtree.seal(journal, key, utc_s * 1_000_000)
             registers, soc = step(registers, soc, index)
-        evidence.seal(journal, key, utc_s * 1_000_000)
+        hashtree.seal(journal, key, utc_s * 1_000_000)
 
 
 def put(journal: Journal, utc_s: int, number: int, uptime_s: int, registers: list, soc: int, quality: int) -> None:

@@ -3,8 +3,8 @@
 
 import dataclasses
 
-from forerun.alarms import CRITICAL, Alarm
-from forerun.snapshot import (
+from forerun.site.alarms import CRITICAL, Alarm
+from forerun.site.snapshot import (
     CarbonHour,
     CarbonToday,
     Commissioning,

@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from forerun import config
-from forerun.running import Running
-from forerun.store import Journal
+from forerun.site.running import Running
+from forerun.store.journal import Journal
 from forerun.web.server import WebServer
 from forerun_wire import messages
 

@@ -44,7 +44,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Play one site-day, with and without the controller, MicroPython in the loop."""
-    from forerun import demo as player
+    from forerun.simulate import demo as player
 
     if realtime:
         result = player.play_realtime(out, seed, realtime, quiet=as_json)
@@ -132,13 +132,13 @@ def token_revoke(
 def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Say how a running site does: power, plan, alarms with their remedies, link, journal."""
     from forerun import config
-    from forerun import status as socket
+    from forerun.site import status as socket
 
     document = socket.read(config.load(site).store.path)
     if as_json:
         _print_json(document)
     else:
-        from forerun import terminal
+        from forerun.site import terminal
 
         terminal.show(document)
 
@@ -150,8 +150,9 @@ def top(
     as_json: Json = False,
 ) -> None:
     """Watch a running site until q is pressed. With --json, one snapshot a line."""
-    from forerun import config, terminal
-    from forerun import status as socket
+    from forerun import config
+    from forerun.site import status as socket
+    from forerun.site import terminal
 
     journal = config.load(site).store.path
     if as_json:
@@ -168,7 +169,7 @@ def doctor(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Look for the usual mistakes and say how to mend each. Exit status 1: something is wrong."""
     from dataclasses import asdict
 
-    from forerun import doctor as looked
+    from forerun.site import doctor as looked
 
     findings = looked.examine(site)
     if as_json:
@@ -191,7 +192,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Energy and emissions of a site in a period, from its journal, signed."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.publish(site, out, since, until, form)
     if as_json:
@@ -212,7 +214,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute a report from the raw records, offline, and check its signatures. Exit status 1: something is wrong."""
-    from forerun import publish
+    from forerun.report import publish
 
     known = {"key": key, "record_keys": tuple(record_key or ()), "commitment": commitment, "tsa_root": tsa_root}
     verdict = publish.verify(report, journal, factors, known)
@@ -234,7 +236,7 @@ def explain(
     at: Annotated[str, typer.Option(help="A moment, UTC; without it, the interval with the largest part.")] = "",
 ) -> None:
     """Open a figure: its formula and factors, an interval of it, the meter records below."""
-    from forerun import publish
+    from forerun.report import publish
 
     print("\n".join(publish.explained(figure, at, report, journal)))
 
@@ -246,7 +248,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Compare site-energy solutions by their bundles, and say how firm each place is."""
-    from forerun import publish
+    from forerun.report import publish
 
     ranking = publish.ranked(bundles, weights)
     if as_json:
@@ -265,7 +267,8 @@ def export_bundle(
     as_json: Json = False,
 ) -> None:
     """Export what a site achieved as a signed bundle, for `forerun rank`."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.export_bundle(report, journal, vendor, product, out)
     if as_json:
@@ -284,7 +287,8 @@ def grid(
     as_json: Json = False,
 ) -> None:
     """Check an hourly grid answer and put it into the journal of a site."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.take_grid(site, answer, provider, area, breakdown)
     if as_json:
@@ -305,7 +309,8 @@ def correct(
     as_json: Json = False,
 ) -> None:
     """Correct a meter record by a new entry in the journal; nothing is edited, reports are superseded."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.correct(site, record, field, value, entry, reason, author)
     if as_json:
@@ -321,7 +326,8 @@ def enter(
     as_json: Json = False,
 ) -> None:
     """Enter tables into the journal: name,time_utc,value of submeters; meter,time_utc,serial; or certificates."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.enter(site, tables)
     if as_json:
@@ -341,7 +347,8 @@ def export_data(
     as_json: Json = False,
 ) -> None:
     """Write a site's data for other programs, as CSV or Parquet."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.export_data(site, what, since, until, form, out)
     if as_json:
@@ -357,7 +364,8 @@ def timestamp(
     as_json: Json = False,
 ) -> None:
     """Have a timestamp authority stamp the latest signed root: then not even the site can date it back."""
-    from forerun import operate, publish
+    from forerun import operate
+    from forerun.report import publish
 
     result = publish.stamp(site, url)
     if as_json:
@@ -513,7 +521,7 @@ def forecast_backtest(
     as_json: Json = False,
 ) -> None:
     """Score the load forecast over the last week of each file, against persistence and the same time yesterday."""
-    from forerun import backtest
+    from forerun.forecast import backtest
 
     result = backtest.backtest(files)
     if as_json:
@@ -529,7 +537,8 @@ def store_backup(
     as_json: Json = False,
 ) -> None:
     """Copy site file, journal, reports and keys into one file. The site may run meanwhile."""
-    from forerun import backup, operate
+    from forerun import operate
+    from forerun.store import backup
 
     result = backup.backup(site, out)
     if as_json:
@@ -545,7 +554,8 @@ def store_restore(
     as_json: Json = False,
 ) -> None:
     """Put a backup back, after checking all of it."""
-    from forerun import backup, operate
+    from forerun import operate
+    from forerun.store import backup
 
     result = backup.restore(source, folder)
     if as_json:
@@ -559,7 +569,8 @@ def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
     """Read all of the journal: damage, missing records, every hourly seal. Exit status 1: something is wrong."""
     from dataclasses import asdict
 
-    from forerun import backup, config, operate
+    from forerun import config, operate
+    from forerun.store import backup
 
     verdict = backup.check(Path(config.load(site).store.path))
     if as_json:
@@ -595,7 +606,7 @@ def link_record(
 @link_app.command("show")
 def link_show(file: Recording, as_json: Json = False) -> None:
     """Print a recording frame by frame; with --json one object a line."""
-    from forerun import recorder
+    from forerun.link import recorder
 
     for frame in recorder.read(file):
         told = recorder.shown(frame)
@@ -612,8 +623,8 @@ def link_replay(
     as_json: Json = False,
 ) -> None:
     """Give a recording to a session of either side, and print what it makes of it."""
-    from forerun import recorder
     from forerun.errors import WrongUsage
+    from forerun.link import recorder
 
     if into not in ("host", "board"):
         raise WrongUsage(f"--into {into}: it must be host or board")

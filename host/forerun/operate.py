@@ -1,4 +1,4 @@
-"""What the commands do with real ports and files: the host's composition root beside `forerun.demo`."""
+"""What the commands do with real ports and files: the host's composition root beside `forerun.simulate.demo`."""
 
 import contextlib
 import json
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from forerun import __version__, config
 from forerun.errors import Trouble, WrongUsage
-from forerun.link import open_port
-from forerun.running import Running
-from forerun.service import Service
-from forerun.systemd import Systemd
+from forerun.link.port import open_port
+from forerun.site.running import Running
+from forerun.site.service import Service
+from forerun.site.systemd import Systemd
 from forerun_wire import messages
 
 POLL_S = 0.25
@@ -97,7 +97,7 @@ def board_info(port: str, baud: int, site_path: Path) -> dict:
         site = config.load(site_path)
         port, baud = site.link.port, site.link.baud
     from forerun.commission.desk import open_desk
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     with open_desk(port, baud, keyring(site_path)) as desk:
         answer = desk.ask(messages.INFO)
@@ -120,7 +120,7 @@ def record_link(
     file: Path, port: str, baud: int, site_path: Path, seconds: float, *, as_json: bool
 ) -> dict:
     """Record what passes between the board and a host program on a new pseudo-terminal; frames of either side."""
-    from forerun import recorder
+    from forerun.link import recorder
 
     if not port:
         site = config.load(site_path)
@@ -181,10 +181,10 @@ def remove_keys(port: str, *, quiet: bool) -> list[str]:
 
 def update_board(release: Path | None, trust: str, port: str, baud: int, site_path: Path, say) -> dict:
     """Bring a release, or without one this host's own firmware, onto a running board over its link. Raises Trouble."""
-    from forerun import board_update
     from forerun.bytecode import library_for
     from forerun.commission.desk import open_desk
-    from forerun.keys import keyring
+    from forerun.link import board_update
+    from forerun.link.keys import keyring
 
     image = None
     if release is not None:
@@ -218,7 +218,7 @@ def _mpremote(port: str, step: list[str], quiet: bool) -> str:
 
 def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: bool) -> None:
     """The demo's site at this hour of the day in real time, on `port` or a new pseudo-terminal, until told to stop."""
-    from forerun import scene
+    from forerun.simulate import scene
 
     if baud not in config.BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
@@ -322,8 +322,9 @@ def show_report(result: dict) -> None:
 
 def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
     """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
-    from forerun import pictures, planning
-    from forerun.dispatch import dispatcher_of
+    from forerun.dispatch import planning
+    from forerun.dispatch.dispatcher import dispatcher_of
+    from forerun.report import pictures
 
     site = config.load(site_path)
     if not Path(site.store.path).exists():
@@ -346,7 +347,7 @@ def show_plan(document: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from forerun.pictures import clock
+    from forerun.report.pictures import clock
 
     console, names = Console(), ("load_w", "pv_w", "battery_w", "genset_w", "pcc_import_w")
     table = Table("UTC", *(f"{name.removesuffix('_w').replace('_', ' ')} kW" for name in names), "SoC %")
@@ -360,10 +361,10 @@ def show_plan(document: dict) -> None:
 
 
 def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, picture: Path, *, quiet: bool) -> dict:
-    """A year of a site as a JSON-ready document (forerun.year.simulate), its picture written to `picture`; with
-    `sizes`, one such document for each under "sizes", and no picture."""
-    from forerun import pictures
-    from forerun import year as player
+    """A year of a site as a JSON-ready document (forerun.simulate.year.simulate), its picture written to `picture`;
+    with `sizes`, one such document for each under "sizes", and no picture."""
+    from forerun.report import pictures
+    from forerun.simulate import year as player
 
     site = config.load(site_path)
     wanted = player.sizes_of(sizes) if sizes else []
@@ -387,7 +388,8 @@ def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, pic
 def play_surges(count: int, seed: int, picture: Path, *, quiet: bool) -> dict:
     """The surge experiment as a JSON-ready document; its picture is written to `picture`. Shows progress and a table
     unless `quiet`."""
-    from forerun import pictures, surge
+    from forerun.report import pictures
+    from forerun.simulate import surge
 
     began = time.monotonic()
     with progress(quiet, f"{count} surges, both ways") as tick:

@@ -10,8 +10,8 @@ from forerun.plant.lockstep import Lockstep
 from forerun.plant.senses import CURRENT_MA, VOLTAGE_MV, Senses
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig, Totals
-from forerun.service import Service
-from forerun.store import Journal, read
+from forerun.site.service import Service
+from forerun.store.journal import Journal, read
 from forerun_wire import messages as m
 
 UTC_OFFSET_US = 1_568_937_600 * 1_000_000

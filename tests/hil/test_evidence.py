@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from forerun import carbon, config, factors, publish
+from forerun import config
+from forerun.carbon import accounting, factors
 from forerun.plant.series import Series
-from forerun.sitekey import commitments, keep_record_key, key_path, record_keys, signing_key
-from forerun.store import Journal, read
+from forerun.report import publish
+from forerun.store.journal import Journal, read
+from forerun.store.sitekey import commitments, keep_record_key, key_path, record_keys, signing_key
 from forerun_verify.check import Known, verify
 from forerun_wire import auth
 from forerun_wire import messages as m
@@ -71,8 +73,8 @@ def test_the_balance_between_the_boards_meters_and_what_the_load_really_drew(rig
             totals = bench.site.totals()
             truth.append((bench.now_s + UTC_OFFSET_S, totals.load_wh - totals.unserved_wh))
         bench.journal.commit()
-        books = carbon.ledger(carbon.readings_of(read(path)), carbon.factors_of(bench.config),
-                              carbon.battery_of(bench.config))  # fmt: skip
+        books = accounting.ledger(accounting.readings_of(read(path)), accounting.factors_of(bench.config),
+                              accounting.battery_of(bench.config))  # fmt: skip
     first_s, last_s = books.intervals[0].start_utc_s, books.intervals[-1].end_utc_s
     drawn_wh = np.interp(last_s, *zip(*truth, strict=True)) - np.interp(first_s, *zip(*truth, strict=True))
     counted_wh = sum(interval.load_wh for interval in books.intervals)

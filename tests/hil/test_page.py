@@ -14,7 +14,7 @@ from browser import browser, picture, prefer, resize
 from forerun.operate import EmulatedSite
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
-from forerun.store import read
+from forerun.store.journal import read
 from site_web import remember, running_site, site_file
 
 PICTURES = Path(__file__).parents[2] / "out" / "page"

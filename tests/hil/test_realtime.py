@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from forerun import config
-from forerun.store import Damage, read
+from forerun.store.journal import Damage, read
 
 PATIENCE_S = 60
 

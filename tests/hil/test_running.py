@@ -15,8 +15,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from forerun import config, status
+from forerun import config
 from forerun.errors import Trouble
+from forerun.site import status
 
 PATIENCE_S = 60
 PR_SET_MDWE = 65  # prctl(2): no memory may be writable and executable, as with MemoryDenyWriteExecute

@@ -2,8 +2,8 @@
 
 import json
 
-from forerun.compute import Announcement
-from forerun.snapshot import Surroundings, Viewer
+from forerun.compute.load import Announcement
+from forerun.site.snapshot import Surroundings, Viewer
 from forerun_wire import messages as m
 from hil.rig import UTC_OFFSET_US
 

@@ -11,10 +11,10 @@ import resource
 
 import numpy.ma  # noqa: F401  # numpy loads it at its first quantile with gaps, 1170 objects at once
 
-from forerun.backup import check
-from forerun.compute import Announcement
+from forerun.compute.load import Announcement
 from forerun.plant.series import Series
-from forerun.snapshot import Viewer
+from forerun.site.snapshot import Viewer
+from forerun.store.backup import check
 from forerun_wire import messages as m
 from hil.rig import UTC_OFFSET_US
 

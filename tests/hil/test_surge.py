@@ -2,9 +2,9 @@
 
 import pytest
 
-from forerun import demo, scene, surge
-from forerun.compute import Announcement
+from forerun.compute.load import Announcement
 from forerun.plant.site import Site
+from forerun.simulate import demo, scene, surge
 from hil.rig import UTC_OFFSET_US
 
 START_S = 18 * 3600 + 50 * 60

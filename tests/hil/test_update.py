@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from forerun import board_update, bytecode
+from forerun import bytecode
 from forerun.errors import Trouble
+from forerun.link import board_update
 from forerun.plant.lockstep import BoardHung
 from forerun_board.slots import CONFIRM_S
 from forerun_board.twoslot import TwoSlot

@@ -1,6 +1,6 @@
 """Every event of the board reads as a sentence; one that this host does not know still shows its numbers."""
 
-from forerun import alarms
+from forerun.site import alarms
 from forerun_wire import messages as m
 
 

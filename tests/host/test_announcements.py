@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from forerun.announcements import taken
-from forerun.compute import Announcement, AnnouncementError
-from forerun.schedulers import jobs_of_kubernetes, jobs_of_slurm
-from forerun.store import read
+from forerun.compute.announcements import taken
+from forerun.compute.load import Announcement, AnnouncementError
+from forerun.compute.schedulers import jobs_of_kubernetes, jobs_of_slurm
+from forerun.store.journal import read
 from site_web import Client, running_site, site_file
 
 DATA = Path(__file__).parent / "data"

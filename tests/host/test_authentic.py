@@ -12,10 +12,14 @@ import cbor2
 import pytest
 
 import site_journal
-from forerun import config, evidence, factors, publish, sitekey
+from forerun import config
+from forerun.carbon import factors
 from forerun.errors import Trouble
-from forerun.service import Service
-from forerun.store import Entry, Journal, read
+from forerun.evidence import hashtree
+from forerun.report import publish
+from forerun.site.service import Service
+from forerun.store import sitekey
+from forerun.store.journal import Entry, Journal, read
 from forerun_verify.check import Known, verify
 from forerun_wire import auth, cbor, messages
 
@@ -38,7 +42,7 @@ def written(folder: Path, key_of=lambda number: KEY, committed: bool = True, mor
     path, key = folder / "journal.forerun", sitekey.signing_key(sitekey.key_path(folder / "journal.forerun"))
     with Journal(path) as journal:
         if committed:
-            journal.append(site_journal.START * 1_000_000, "host", "record_key", {"sha256": evidence.commitment(KEY)})
+            journal.append(site_journal.START * 1_000_000, "host", "record_key", {"sha256": hashtree.commitment(KEY)})
         for entry in read(plain):
             if entry.kind == "record":
                 with_key = key_of(entry.body[1])
@@ -46,7 +50,7 @@ def written(folder: Path, key_of=lambda number: KEY, committed: bool = True, mor
                 journal.append(entry.utc_us, entry.source, "record", body)
         for item in more:
             journal.append(entry.utc_us, "host", *item)
-        evidence.seal(journal, key, entry.utc_us)
+        hashtree.seal(journal, key, entry.utc_us)
     return path
 
 
@@ -116,16 +120,16 @@ def test_the_boards_own_code_makes_the_same_code():
     room = bytearray(256)
     tag = auth.record_tag(auth.blocks(record_key), site_journal.STORE, bytes(room[: cbor.pack(room, 0, record)]))
     body = [site_journal.STORE, *record]
-    assert [*body, bytes(tag)] == coded(body, record_key) == evidence.coded(body, record_key)
+    assert [*body, bytes(tag)] == coded(body, record_key) == hashtree.coded(body, record_key)
 
 
 def test_a_record_moved_to_another_number_or_store_does_not_hold(tmp_path):
     body = coded([site_journal.STORE, 7, 1, 900, 0, messages.INTERVAL, *[5] * 12])
-    assert evidence.is_authentic(body, [OTHER, KEY])
-    assert not evidence.is_authentic(body[:-1], [KEY]) and not evidence.is_authentic(body, [])
+    assert hashtree.is_authentic(body, [OTHER, KEY])
+    assert not hashtree.is_authentic(body[:-1], [KEY]) and not hashtree.is_authentic(body, [])
     for place in range(1, len(body) - 1):
-        assert not evidence.is_authentic([*body[:place], body[place] + 1, *body[place + 1 :]], [KEY])
-    assert not evidence.is_authentic([b"87654321", *body[1:]], [KEY])
+        assert not hashtree.is_authentic([*body[:place], body[place] + 1, *body[place + 1 :]], [KEY])
+    assert not hashtree.is_authentic([b"87654321", *body[1:]], [KEY])
 
 
 def test_a_doubted_record_is_left_out_until_the_doubt_is_withdrawn(tmp_path):
@@ -159,7 +163,7 @@ def test_a_running_site_binds_itself_to_its_record_key_and_doubts_what_does_not_
     assert [kind for kind, _ in kinds] == ["record_key", "record", "record", "doubted", "record_key", "record"]
     assert [kinds[place][1]["sha256"] for place in (0, 4)] == [hashlib.sha256(key).digest() for key in (KEY, OTHER)]
     assert kinds[3][1]["record"] == 8 and len(said) == 1 and "record 8 is doubted" in said[0]
-    assert evidence.is_authentic(kinds[1][1], [KEY]) and not evidence.is_authentic(kinds[2][1], [KEY])
+    assert hashtree.is_authentic(kinds[1][1], [KEY]) and not hashtree.is_authentic(kinds[2][1], [KEY])
 
 
 def test_record_keys_are_the_owners_alone(tmp_path):
@@ -248,7 +252,7 @@ def test_a_timestamp_of_a_root_is_kept_and_checked_offline(tmp_path, authority, 
     assert (tmp_path / "out/report.json").read_bytes() == before
     with Journal(path) as journal:  # a token of that root, said to be of another one
         stamp = next(entry.body for entry in read(path) if entry.kind == "timestamp")
-        evidence.seal(journal, sitekey.signing_key(sitekey.key_path(path)), 1)
+        hashtree.seal(journal, sitekey.signing_key(sitekey.key_path(path)), 1)
         later = [entry.sequence_no for entry in _entries(journal) if entry.kind == "root"][-1]
         journal.append(1, "host", "timestamp", {**stamp, "entry": later})
     assert any(f"the timestamp of entry {later} does not hold" in finding

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from forerun import backtest
 from forerun.errors import WrongUsage
+from forerun.forecast import backtest
 
 DAY = 288
 

@@ -8,10 +8,10 @@ import tarfile
 
 import pytest
 
-from forerun import backup
 from forerun.errors import Trouble, WrongUsage
-from forerun.sitekey import key_path, signing_key
-from forerun.store import Journal, JournalBusy, read
+from forerun.store import backup
+from forerun.store.journal import Journal, JournalBusy, read
+from forerun.store.sitekey import key_path, signing_key
 from site_journal import site_file, write
 
 

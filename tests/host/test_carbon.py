@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forerun import config
-from forerun.carbon import (
+from forerun.carbon.accounting import (
     FLOWS,
     Battery,
     Factor,
@@ -19,9 +19,9 @@ from forerun.carbon import (
     ledger,
     readings_of,
 )
-from forerun.intake import REGISTERS
-from forerun.inventory import Store
-from forerun.store import Journal, read
+from forerun.carbon.intake import REGISTERS
+from forerun.carbon.inventory import Store
+from forerun.store.journal import Journal, read
 
 MIDNIGHT = 1_700_006_400
 BATTERY = Battery(10_000, Decimal("0.9"), Decimal("0.9"))

@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import site_journal
-from forerun import config, evidence, factors, statement
+from forerun import config
+from forerun.carbon import factors
+from forerun.evidence import hashtree
+from forerun.report import statement
 from forerun_verify.check import _figures
 from forerun_verify.journal import Entry as Read
 from forerun_wire import messages
@@ -188,7 +191,7 @@ def value(document: dict, name: str) -> Decimal:
 def test_whatever_a_journal_holds_the_books_balance_and_other_code_agrees(story):
     document = told(story)
     jsonschema.validate(document, SCHEMA)
-    assert json.loads(evidence.canonical(document)) == document
+    assert json.loads(hashtree.canonical(document)) == document
     entries = [Read(line.sequence_no, line.utc_us, line.source, line.kind, line.body, b"") for line in story.lines()]
     assert _figures(document, entries) == []
     assert abs(Decimal(document["storage"]["residual_g"])) <= Decimal("0.001")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from forerun.clock import DRIFT_PPM, BoardClock
+from forerun.link.clock import DRIFT_PPM, BoardClock
 
 
 class Crystal:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forerun.compute import (
+from forerun.compute.load import (
     Announcement,
     AnnouncementError,
     TraceError,
@@ -14,8 +14,8 @@ from forerun.compute import (
     trace_of_csv,
     trace_of_parquet,
 )
-from forerun.dispatch import Surge
-from forerun.forecast import Forecast
+from forerun.dispatch.dispatcher import Surge
+from forerun.forecast.model import Forecast
 
 
 def test_the_google_trace_is_28_days_of_five_minute_utilisation():

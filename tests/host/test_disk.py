@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from forerun import config
-from forerun.service import Service
-from forerun.snapshot import Viewer
-from forerun.store import Journal, JournalUnwritable, read
+from forerun.site.service import Service
+from forerun.site.snapshot import Viewer
+from forerun.store.journal import Journal, JournalUnwritable, read
 from forerun_wire import messages as m
 from forerun_wire.board import BoardSession
 

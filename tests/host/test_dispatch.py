@@ -8,7 +8,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 import plan_oracle
 from forerun import config
-from forerun.dispatch import (
+from forerun.dispatch.dispatcher import (
     HOLD_BATTERY,
     HOLD_PCC,
     MAX_POINTS,
@@ -23,8 +23,8 @@ from forerun.dispatch import (
     dispatcher_of,
     plan_steps,
 )
+from forerun.dispatch.reserve import outage_reserve_wh
 from forerun.plant.battery import Battery
-from forerun.reserve import outage_reserve_wh
 
 PLAIN = Storage(
     capacity_wh=10_000,

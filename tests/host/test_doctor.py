@@ -9,9 +9,10 @@ import sys
 import threading
 import tty
 
-from forerun import config, doctor
-from forerun.intake import REGISTERS
-from forerun.store import read
+from forerun import config
+from forerun.carbon.intake import REGISTERS
+from forerun.site import doctor
+from forerun.store.journal import read
 from forerun_wire import messages
 from site_journal import site_file, write
 

@@ -7,11 +7,13 @@ from decimal import Decimal
 import numpy as np
 
 import site_journal
-from forerun import config, factors, statement
+from forerun import config
+from forerun.carbon import factors
 from forerun.plant.devices import inverter_bank
 from forerun.plant.series import Series
 from forerun.plant.site import Site, SiteConfig
-from forerun.store import Journal, read
+from forerun.report import statement
+from forerun.store.journal import Journal, read
 
 DAYS, STEP_S, S = 30, 900, 1_000_000
 WSET_ENA = 40403  # SunSpec 704, counted from 40000 with the default models

@@ -6,10 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 import site_journal
-from forerun import config, entries, intake
+from forerun import config
+from forerun.carbon import intake
 from forerun.cli import app
 from forerun.errors import WrongUsage
-from forerun.store import Journal, JournalFull, read
+from forerun.store import entries
+from forerun.store.journal import Journal, JournalFull, read
 
 NOW_US = 1_704_100_000_000_000
 CERTIFICATES = """id,action,start_utc,end_utc,wh,g_per_kwh,technology,issuer

@@ -10,16 +10,16 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from forerun import evidence
 from forerun.errors import Trouble
-from forerun.sitekey import signing_key
-from forerun.store import Journal, read
+from forerun.evidence import hashtree
+from forerun.store.journal import Journal, read
+from forerun.store.sitekey import signing_key
 
 VECTOR = json.loads(Path(__file__).with_name("carbon_vectors.json").read_text())["rfc6962"]
 
 
-def tree(leaves) -> evidence.Tree:
-    found = evidence.Tree()
+def tree(leaves) -> hashtree.Tree:
+    found = hashtree.Tree()
     for leaf in leaves:
         found.append(leaf)
     return found
@@ -34,7 +34,7 @@ def test_the_root_of_the_published_leaves():
 
 def proves(path, leaf: bytes, index: int, size: int) -> bytes:
     """Root by RFC 9162 §2.1.3.2, as the standard words it."""
-    place, last, node = index, size - 1, evidence.leaf_hash(leaf)
+    place, last, node = index, size - 1, hashtree.leaf_hash(leaf)
     for other in path:
         if place & 1 or place == last:
             node = hashlib.sha256(b"\x01" + other + node).digest()
@@ -50,10 +50,10 @@ def proves(path, leaf: bytes, index: int, size: int) -> bytes:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 9, 31, 33])
 def test_every_leaf_has_a_path_to_the_root(size):
     leaves = [bytes([index]) * index for index in range(size)]
-    hashes = [evidence.leaf_hash(leaf) for leaf in leaves]
+    hashes = [hashtree.leaf_hash(leaf) for leaf in leaves]
     root = tree(leaves).root()
     for index, leaf in enumerate(leaves):
-        assert proves(evidence.inclusion(hashes, index), leaf, index, size) == root
+        assert proves(hashtree.inclusion(hashes, index), leaf, index, size) == root
 
 
 def test_canonical_json_is_what_another_implementation_makes():
@@ -74,13 +74,13 @@ def test_canonical_json_is_what_another_implementation_makes():
 
     for _ in range(500):
         item = value(4)
-        assert evidence.canonical(item) == rfc8785.dumps(item)
+        assert hashtree.canonical(item) == rfc8785.dumps(item)
 
 
 @pytest.mark.parametrize("bad", [1.5, {"a": [0.1]}, 1 << 53, {1: 2}, {"é": 1}, b"x"])
 def test_what_has_no_single_form_is_refused(bad):
     with pytest.raises(ValueError):
-        evidence.canonical(bad)
+        hashtree.canonical(bad)
 
 
 def test_the_key_is_made_once_and_is_the_owners_alone(tmp_path):
@@ -97,19 +97,19 @@ def test_a_journal_seals_what_it_holds_and_goes_on_after_reopening(tmp_path):
     key, path = signing_key(tmp_path / "key"), tmp_path / "journal"
     with Journal(path) as journal:
         journal.append(1, "host", "plan", [1])
-        evidence.seal(journal, key, 3_600_000_000)
+        hashtree.seal(journal, key, 3_600_000_000)
     with Journal(path) as journal:
         journal.append(2, "host", "plan", [2])
-        evidence.seal(journal, key, 7_200_000_000)
+        hashtree.seal(journal, key, 7_200_000_000)
     entries = list(read(path))
     for sealed in (entries[1], entries[3]):
         body = dict(sealed.body)
         assert body["root"] == tree(entry.raw for entry in entries[: body["size"]]).root()
         signature = body.pop("signature")
-        Ed25519PublicKey.from_public_bytes(body["key"]).verify(signature, evidence.canonical(evidence.plain(body)))
+        Ed25519PublicKey.from_public_bytes(body["key"]).verify(signature, hashtree.canonical(hashtree.plain(body)))
         body["size"] += 1
         with pytest.raises(InvalidSignature):
-            Ed25519PublicKey.from_public_bytes(body["key"]).verify(signature, evidence.canonical(evidence.plain(body)))
-    assert evidence.covering_root(entries, 0)["entry"] == 1
-    assert evidence.covering_root(entries, 1)["entry"] == 3
-    assert evidence.covering_root(entries, 3) is None
+            Ed25519PublicKey.from_public_bytes(body["key"]).verify(signature, hashtree.canonical(hashtree.plain(body)))
+    assert hashtree.covering_root(entries, 0)["entry"] == 1
+    assert hashtree.covering_root(entries, 1)["entry"] == 3
+    assert hashtree.covering_root(entries, 3) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forerun import factors
+from forerun.carbon import factors
 from forerun.errors import Trouble
 
 

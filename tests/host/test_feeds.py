@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from forerun import config
+from forerun.compute.feeds import Feeds
+from forerun.compute.sources import LIST_STALE_S, Reading, SourceError
 from forerun.errors import Trouble
-from forerun.feeds import Feeds
-from forerun.service import Service
-from forerun.sources import LIST_STALE_S, Reading, SourceError
-from forerun.store import Journal, read
+from forerun.site.service import Service
+from forerun.store.journal import Journal, read
 from site_web import running_site, site_file
 
 DATA = Path(__file__).parent / "data"

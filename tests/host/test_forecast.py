@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from forerun.compute import google_2019_utilisation, node_power_w
-from forerun.forecast import Forecast, ForecastError, LoadModel, forecast_load
-from forerun.members import Clock, LeadRegression, usual_coefficients
+from forerun.compute.load import google_2019_utilisation, node_power_w
+from forerun.forecast.members import Clock, LeadRegression, usual_coefficients
+from forerun.forecast.model import Forecast, ForecastError, LoadModel, forecast_load
 
 DAY = 288
 

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from forerun import factors, gridmix
+from forerun.carbon import factors, gridmix
 
 TABLE = factors.load()
 YEARLY = TABLE.factors["grid-DE-2024"]

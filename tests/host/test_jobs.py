@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from forerun.compute import Announcement
-from forerun.forecast import LoadModel
-from forerun.jobs import PARTS, JobLog, JobModel, Told, forecast_both, known_at, learnt_share
+from forerun.compute.load import Announcement
+from forerun.forecast.jobs import PARTS, JobLog, JobModel, Told, forecast_both, known_at, learnt_share
+from forerun.forecast.model import LoadModel
 
 DAY, STEP_S = 288, 300
 N = 14 * DAY

@@ -8,9 +8,10 @@ from pathlib import Path
 import cbor2
 import pytest
 
-from forerun import evidence, keys
 from forerun.commission.desk import Desk
 from forerun.errors import Trouble
+from forerun.evidence import hashtree
+from forerun.link import keys
 from forerun_wire import messages as m
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "both"))
@@ -94,8 +95,8 @@ def test_records_of_a_board_with_a_key_are_authentic(store, key_file):
     assert tagged and [body[6] for body in tagged if body[5] == m.EVENT].count(m.KEY_CHANGED) == 1
     record_key = key_file.record_key(bench.desk.hello["identity"])
     for body in tagged:
-        assert evidence.is_authentic(body, [record_key])
-        assert not evidence.is_authentic([*body[:7], body[7] + 1, *body[8:]], [record_key])
+        assert hashtree.is_authentic(body, [record_key])
+        assert not hashtree.is_authentic([*body[:7], body[7] + 1, *body[8:]], [record_key])
 
 
 def test_a_key_is_changed_under_the_seal_of_the_old_one(store, key_file):

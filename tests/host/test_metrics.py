@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from debian import program
-from forerun import metrics
 from forerun.errors import Trouble
+from forerun.integrations import metrics
 from site_snapshot import METER_ALARM, example
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

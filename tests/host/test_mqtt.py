@@ -10,8 +10,9 @@ import pytest
 from paho.mqtt import client as paho
 
 from debian import program
-from forerun import config, mqtt
+from forerun import config
 from forerun.errors import Trouble
+from forerun.integrations import mqtt
 from site_snapshot import METER_ALARM, example
 
 PATIENCE_S = 30

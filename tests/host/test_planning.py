@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from forerun import config
-from forerun.compute import Announcement
-from forerun.dispatch import Dispatcher, dispatcher_of, storage_of
-from forerun.planning import Known, document, explained, folded, outlook
-from forerun.service import Service
-from forerun.store import Journal, read
+from forerun.compute.load import Announcement
+from forerun.dispatch.dispatcher import Dispatcher, dispatcher_of, storage_of
+from forerun.dispatch.planning import Known, document, explained, folded, outlook
+from forerun.site.service import Service
+from forerun.store.journal import Journal, read
 from forerun_wire import messages
 
 START = 1_774_890_000

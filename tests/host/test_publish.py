@@ -17,12 +17,15 @@ import pytest
 from typer.testing import CliRunner
 
 import site_journal
-from forerun import evidence, factors, publish, store
+from forerun.carbon import factors
 from forerun.cli import app
 from forerun.commission import seal
 from forerun.errors import Trouble, WrongUsage
-from forerun.sitekey import key_path, signing_key
-from forerun.store import Journal
+from forerun.evidence import hashtree
+from forerun.report import publish
+from forerun.store import journal
+from forerun.store.journal import Journal
+from forerun.store.sitekey import key_path, signing_key
 from forerun_verify.check import Known, verify
 
 DAY = 96
@@ -116,7 +119,7 @@ def test_a_journal_that_goes_on_leaves_its_reports_as_they_are(site):
             utc_s = site_journal.START + 900 * index
             site_journal.put(journal, utc_s, index, 900 * index, [9000 + index] * 6, 500, 0)
             journal.append(utc_s * 1_000_000, "host", "submeter", ["it_wh", index])
-        evidence.seal(journal, signing_key(key_path(path)), utc_s * 1_000_000)
+        hashtree.seal(journal, signing_key(key_path(path)), utc_s * 1_000_000)
     assert verdict(site).findings == []
     assert made(site)["id"] == first["id"] and (site.parent / "out/report.json").read_bytes() == before
 
@@ -158,7 +161,7 @@ def test_roots_signed_by_another_key_are_not_the_sites(site, tmp_path):
     with Journal(path) as forged:
         for entry in entries:
             if entry.kind == "root":
-                evidence.seal(forged, other, entry.utc_us)
+                hashtree.seal(forged, other, entry.utc_us)
             else:
                 forged.append(entry.utc_us, entry.source, entry.kind, entry.body)
     key = entries[-1].body["key"].hex()
@@ -171,7 +174,7 @@ def test_a_report_whose_figure_was_changed_and_digest_signed_again_is_found_by_a
     made(site)
     content = document(site)
     content["results"]["scope1_g"]["value"] = "1.000000000"
-    data = evidence.canonical(content)
+    data = hashtree.canonical(content)
     (site.parent / "out/report.json").write_bytes(data)
     publish._issue(content, data, site.parent / "journal.forerun")
     assert [finding for finding in verdict(site).findings if "scope1_g is 1.0" in finding]
@@ -203,7 +206,7 @@ def rewritten(path: Path, raws: list[bytes]) -> None:
     items = []
     for number, raw in enumerate(raws):
         entry = cbor2.dumps([number, *cbor2.loads(raw)[1:]], canonical=True)
-        items.append(store._MARK + zlib.crc32(entry).to_bytes(4, "big") + store._bstr_head(len(entry)) + entry)
+        items.append(journal._MARK + zlib.crc32(entry).to_bytes(4, "big") + journal._bstr_head(len(entry)) + entry)
     path.write_bytes(b"".join(items))
 
 
@@ -255,10 +258,10 @@ def test_a_number_in_words_is_checked_though_the_site_itself_issued_it(site, whe
     """The site's key is at hand: only the recomputation can tell."""
     made(site)
     content = document(site)
-    text = evidence.canonical(content[where[0]]).decode()
+    text = hashtree.canonical(content[where[0]]).decode()
     assert old in text
     content[where[0]] = json.loads(text.replace(old, new, 1))
-    data = evidence.canonical(content)
+    data = hashtree.canonical(content)
     (site.parent / "out/report.json").write_bytes(data)
     publish._issue(content, data, site.parent / "journal.forerun")
     assert [finding for finding in verdict(site).findings if finding.startswith(where[0])]

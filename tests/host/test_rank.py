@@ -13,10 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 import site_journal
-from forerun import bundle, config, evidence, factors, rank, statement, vendors
+from forerun import config
+from forerun.carbon import factors
 from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
-from forerun.store import Journal, read
+from forerun.evidence import hashtree
+from forerun.rank import bundle, ranking, vendors
+from forerun.report import statement
+from forerun.store.journal import Journal, read
 from forerun_verify.check import _figures
 from forerun_verify.journal import read as read_again
 from forerun_wire import messages
@@ -33,7 +37,7 @@ def one(name: str, grade: str = "A", **more) -> bundle.Bundle:
 
 
 def test_half_of_every_scale_is_half_by_both_methods():
-    found = rank.rank([one("a"), one("b", readiness_lead_s=600)])
+    found = ranking.rank([one("a"), one("b", readiness_lead_s=600)])
     worse = found.places[1]
     assert worse.vendor == "a" and worse.weighted_sum == pytest.approx(0.5) and worse.topsis == pytest.approx(0.5)
     assert found.places[0].scores["coordination"] == pytest.approx(0.625)
@@ -44,23 +48,23 @@ def test_topsis_is_the_textbooks():
     scores = np.array([[0.2, 0.9, 0.4, 0.7], [0.6, 0.3, 0.8, 0.1]])
     share = np.array([0.4, 0.3, 0.2, 0.1])
     best, worst = (np.sqrt((((scores - ideal) * share) ** 2).sum(axis=1)) for ideal in (1, 0))
-    assert rank._topsis(scores, share) == pytest.approx(worst / (best + worst))
+    assert ranking._topsis(scores, share) == pytest.approx(worst / (best + worst))
 
 
 def test_a_third_bundle_changes_nothing_between_two():
-    pair = rank.rank([one("a"), one("b", dips_per_month=3)])
-    three = rank.rank([one("a"), one("b", dips_per_month=3), one("c", whole_life_g_per_kwh=0)])
+    pair = ranking.rank([one("a"), one("b", dips_per_month=3)])
+    three = ranking.rank([one("a"), one("b", dips_per_month=3), one("c", whole_life_g_per_kwh=0)])
     totals = {place.vendor: place.weighted_sum for place in three.places}
     assert all(totals[place.vendor] == place.weighted_sum for place in pair.places)
 
 
 def test_the_grade_of_the_evidence_caps_the_data_criterion():
-    found = rank.rank([one("a", "E", evidenced_field_share=1), one("b", "A", evidenced_field_share=1)])
+    found = ranking.rank([one("a", "E", evidenced_field_share=1), one("b", "A", evidenced_field_share=1)])
     assert {place.vendor: place.scores["data"] for place in found.places} == {"a": 0.2, "b": 1.0}
 
 
 def test_missing_data_score_nothing_lower_the_confidence_and_are_named():
-    found = rank.rank([one("a"), one("b", whole_life_g_per_kwh=None)])
+    found = ranking.rank([one("a"), one("b", whole_life_g_per_kwh=None)])
     hidden = next(place for place in found.places if place.vendor == "b")
     assert hidden.scores["carbon"] is None and hidden.missing == ("whole_life_g_per_kwh",)
     assert hidden.confidence == pytest.approx(0.7) and found.places[0].confidence == pytest.approx(1)
@@ -69,23 +73,23 @@ def test_missing_data_score_nothing_lower_the_confidence_and_are_named():
 
 
 def test_near_equals_cannot_be_told_apart_and_far_ones_can():
-    near = rank.rank([one("a"), one("b", dips_per_month=14)])
+    near = ranking.rank([one("a"), one("b", dips_per_month=14)])
     assert near.ties and near.places[0].firmness < 0.95
-    far = rank.rank([one("a", whole_life_g_per_kwh=700), one("b", whole_life_g_per_kwh=50)])
+    far = ranking.rank([one("a", whole_life_g_per_kwh=700), one("b", whole_life_g_per_kwh=50)])
     assert far.ties == () and far.places[0].vendor == "b" and far.places[0].firmness > 0.99
 
 
 def test_wrong_weights_and_a_single_bundle_are_refused():
     with pytest.raises(WrongUsage, match="at least two"):
-        rank.rank([one("a")])
+        ranking.rank([one("a")])
     with pytest.raises(WrongUsage, match="at least two"):
-        rank.rank([one("a"), one("a")])
+        ranking.rank([one("a"), one("a")])
     with pytest.raises(WrongUsage, match="weights"):
-        rank.rank([one("a"), one("b")], {"carbon": 1.0})
+        ranking.rank([one("a"), one("b")], {"carbon": 1.0})
 
 
 def test_the_examples_are_three_and_their_order_is_firm():
-    found = rank.rank([bundle.load(path) for path in EXAMPLES])
+    found = ranking.rank([bundle.load(path) for path in EXAMPLES])
     assert found.places[0].vendor == "Nordlys" and found.places[0].firmness > 0.99
     assert len(found.places) == 3
     assert next(place for place in found.places if place.vendor == "Kraftverk").missing == ("availability_humid_share",)
@@ -103,7 +107,7 @@ def test_an_example_is_what_its_design_makes(tmp_path):
             assert mine[name] == theirs[name]
         assert mine["kpis"].keys() == theirs["kpis"].keys()
         report = json.loads((tmp_path / f"{design.vendor.lower()}.report.json").read_bytes())
-        assert mine["evidence"]["report_sha256"] == hashlib.sha256(evidence.canonical(report)).hexdigest()
+        assert mine["evidence"]["report_sha256"] == hashlib.sha256(hashtree.canonical(report)).hexdigest()
         path = tmp_path / f"{design.vendor.lower()}.forerun"
         assert _figures(report, read_again(path)[0]) == []  # other code comes to the same figures
     again = tmp_path / "again"
@@ -114,7 +118,7 @@ def test_an_example_is_what_its_design_makes(tmp_path):
 
 def test_the_less_is_shown_the_less_firm_a_place_is():
     best = {"whole_life_g_per_kwh": 330}
-    firm = [rank.rank([one("a", grade), one("b", grade, **best)]).places[0].firmness for grade in "AE"]
+    firm = [ranking.rank([one("a", grade), one("b", grade, **best)]).places[0].firmness for grade in "AE"]
     assert firm[0] > firm[1] + 0.05
 
 
@@ -138,7 +142,7 @@ def test_a_value_that_cannot_be_is_refused_though_signed(tmp_path, name, value):
     body = {"schema": bundle.SCHEMA, "vendor": "v", "product": "p", "period_utc": ["a", "b"], "grade": "A",
             "kpis": {name: {"value": value, "evidence": "x"}}}  # fmt: skip
     path = tmp_path / "b.json"
-    path.write_bytes(evidence.canonical(evidence.plain(evidence.signed(body, key))))
+    path.write_bytes(hashtree.canonical(hashtree.plain(hashtree.signed(body, key))))
     with pytest.raises(Trouble, match=name):
         bundle.load(path)
 
@@ -163,7 +167,8 @@ def test_a_sites_own_bundle_comes_from_its_report_and_journal(tmp_path):
     assert found.kpis["missed_surge_share"] == Decimal("0.333333")
     assert found.kpis["output_at_40c_share"] is None and found.kpis["whole_life_g_per_kwh"] is None
     assert found.grade in bundle.GRADES
-    assert rank.rank([found, replace(found, vendor="other", kpis=dict.fromkeys(found.kpis))]).places[0].vendor == "us"
+    silent = replace(found, vendor="other", kpis=dict.fromkeys(found.kpis))
+    assert ranking.rank([found, silent]).places[0].vendor == "us"
 
 
 def test_the_command_prints_the_ranking():

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from forerun.store import Journal, read
+from forerun.store.journal import Journal, read
 from forerun_board.records import Records
 from forerun_wire import messages as m
 from forerun_wire.board import BoardSession

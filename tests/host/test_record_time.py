@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from forerun import config
-from forerun.service import Service
-from forerun.store import Journal, read
+from forerun.site.service import Service
+from forerun.store.journal import Journal, read
 from forerun_verify import journal as evidence
 from forerun_wire import messages as m
 from forerun_wire.board import BoardSession

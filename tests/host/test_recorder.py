@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forerun import keys, recorder
 from forerun.errors import Trouble
+from forerun.link import keys, recorder
 from forerun_wire import messages as m
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "both"))

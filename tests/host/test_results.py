@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from opencbam.engine import attribution, emissions, types
 
-from forerun import carbon, factors, results
-from forerun.intake import Certificate
-from forerun.inventory import METHODS, Store
+from forerun.carbon import accounting, factors, results
+from forerun.carbon.intake import Certificate
+from forerun.carbon.inventory import METHODS, Store
 
 VECTORS = json.loads(Path(__file__).with_name("carbon_vectors.json").read_text())
 CLOSE = Decimal("1e-9")
@@ -63,19 +63,19 @@ def test_carbon_free_energy_by_the_hour():
     assert results.cfe([0], [1], [1]) is None
 
 
-def hours(count: int = 2, **more) -> tuple[carbon.Sum, ...]:
-    zero = dict.fromkeys(carbon.Sum.__slots__, 0)
+def hours(count: int = 2, **more) -> tuple[accounting.Sum, ...]:
+    zero = dict.fromkeys(accounting.Sum.__slots__, 0)
     base = {**zero, "load_wh": 1000, "grid_wh": 600, "import_wh": 800, "import_g": Decimal(80), "genset_made_wh": 100,
             "genset_g": Decimal(100), "pv_made_wh": 400, "pv_load_wh": Decimal(300), "clean_load_wh": Decimal(300),
             "export_wh": 100, "pv_export_wh": 100, "on_site_share": None, "quality": "measured",
             "reasons": ()}  # fmt: skip
-    return tuple(carbon.Sum(**{**base, "start_utc_s": MIDNIGHT + 3600 * index,
+    return tuple(accounting.Sum(**{**base, "start_utc_s": MIDNIGHT + 3600 * index,
                                 "hour_utc_s": MIDNIGHT + 3600 * index, **more}) for index in range(count))
 
 
 def subject(**more) -> results.Subject:
     grid = factors.Factor("grid", Decimal(100), "g/kWh", "test", "NO", None, None, "test")
-    base = carbon.Factors((grid,), replace(grid, value=Decimal(0)), replace(grid, id="fuel", value=Decimal("2.5")),
+    base = accounting.Factors((grid,), replace(grid, value=Decimal(0)), replace(grid, id="fuel", value=Decimal("2.5")),
                           replace(grid, value=Decimal("0.4")))  # fmt: skip
     given = {"hours": hours(), "length_s": 7200, "factors": base, "submeters": results.no_submeters(),
              "certificates": (), "residual": None, "upstream": TABLE.factors["diesel-b7-upstream"],

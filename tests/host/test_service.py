@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from forerun import config
-from forerun.evidence import Tree
-from forerun.link import SerialLink
-from forerun.service import History, Service
-from forerun.sitekey import signing_key
-from forerun.store import Journal, read
+from forerun.evidence.hashtree import Tree
+from forerun.link.port import SerialLink
+from forerun.site.service import History, Service
+from forerun.store.journal import Journal, read
+from forerun.store.sitekey import signing_key
 from forerun_wire import messages as m
 from forerun_wire.board import BoardSession
 

@@ -13,7 +13,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from forerun.sources import NodePower, Prometheus, Reading, Redfish, SourceError, Watched
+from forerun.compute.sources import NodePower, Prometheus, Reading, Redfish, SourceError, Watched
 
 PACKAGES = ("prometheus", "prometheus-node-exporter")
 

@@ -8,10 +8,13 @@ import jsonschema
 import pytest
 
 import site_journal
-from forerun import config, evidence, factors, statement
-from forerun.factors import HOUR_S
-from forerun.publish import issued_path
-from forerun.store import read
+from forerun import config
+from forerun.carbon import factors
+from forerun.carbon.factors import HOUR_S
+from forerun.evidence import hashtree
+from forerun.report import statement
+from forerun.report.publish import issued_path
+from forerun.store.journal import read
 from forerun_verify.check import _figures
 from forerun_verify.journal import read as read_again
 from forerun_wire import messages
@@ -28,7 +31,7 @@ def report(folder: Path, change=None, days: int = 1, reporting: str = "") -> dic
     site = config.load(site_journal.site_file(folder, reporting))
     document = statement.statement(site, list(read(path)), TABLE, START, START + days * 86_400)
     jsonschema.validate(document, SCHEMA)
-    assert json.loads(evidence.canonical(document)) == document
+    assert json.loads(hashtree.canonical(document)) == document
     assert _figures(document, read_again(path)[0]) == []
     return document
 

@@ -11,7 +11,7 @@ import zlib
 import cbor2
 import pytest
 
-from forerun.store import (
+from forerun.store.journal import (
     MAX_BUFFER_BYTES,
     Damage,
     Entry,
@@ -297,7 +297,7 @@ def test_a_path_that_cannot_be_opened_is_said(tmp_path):
 
 WRITER = """
 import sys
-from forerun.store import Journal
+from forerun.store.journal import Journal
 with Journal(sys.argv[1]) as journal:
     number = (journal.on_disk("board", b"12345678") or 0) + 1
     while True:

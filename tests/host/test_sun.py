@@ -5,7 +5,7 @@ import pandas as pd
 import pvlib
 import pytest
 
-from forerun.sun import forecast_pv, sun_direction
+from forerun.forecast.sun import forecast_pv, sun_direction
 
 DAY = 288
 PLACE = (63.4, 10.4)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from forerun import surge
+from forerun.simulate import surge
 
 TRIAL = surge.Trial(notice_s=900, base_w=6000, job_w=13_000, duration_s=1800, soc=0.5, wake_s=20, enter_service_s=60)
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from debian import program
-from forerun.systemd import Systemd
+from forerun.site.systemd import Systemd
 
 UNIT = Path(__file__).parents[2] / "examples/systemd/forerun.service"
 EXPOSURE = "15"  # tenths; systemd calls anything below 20 well protected
@@ -17,7 +17,7 @@ def test_the_unit_is_valid_and_hardened(tmp_path):
     here = tmp_path / UNIT.name
     here.write_text(UNIT.read_text().replace("/opt/forerun/bin/forerun run", f"{sys.executable} -m forerun run"))
     done = subprocess.run([analyze, "verify", here], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "forerun.service" not in done.stderr, done.stderr
+    assert done.returncode == 0 and "forerun.site.service" not in done.stderr, done.stderr
     words = [analyze, "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", here]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-300:]
@@ -25,7 +25,7 @@ def test_the_unit_is_valid_and_hardened(tmp_path):
 
 def test_the_watchdog_is_fed_at_half_its_time_and_no_more(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("forerun.systemd.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("forerun.site.systemd.time.monotonic", lambda: now[0])
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.bind(str(tmp_path / "notify"))
         line.setblocking(False)

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 import site_journal
-from forerun import telemetry
 from forerun.cli import app
 from forerun.errors import Trouble, WrongUsage
+from forerun.store import telemetry
 from forerun_wire.names import TELEMETRY_FIELDS
 
 

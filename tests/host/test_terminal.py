@@ -6,8 +6,9 @@ import sys
 
 from rich.console import Console
 
-from forerun import config, terminal
-from forerun.status import StatusSocket
+from forerun import config
+from forerun.site import terminal
+from forerun.site.status import StatusSocket
 from site_snapshot import METER_ALARM, example
 
 

@@ -10,9 +10,9 @@ import urllib.parse
 
 import pytest
 
-from forerun.compute import Announcement
+from forerun.compute.load import Announcement
 from forerun.errors import Trouble, WrongUsage
-from forerun.store import JournalError, read
+from forerun.store.journal import JournalError, read
 from forerun.web.access import Person, Sessions, Tokens, WrongTokens
 from forerun.web.control import CONFIRM_S, Clear, Controls, Maintenance, Refused, Setpoint
 from forerun.web.server import WebServer

@@ -8,9 +8,11 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from forerun import cases, config, pictures, year
+from forerun import config
 from forerun.errors import WrongUsage
-from forerun.outages import drawn_years, fate
+from forerun.report import pictures
+from forerun.simulate import cases, year
+from forerun.simulate.outages import drawn_years, fate
 
 
 @pytest.fixture(scope="module")

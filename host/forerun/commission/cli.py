@@ -155,7 +155,7 @@ def selftest(
     from forerun.commission import selftest as testing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, digest
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     checked = config.load(site)
     steps = Steps(site)
@@ -198,7 +198,7 @@ def calibrate(
     from forerun.commission import calibrate as calibration
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
 
     if quantity not in calibration.QUANTITIES:
         raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
@@ -290,7 +290,7 @@ def keys_export(
     as_json: Json = False,
 ) -> None:
     """Write a key file with the keys of one role alone, for the host that runs the site."""
-    from forerun import keys
+    from forerun.link import keys
 
     if role not in keys.ROLES:
         raise WrongUsage(f"--role {role}: it must be one of {', '.join(keys.ROLES)}")
@@ -300,8 +300,9 @@ def keys_export(
 
 def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
     """Connect with the keys of the site, have `act(desk, keys)` say what it did, and show how things stand."""
-    from forerun import config, keys
+    from forerun import config
     from forerun.commission.desk import open_desk
+    from forerun.link import keys
 
     checked, held = config.load(site), keys.KeyFile(keys.path_of(site))
     with open_desk(checked.link.port, checked.link.baud, held.ring()) as desk:
@@ -314,9 +315,10 @@ def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
 
 
 def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
-    from forerun import config, keys
+    from forerun import config
     from forerun.commission.steps import Steps
-    from forerun.sitekey import keep_record_key
+    from forerun.link import keys
+    from forerun.store.sitekey import keep_record_key
 
     store = config.load(site).store.path
 
@@ -345,7 +347,7 @@ def seal(
     from forerun.commission import seal as sealing
     from forerun.commission.desk import open_desk
     from forerun.commission.steps import Steps, write_whole
-    from forerun.keys import keyring
+    from forerun.link.keys import keyring
     from forerun_wire import messages
 
     checked, steps = config.load(site), Steps(site)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from forerun import __version__
 from forerun.errors import Trouble
-from forerun.link import SerialLink, open_port
+from forerun.link.port import SerialLink, open_port
 from forerun_wire import messages as m
 from forerun_wire.host import HostSession
 

@@ -5,7 +5,7 @@ import time
 
 from forerun.commission.desk import open_desk
 from forerun.errors import Trouble
-from forerun.link import PortError, open_port
+from forerun.link.port import PortError, open_port
 from forerun_wire import messages as m
 
 LISTEN_S = 1.5  # a board without a host says hello every half second

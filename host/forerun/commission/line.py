@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from forerun.link import open_port
+from forerun.link.port import open_port
 
 OK = "ok"
 SILENT = "silent"

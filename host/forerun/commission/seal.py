@@ -13,7 +13,7 @@ from forerun import __version__
 from forerun.commission.steps import Steps, digest, moment
 from forerun.config import SiteFile, board_settings
 from forerun.errors import Trouble
-from forerun.report import canonical_json
+from forerun.report.rendering import canonical_json
 from forerun_wire import messages as m
 
 VERSION = 1
@@ -135,7 +135,7 @@ def page(document: dict) -> str:
 
 def pdf(document: dict) -> bytes:
     """The signed report as A4; the same report gives the same bytes."""
-    from forerun.paper import Paper
+    from forerun.report.paper import Paper
 
     title, sections = _content(document)
     paper = Paper(title)

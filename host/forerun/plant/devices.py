@@ -9,11 +9,11 @@ from math import sqrt
 from random import Random
 from typing import Any
 
+from forerun.integrations.sunspec import Bank, Model
 from forerun.plant.grid_models import BUILDERS, controlled, strings
 from forerun.plant.inverter import FAULT, RUNNING, SLEEPING, STARTING
 from forerun.plant.rtu import Slave
 from forerun.plant.site import Site
-from forerun.sunspec import Bank, Model
 
 INVERTER_UNIT, PCC_METER_UNIT, PV_METER_UNIT, GENSET_METER_UNIT, PV_INVERTER_UNIT = 1, 2, 3, 4, 5
 INVERTER_MODELS = (1, 103, 123, 124, 701, 702, 704, 713, 715, 802, 120, 121, 122, 703, 711, 712)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from forerun.integrations.sunspec import Model
 from forerun.plant.site import Site
-from forerun.sunspec import Model
 
 
 def controlled(site: Site, number: int, fixed: dict[str, Any],

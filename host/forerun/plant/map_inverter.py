@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from forerun.integrations.sunspec import ILLEGAL_ADDRESS, ModbusRefusal
 from forerun.plant.inverter import FAULT, RUNNING, SLEEPING, STARTING
 from forerun.plant.site import Site
-from forerun.sunspec import ILLEGAL_ADDRESS, ModbusRefusal
 
 DESCRIPTION = {
     "function": 3,

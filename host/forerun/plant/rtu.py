@@ -3,7 +3,7 @@
 from random import Random
 from typing import Protocol
 
-from forerun.sunspec import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, ModbusRefusal
+from forerun.integrations.sunspec import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, ModbusRefusal
 
 READ, WRITE_ONE, WRITE_MANY = 3, 6, 16
 BROADCAST = 0

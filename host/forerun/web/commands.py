@@ -9,10 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from forerun.announcements import most_w, taken
-from forerun.compute import Announcement, AnnouncementError
+from forerun.compute.announcements import most_w, taken
+from forerun.compute.load import Announcement, AnnouncementError
 from forerun.errors import Trouble
-from forerun.service import Service
+from forerun.site.service import Service
 from forerun.web import control
 from forerun.web.access import Person
 from forerun.web.asking import Operator, Parts, Reader, parts_of

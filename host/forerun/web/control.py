@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from forerun.snapshot import Snapshot
+from forerun.site.snapshot import Snapshot
 from forerun.web.access import Person
 from forerun_wire import messages as m
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from forerun.alarms import Alarm
-from forerun.snapshot import (
+from forerun.site.alarms import Alarm
+from forerun.site.snapshot import (
     CarbonToday,
     Commissioning,
     ForecastView,

@@ -21,7 +21,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def parts_of(running, clock=time.time) -> Parts:
-    """Everything that the routes work with, for one running site (forerun.running.Running)."""
+    """Everything that the routes work with, for one running site (forerun.site.running.Running)."""
     journal = running.site.store.path
     tokens = Tokens(tokens_path(journal))
     controls = Controls(clock)

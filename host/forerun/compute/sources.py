@@ -1,0 +1,255 @@
+"""Where the compute load is read from while it runs: one small interface, and what is done with a source that is bad.
+
+A source gives readings of total power in W with their time; the site's meter is the truth, these only explain it.
+"""
+
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+TIMEOUT_S = 5.0
+LIST_STALE_S = 600.0
+_LARGEST_ANSWER = 1 << 20
+
+
+class SourceError(Exception):
+    """One sentence: which source, what it said instead of a power, what to look at. The source may be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """power_w of everything that the source sees, at utc_s."""
+
+    utc_s: float
+    power_w: float
+
+
+class Source(Protocol):
+    """Anything that can be asked for the load of now. `read` raises SourceError, and nothing else, for a bad answer."""
+
+    name: str
+
+    def read(self) -> Reading: ...
+
+
+class Prometheus:
+    """An instant query to the HTTP API of Prometheus whose answer is one number or several that add up, in W.
+
+    `query` is PromQL, for example `sum(node_hwmon_power_average_watt)`; see https://prometheus.io/docs, HTTP API.
+    """
+
+    def __init__(self, url: str, query: str):
+        self.name = f"Prometheus at {url}"
+        self._url = f"{url.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+
+    def read(self) -> Reading:
+        answer = _get_json(self.name, self._url)
+        if not isinstance(answer, dict) or answer.get("status") != "success":
+            said = answer.get("error", "no status") if isinstance(answer, dict) else "a list"
+            raise SourceError(f"{self.name} refused the query: {said}")
+        data = answer.get("data", {})
+        samples = [data.get("result")] if data.get("resultType") == "scalar" else [
+            item.get("value") for item in data.get("result", [])]  # fmt: skip
+        if not samples:
+            raise SourceError(f"{self.name} knows nothing that matches the query; is the exporter scraped?")
+        pairs = [(_number(self.name, "time", at), _number(self.name, "value", value)) for at, value in samples]
+        return Reading(min(at for at, _ in pairs), sum(value for _, value in pairs))
+
+
+class Redfish:
+    """Power that a BMC reports: PowerControl[].PowerConsumedWatts of a chassis' Power resource (DMTF DSP0268), or
+    PowerWatts.Reading of its EnvironmentMetrics. `clock` gives the time, since the resource carries none."""
+
+    def __init__(self, url: str, clock: Callable[[], float], authorisation: str | None = None):
+        self.name = f"Redfish at {url}"
+        self._url, self._clock = url, clock
+        self._headers = {"Authorization": authorisation} if authorisation else {}
+
+    def read(self) -> Reading:
+        answer = _get_json(self.name, self._url, self._headers)
+        if not isinstance(answer, dict):
+            raise SourceError(f"{self.name} answered with a list; name a Power or EnvironmentMetrics resource")
+        if "PowerControl" in answer:
+            values = [item.get("PowerConsumedWatts") for item in answer["PowerControl"]]
+        else:
+            values = [answer.get("PowerWatts", {}).get("Reading")]
+        known = [_number(self.name, "power", value) for value in values if value is not None]
+        if not known:
+            raise SourceError(f"{self.name} reports no power (null); the host may be off or the sensor absent")
+        return Reading(self._clock(), sum(known))
+
+
+class Replay:
+    """A trace (forerun.compute.load.LoadTrace) played at the pace of the clock, over and over from its own start."""
+
+    def __init__(self, name: str, trace, clock: Callable[[], float]):
+        self.name, self._trace, self._clock = f"replay of {name}", trace, clock
+
+    def read(self) -> Reading:
+        now_s, trace = self._clock(), self._trace
+        index = int((now_s - trace.start_utc_s) // trace.step_s) % len(trace.power_w)
+        return Reading(now_s, float(trace.power_w[index]))
+
+
+def document(name: str, where: str, now_s: float) -> dict:
+    """The JSON object at `where`, a file that somebody rewrites or an http(s) address. Raises SourceError, also for a
+    file of more than LIST_STALE_S ago: whoever should rewrite it does not."""
+    if where.startswith(("http://", "https://")):
+        found = _get_json(name, where)
+    else:
+        path = Path(where)
+        try:
+            age_s = now_s - path.stat().st_mtime
+            text = path.read_text(encoding="utf-8")
+            found = json.loads(text)
+        except OSError as problem:
+            raise SourceError(f"{name}: {where} cannot be read ({problem.strerror})") from problem
+        except ValueError as problem:
+            raise SourceError(f"{name}: {where} is not JSON ({problem})") from problem
+        if age_s > LIST_STALE_S:
+            raise SourceError(f"{name}: {where} is {age_s:.0f} s old; is it still written?")
+    if not isinstance(found, dict):
+        raise SourceError(f"{name}: {where} is not one JSON object")
+    return found
+
+
+def asked(source: Source) -> Reading:
+    """What the source says now. Raises SourceError, also for an answer whose shape nobody foresaw."""
+    try:
+        return source.read()
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise SourceError(f"{source.name} answered in another form than its interface has ({problem!r})") from problem
+
+
+class Watched:
+    """A source, and a name for everything that can be wrong with what it says.
+
+    `take()` returns a Reading that may be used, or None; each time that trouble begins or ends, `say` gets a sentence:
+    stopped (no answer or an old one), repeats (the same value for too long), negative, jumped (more than the site can
+    draw), unit (a thousand times what the meter sees). What is doubted is left out, never guessed.
+    """
+
+    STALE_S = 120.0
+    REPEATS = 60
+    UNIT_RATIO = 300.0
+
+    def __init__(self, source: Source, most_w: float, say: Callable[[str, str], None]):
+        self.source, self.trouble = source, ""
+        self._most_w, self._say = most_w, say
+        self._last: Reading | None = None
+        self._same = 0
+
+    def take(self, now_s: float, metered_w: float) -> Reading | None:
+        """What the source says now; metered_w is the site's own measurement of its load."""
+        try:
+            reading = asked(self.source)
+        except SourceError as problem:
+            return self._judged("stopped", str(problem))
+        trouble, words = self._doubt(reading, now_s, metered_w)
+        self._same = self._same + 1 if self._last and self._last.power_w == reading.power_w else 0
+        self._last = reading
+        return self._judged(trouble, words) if trouble else self._judged("", "", reading)
+
+    def _doubt(self, reading: Reading, now_s: float, metered_w: float) -> tuple[str, str]:
+        power_w, name = reading.power_w, self.source.name
+        if not now_s - self.STALE_S <= reading.utc_s <= now_s + self.STALE_S:
+            return "stopped", f"{name}: its reading is {now_s - reading.utc_s:.0f} s old; is it still scraped?"
+        if power_w < 0:
+            return "negative", f"{name} says {power_w:.0f} W; a load is not below 0"
+        ratio = power_w / metered_w if metered_w > 100 and power_w > 0 else 1.0
+        if ratio > self.UNIT_RATIO or ratio < 1 / self.UNIT_RATIO:
+            return "unit", f"{name} says {power_w:g} W where the meter sees {metered_w:.0f} W; is its unit kW or mW?"
+        if power_w > self._most_w:
+            return "jumped", f"{name} says {power_w:.0f} W; the site cannot draw more than {self._most_w:.0f} W"
+        if self._same >= self.REPEATS:
+            return "repeats", f"{name} has said {power_w:.0f} W {self._same + 1} times in a row"
+        return "", ""
+
+    def _judged(self, trouble: str, words: str, reading: Reading | None = None) -> Reading | None:
+        if trouble != self.trouble:
+            self._say(trouble or "back", words or f"{self.source.name} is to be believed again")
+            self.trouble = trouble
+        return reading
+
+
+def _number(name: str, what: str, value) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as problem:
+        raise SourceError(f"{name}: its {what} is {value!r}, which is no number") from problem
+    if not math.isfinite(number):
+        raise SourceError(f"{name}: its {what} is {value!r}; the exporter has no reading")
+    return number
+
+
+def _get_json(name: str, url: str, headers: dict[str, str] | None = None):
+    """The answer to a GET, at most _LARGEST_ANSWER bytes of JSON."""
+    if not url.startswith(("http://", "https://")):
+        raise SourceError(f"{name}: its address must begin with http:// or https://")
+    request = urllib.request.Request(url, headers={"Accept": "application/json", **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            body = answer.read(_LARGEST_ANSWER + 1)
+    except urllib.error.HTTPError as problem:
+        body = problem.read(_LARGEST_ANSWER)
+        if not body.startswith(b"{"):
+            raise SourceError(f"{name} answered with status {problem.code}") from problem
+    except (OSError, ValueError) as problem:
+        raise SourceError(f"{name} does not answer ({problem}); is it running?") from problem
+    if len(body) > _LARGEST_ANSWER:
+        raise SourceError(f"{name} answered with more than {_LARGEST_ANSWER} bytes; narrow the query")
+    try:
+        return json.loads(body)
+    except ValueError as problem:
+        raise SourceError(f"{name} answered with what is not JSON") from problem
+
+
+class NodePower:
+    """idle_w and full_w of the nodes, fitted as they run: metered load on utilisation 0–1, older samples fading.
+
+    Recursive least squares with forgetting; before the load has moved, the commissioned figures hold. Shape: Fan,
+    Weber, Barroso, ISCA 2007.
+    """
+
+    FORGET = 0.999
+
+    def __init__(self, idle_w: float, full_w: float):
+        self._weights = [idle_w, full_w - idle_w]
+        self._spread = [[0.3, 0.0], [0.0, 0.3]]  # the commissioned figures count as three samples
+
+    @property
+    def idle_w(self) -> float:
+        """Power at utilisation 0."""
+        return self._weights[0]
+
+    @property
+    def full_w(self) -> float:
+        """Power at utilisation 1."""
+        return self._weights[0] + self._weights[1]
+
+    def power_w(self, utilisation: float) -> float:
+        """What the meter is expected to see."""
+        return self._weights[0] + self._weights[1] * utilisation
+
+    def learn(self, utilisation: float, metered_w: float) -> None:
+        """One sample; one that cannot be (outside 0–1, below 0 W, no number) is left out."""
+        if not (0 <= utilisation <= 1 and 0 <= metered_w < math.inf):
+            return
+        (a, b), (_, d) = self._spread
+        up, down = a + b * utilisation, b + d * utilisation
+        total = self.FORGET + up + down * utilisation
+        error = metered_w - self.power_w(utilisation)
+        self._weights[0] += up / total * error
+        self._weights[1] += down / total * error
+        spread = [a - up * up / total, b - up * down / total, d - down * down / total]
+        # Without movement of the load the spread would grow without end, and one odd sample then rule.
+        grown = [
+            min(1.0, value / self.FORGET) if index != 1 else value / self.FORGET for index, value in enumerate(spread)
+        ]
+        self._spread = [[grown[0], grown[1]], [grown[1], grown[2]]]

@@ -1,0 +1,1 @@
+"""What makes a journal evidence: hash tree, signatures, timestamps."""

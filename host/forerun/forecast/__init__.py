@@ -1,0 +1,1 @@
+"""Load and PV forecasts as quantiles, and how good they are."""

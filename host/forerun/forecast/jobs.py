@@ -1,0 +1,198 @@
+"""Announced jobs in a load forecast: taken out of the past, put onto the future, and learnt from.
+
+The load without jobs is what a LoadModel sees; jobs that are known are added as they are known to turn out, and for
+those that nobody has announced yet stands what was unannounced at the same lead and time of day before.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forerun.compute.load import Announcement
+from forerun.forecast.model import DAY_S, Forecast, LoadModel, forecast_load, nearest
+
+PARTS = 4  # parts of a job's time for which is learnt what share of the announced power it draws
+_DOUBT = 4.0  # how many times the ordinary change of the load from step to step the evidence has to outweigh
+_ROUNDS = 6
+_SHARE_MOST = 3.0  # an announcement that is wrong by more is not corrected but wrong
+_LEAST_JOBS = 5
+_BESIDE_S = 1800  # jobs of so much earlier or later in the day count as of the same time
+_EVERY_S = 900  # what is unannounced is looked up so often
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A job, when it was announced, and when it was taken back or said to have ended (inf: never)."""
+
+    announced_utc_s: float
+    job: Announcement
+    ended_utc_s: float = np.inf
+
+    @property
+    def end_utc_s(self) -> float:
+        """When it was over; at or before its start: it never came."""
+        return min(self.job.start_utc_s + self.job.duration_s, self.ended_utc_s)
+
+
+class JobLog:
+    """What was announced, oldest first, as a journal tells it. The same name again replaces the job from then on."""
+
+    def __init__(self):
+        self.told: list[Told] = []
+        self._latest: dict[str, int] = {}
+
+    def announce(self, at_utc_s: float, job: Announcement) -> None:
+        """The job is known from at_utc_s on."""
+        self.cancel(at_utc_s, job.job)
+        if job.start_utc_s < at_utc_s:
+            left_s = max(0.0, job.start_utc_s + job.duration_s - at_utc_s)
+            job = replace(job, start_utc_s=at_utc_s, duration_s=left_s)
+        self._latest[job.job] = len(self.told)
+        self.told.append(Told(at_utc_s, job))
+
+    def cancel(self, at_utc_s: float, name: str) -> None:
+        """The job of that name will not come, or ends now; a name that nobody announced changes nothing."""
+        index = self._latest.pop(name, None)
+        if index is not None:
+            self.told[index] = replace(self.told[index], ended_utc_s=at_utc_s)
+
+    def forget(self, before_utc_s: float) -> None:
+        """Drop what was over by then."""
+        kept = [item for item in self.told if item.end_utc_s > before_utc_s and item.end_utc_s > item.job.start_utc_s]
+        self.told, self._latest = kept, {}
+        for index, item in enumerate(kept):
+            if item.ended_utc_s == np.inf:
+                self._latest[item.job.job] = index
+
+
+class JobModel:
+    """A load model that knows which jobs were announced: load_w (n,) as for LoadModel, start_utc_s of its first step.
+
+    `share` (PARTS,): what jobs drew of the power that was announced for them, by part of their time; 1 until the load
+    says otherwise.
+    """
+
+    def __init__(self, load_w: np.ndarray, step_s: int, count: int, start_utc_s: float, told: Iterable[Told]):
+        self.step_s, self.count, self._start_utc_s = step_s, count, start_utc_s
+        load_w, now_s = np.asarray(load_w, dtype=float), start_utc_s + step_s * len(load_w)
+        past = [item for item in told if item.announced_utc_s < now_s and item.job.start_utc_s < now_s]
+        self.share = learnt_share(load_w, _parts(past, start_utc_s, step_s, len(load_w)), len(past))
+        self._base = LoadModel(self.without(load_w, start_utc_s, past), step_s, count)
+        self._unknown_w = self._unannounced(past, len(load_w))
+
+    def without(self, load_w: np.ndarray, start_utc_s: float, told: list[Told]) -> np.ndarray:
+        """(n,) the load that is left when the jobs are taken out."""
+        return np.maximum(0, load_w - _parts(told, start_utc_s, self.step_s, len(load_w)) @ self.share)
+
+    def forecast(self, load_w: np.ndarray, count: int, start_utc_s: float, told: Iterable[Told]) -> Forecast:
+        """The next `count` steps after load_w (n,), whose first step begins at start_utc_s. Jobs told of after its end
+        are not looked at, and a job that is taken back later is still believed."""
+        return self.both(load_w, count, start_utc_s, told)[1]
+
+    def both(self, load_w, count: int, start_utc_s: float, told: Iterable[Told]) -> tuple[Forecast, Forecast]:
+        """That forecast without the jobs that are announced, and with them."""
+        now_s = start_utc_s + self.step_s * len(load_w)
+        told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
+        base_w = self.without(np.asarray(load_w, dtype=float), start_utc_s, told)
+        base = self._base.forecast(base_w, count, self._like(now_s, count))
+        return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, self.share)
+
+    def _unannounced(self, past: list[Told], n: int) -> np.ndarray:
+        """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead."""
+        return np.stack([
+            _parts(past, self._start_utc_s, self.step_s, n, self.step_s * (lead - 1.0)) @ self.share
+            for lead in self._base.leads
+        ])  # fmt: skip
+
+    def _like(self, now_s: float, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """(leads, (leads, samples) W that was unannounced so long ahead at that time of day on past days); None
+        without any."""
+        if not self._unknown_w.any():
+            return None
+        n, day = self._unknown_w.shape[1], DAY_S // self.step_s
+        now = round((now_s - self._start_utc_s) / self.step_s)
+        leads = np.unique(np.append(np.arange(1, count + 1, max(1, _EVERY_S // self.step_s)), count))
+        beside = np.arange(-_BESIDE_S, _BESIDE_S + 1, max(self.step_s, _EVERY_S)) // self.step_s
+        there = ((now + leads - 1) % day)[:, None, None] + day * np.arange(n // day)[:, None] + beside
+        there = np.clip(there.reshape(len(leads), -1), 0, n - 1)
+        return leads, self._unknown_w[nearest(self._base.leads, leads)[:, None], there]
+
+
+def forecast_both(load_w: np.ndarray, step_s: int, count: int, now_s: float, told: Iterable[Told],
+                  default_w: float = 0.0, model: JobModel | None = None) -> tuple[Forecast, Forecast]:  # fmt: skip
+    """The load of the next `count` steps after load_w (n,), which ends at now_s: without announced jobs, and with them.
+    Without a model, as `forecast_load` does with little history, and jobs as they are announced."""
+    start_s, told = now_s - step_s * len(load_w), list(told)
+    if model is not None and model.count >= count:
+        return model.both(load_w, count, start_s, told)
+    told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
+    share = np.ones(PARTS)
+    base_w = np.maximum(0, np.asarray(load_w) - _parts(told, start_s, step_s, len(load_w)) @ share)
+    base = forecast_load(base_w, step_s, count, default_w)
+    return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, share)
+
+
+def _onto(base: Forecast, ahead: list[Told], now_s: float, share: np.ndarray) -> Forecast:
+    """The forecast with jobs on top, each where the quantile says that it comes: q50 from confidence 0.5, q90 from 0.1,
+    q10 from 0.9."""
+    if not ahead:
+        return base
+    levels = {}
+    for name, least in (("q10", 0.9), ("q50", 0.5), ("q90", 0.1)):
+        sure = [item for item in ahead if item.job.confidence >= least]
+        levels[name] = getattr(base, name) + _parts(sure, now_s, base.step_s, len(base.q50)) @ share
+    words = "" if np.allclose(share, 1) else f", drawing {share.mean():.2f} of what was announced"
+    return Forecast(base.step_s, **levels, basis=f"{base.basis}; {len(ahead)} announced{words}")
+
+
+def known_at(item: Told, now_utc_s: float) -> Told:
+    """The job as it was known then: that it ends early is only known once it has."""
+    return item if item.ended_utc_s <= now_utc_s else replace(item, ended_utc_s=np.inf)
+
+
+def learnt_share(load_w: np.ndarray, parts_w: np.ndarray, jobs: int) -> np.ndarray:
+    """(PARTS,) what jobs drew of what was announced, 0 to _SHARE_MOST, from load_w (n,) and what parts_w (n, PARTS) of
+    them was announced. Steps from one value to the next are compared: the load beneath does not step with them."""
+    step_w, rows = np.diff(load_w), np.diff(parts_w, axis=0)
+    usable = np.isfinite(step_w) & (np.abs(rows).sum(axis=1) > 0)
+    if jobs < _LEAST_JOBS or not usable.any():
+        return np.ones(PARTS)
+    usual_w = max(np.nanmedian(np.abs(step_w)), 1e-3 * np.abs(rows).max())
+    step_w, rows = step_w[usable] / usual_w, rows[usable] / usual_w
+    weight, share = np.ones(len(step_w)), np.ones(PARTS)
+    for _ in range(_ROUNDS):
+        weighted = rows * weight[:, None]
+        share = 1 + np.linalg.solve(
+            weighted.T @ rows + _DOUBT**2 * np.eye(PARTS), weighted.T @ (step_w - rows.sum(axis=1))
+        )
+        wrong = np.abs(step_w - rows @ share)
+        weight = 1 / np.maximum(wrong, 1)
+    return np.clip(share, 0, _SHARE_MOST)
+
+
+def _parts(told: list[Told], start_utc_s: float, step_s: float, count: int, unseen_s: float = np.inf) -> np.ndarray:
+    """(count, PARTS) announced W as step means, by part of each job's announced time, as far as it came.
+
+    With unseen_s, only what lies before unseen_s after its own announcement: what was not known so long ahead.
+    """
+    edges = start_utc_s + step_s * np.arange(count + 1.0)
+    if not told:
+        return np.zeros((count, PARTS))
+    begin, length, power = (np.array([getattr(item.job, name) for item in told]) for name in (
+        "start_utc_s", "duration_s", "power_w"))  # fmt: skip
+    end = np.minimum([item.end_utc_s for item in told], np.array([item.announced_utc_s for item in told]) + unseen_s)
+    columns = []
+    for part in range(PARTS):
+        first = np.minimum(begin + length * part / PARTS, end)
+        last = np.minimum(begin + length * (part + 1) / PARTS, end)
+        columns.append(_energy(first, np.maximum(first, last), power, edges))
+    return np.diff(np.stack(columns, axis=1), axis=0) / step_s
+
+
+def _energy(first: np.ndarray, last: np.ndarray, power_w: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(m,) J that have been drawn up to each time of `at`."""
+    times, order = np.unique(np.concatenate([first, last]), return_inverse=True)
+    change_w = np.bincount(order, np.concatenate([power_w, -power_w]), len(times))
+    drawn = np.concatenate([[0.0], np.cumsum(np.cumsum(change_w)[:-1] * np.diff(times))])
+    return np.interp(at, times, drawn)

@@ -1,0 +1,185 @@
+"""The ways in which a load forecast is made: a regression for each lead, and what followed similar pasts.
+
+Each member is fitted to a history without gaps (n,) of evenly spaced means and gives medians; `forerun.forecast.model`
+weighs them against each other and puts the quantiles around them.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+DAYS = 7  # days back that a regression looks at the target's time of day
+_PENALTIES = (5.0, 50.0)
+_ROUNDS = 5  # reweightings from least squares towards least absolute errors
+_MAX_ROWS = 2500
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Steps in a day, an hour, and leads at which coefficients are fitted."""
+
+    day: int
+    hour: int
+    leads: np.ndarray
+
+    @classmethod
+    def of(cls, step_s: int, count: int) -> "Clock":
+        day, hour = 86_400 // step_s, max(1, 3600 // step_s)
+        near = np.array([1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 48])
+        far = np.concatenate([np.arange(72, 289, 24), np.arange(289, 1 + max(289, count), 48)]) * day // 288
+        leads = np.unique(np.concatenate([near, far, [count]]))
+        return cls(day, hour, leads[leads <= count])
+
+
+class LeadRegression:
+    """Least absolute errors by reweighted ridge, one set of coefficients a lead, shrunk towards what holds for loads
+    in general; coefficients between fitted leads lie on straight lines."""
+
+    def __init__(self, history: np.ndarray, clock: Clock):
+        self.clock = clock
+        self.scale = float(history.std()) or 1.0
+        past, general = _Past(history, clock), [_prior(lead * 288 / clock.day) for lead in clock.leads]
+        fitted = [self._fitted(past, int(lead), start) for lead, start in zip(clock.leads, general, strict=True)]
+        self.coefficients = np.array([fitted, general])
+
+    def _fitted(self, past: "_Past", lead: int, prior: np.ndarray) -> np.ndarray:
+        """Coefficients of one lead drawn to `prior`, the mean over two penalties. Far leads are penalised more: their
+        errors overlap, so they tell less than their number."""
+        n, clock = len(past.values), self.clock
+        first = min(2 * clock.day, n // 3)
+        stride = max(3, (n - lead - first) // _MAX_ROWS)
+        at = np.arange(first, n - lead + 1, stride)
+        if len(at) < 4 * len(prior):
+            return prior
+        rows, base = past.rows(at, lead, self.scale)
+        rest = (past.values[at + lead - 1] - base) / self.scale - rows @ prior
+        total = np.zeros(len(prior))
+        for penalty in _PENALTIES:
+            ridge = penalty * np.sqrt(lead) / 3 * np.eye(len(prior))
+            weights, found = np.ones(len(at)), np.zeros(len(prior))
+            for _ in range(_ROUNDS + 1):
+                weighted = rows * weights[:, None]
+                found = np.linalg.solve(weighted.T @ rows + ridge, weighted.T @ rest)
+                wrong = np.abs(rest - rows @ found)
+                mean = wrong.mean() + 1e-12
+                weights = mean / np.maximum(wrong, 0.1 * mean)
+            total += found
+        return prior + total / len(_PENALTIES)
+
+    def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray) -> np.ndarray:
+        """(2, origins, leads) medians by the fitted coefficients and by those of loads in general; each origin uses
+        only what lies before it."""
+        weights = np.stack([[np.interp(leads, self.clock.leads, column) for column in table.T]
+                            for table in self.coefficients])  # fmt: skip
+        at, lead = (grid.ravel() for grid in np.meshgrid(origins, leads, indexing="ij"))
+        rows, base = _Past(history, self.clock).rows(at, lead, self.scale)
+        rows = rows.reshape(len(origins), len(leads), -1)
+        return np.einsum("olc,mcl->mol", rows, weights) * self.scale + base.reshape(rows.shape[:2])
+
+
+class Analogues:
+    """What followed those moments of the past that looked most like now: the median over the nearest ones."""
+
+    _WINDOWS = ((0, 3), (0, 12), (12, 24), (24, 36), (36, 72), (72, 144), (144, 216), (216, 288))
+    _WEIGHTS = np.array([1, 2, 2, 1, 1, 2, 2, 2, 2.0])
+    _NEAREST = 60
+
+    def __init__(self, clock: Clock):
+        self.clock = clock
+
+    def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray) -> np.ndarray:
+        """(origins, leads) medians. Three hours' difference in time of day count as much as the spread of the load."""
+        day, reach = self.clock.day, int(leads[-1])
+        sums, variance = _sums(history), history.var() + 1e-12
+        moments = np.arange(day, len(history) + 1, max(1, day // 96))
+        shapes, now = self._shapes(history, sums, moments), self._shapes(history, sums, origins)
+        result = np.empty((len(origins), len(leads)))
+        for row, origin in enumerate(origins):
+            usable = moments + reach <= origin
+            if np.count_nonzero(usable) <= self._NEAREST:
+                result[row] = history[origin - 1]
+                continue
+            apart = ((shapes[usable] - now[row]) ** 2) @ self._WEIGHTS / variance
+            hours = (np.abs((moments[usable] - origin + day // 2) % day - day // 2)) * 24 / day
+            nearest = np.argpartition(apart + hours**2 / 8, self._NEAREST)[: self._NEAREST]
+            result[row] = np.median(history[moments[usable][nearest][:, None] + leads - 1], axis=0)
+        return result
+
+    def _shapes(self, history: np.ndarray, sums: np.ndarray, at: np.ndarray) -> np.ndarray:
+        scaled = [(near * self.clock.day // 288, max(1, far * self.clock.day // 288)) for near, far in self._WINDOWS]
+        means = [(sums[at - near] - sums[at - far]) / (far - near) if far > near else history[at - 1]
+                 for near, far in scaled]  # fmt: skip
+        return np.stack([history[at - 1], *means], axis=1)
+
+
+class _Past:
+    """Sums of a history from which the rows of a regression are made without looking beyond their origin."""
+
+    def __init__(self, values: np.ndarray, clock: Clock):
+        self.values, self.clock, self.sums = values, clock, _sums(values)
+
+    def _around(self, index: np.ndarray, reach: int, limit: np.ndarray) -> np.ndarray:
+        low, high = np.maximum(index - reach, 0), np.maximum(np.minimum(index + reach + 1, limit), 1)
+        low = np.minimum(low, high - 1)
+        return (self.sums[high] - self.sums[low]) / (high - low)
+
+    def _back(self, at: np.ndarray, steps: int) -> np.ndarray:
+        return (self.sums[at] - self.sums[np.maximum(at - steps, 0)]) / np.minimum(at, steps)
+
+    def rows(self, at: np.ndarray, lead, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """((m, p) rows in units of `scale`, (m,) base that they are counted from), m from broadcasting at and lead."""
+        values, day, hour = self.values, self.clock.day, self.clock.hour
+        lead = np.asarray(lead)
+        target = at + lead - 1
+        at = np.broadcast_to(at, target.shape)
+        base, last = self._back(at, DAYS * day), values[at - 1]
+        recent = [last, values[at - 2], values[at - 3], *(
+            self._back(at, max(1, hour * minutes // 60)) for minutes in (30, 60, 180, 720, 1440))]  # fmt: skip
+        skip = (lead - 1) // day  # a lead of more than a day cannot look at yesterday's value
+        wide, fine, then = [], [], []
+        for number in range(1, DAYS + 1):
+            there, before = target - (number + skip) * day, at - number * day
+            known, seen = there >= hour, before >= hour
+            there, before = np.maximum(there, 0), np.maximum(before, hour)
+            wide.append(np.where(known, self._around(there, hour, at), np.nan))
+            fine.append(np.where(known, self._around(there, 1, at), np.nan))
+            then.append(np.where(seen, (self.sums[before] - self.sums[before - hour]) / hour, np.nan))
+        usual, usual_fine, usual_now = _mean(wide), _mean(fine), _mean(then)
+        past_week = np.where(np.isfinite(wide[-1]), wide[-1], usual)
+        middle = np.median(np.where(np.isfinite(wide), wide, usual), axis=0)
+        minute = target - hour * -(-lead // hour)  # the same minute of the last hour: what runs every hour
+        hourly = np.mean([values[np.maximum(minute - hour * back, 0)] for back in range(12)], axis=0)
+        columns = [*recent, fine[0], wide[0], usual_fine, usual, middle, past_week, usual_now, then[0], hourly,
+                   values[np.maximum(minute, 0)]]  # fmt: skip
+        rows = np.stack([np.where(np.isfinite(column), column - base, 0.0) / scale for column in columns], axis=1)
+        angle = 2 * np.pi / day * (target % day)
+        waves = [wave(number * angle) / 2 for number in (1, 2, 3) for wave in (np.sin, np.cos)]
+        return np.concatenate([rows, np.stack([*waves, np.ones(len(target))], axis=1)], axis=1), base
+
+
+@cache
+def usual_coefficients() -> tuple[np.ndarray, np.ndarray]:
+    """((k,) leads in five minutes, (k, 25) coefficients) that hold for loads in general: what a regression starts from.
+
+    Fitted by `tests/fit_prior.py` to some dozens of public compute traces at once; none of their last weeks is in it.
+    """
+    table = np.loadtxt(Path(__file__).with_name("load_prior.csv"), delimiter=",")
+    return table[:, 0], table[:, 1:]
+
+
+def _prior(lead: float) -> np.ndarray:
+    """Coefficients that this history has not spoken to yet; `lead` in five minutes."""
+    leads, table = usual_coefficients()
+    return np.array([np.interp(lead, leads, column) for column in table.T])
+
+
+def _mean(rows: list[np.ndarray]) -> np.ndarray:
+    known = np.isfinite(rows)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, rows, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(values)])

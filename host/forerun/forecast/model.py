@@ -1,0 +1,306 @@
+"""Load forecasts as quantiles: members weighed by how they did of late, with the errors they made around them.
+
+The thresholds here were chosen on weeks of public traces that no score is published for.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from forerun.forecast.members import Analogues, Clock, LeadRegression
+
+DAY_S = 86_400
+PAST_DAYS = 7
+LEVELS = (0.1, 0.5, 0.9)
+# Today's difference from past days fades with this time constant: best of 0.5 to 24 h on the Google 2019 trace.
+FADE_S = 2 * 3600
+MODEL_DAYS = 6  # a regression needs so much; before, the usual day with today's difference fading
+CHECK_DAYS = 7  # of the end of the history on which the members are weighed and the intervals measured
+MAX_DAYS = 42
+_SETTLED_H = 6
+_SAMPLES = 199  # errors kept a lead; a prime, so that they meet every sample of what is unknown
+MISSING = 0.3  # share of the last week that may be missing
+
+
+class ForecastError(ValueError):
+    """One sentence: which input has a shape or a step that no forecast can be made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """q10, q50, q90: (count,) interval means [W], index = step from the end of the history; basis: what was used."""
+
+    step_s: int
+    q10: np.ndarray
+    q50: np.ndarray
+    q90: np.ndarray
+    basis: str
+
+
+def forecast_load(load_w: np.ndarray, step_s: int, count: int, default_w: float = 0.0,
+                  model: "LoadModel | None" = None) -> Forecast:  # fmt: skip
+    """Load [W] of the next `count` steps from load_w (n,), the history up to now, NaN where nothing was measured.
+
+    `model` was fitted to an earlier end of the same history; without one it is fitted now, when there is enough. With
+    less: the mean of the past days at the same time, plus today's difference fading out. Before a day and a quarter:
+    the last value, within the range seen. Without any history: default_w.
+    """
+    load_w, season = checked_history("load_w", load_w, step_s, count)
+    known = load_w[np.isfinite(load_w)]
+    if len(known) == 0:
+        return _flat(step_s, count, (default_w, default_w, default_w), f"no history: default {default_w:.0f} W")
+    if can_fit(load_w, step_s):
+        model = model or LoadModel(load_w, step_s, count)
+        if model.count >= count:
+            return model.forecast(load_w, count)
+    usual, error = _usual(load_w, season)
+    if np.count_nonzero(np.isfinite(error)) < season // 4:
+        spread = np.quantile(known, (LEVELS[0], LEVELS[2]))
+        low, high = min(spread[0], known[-1]), max(spread[1], known[-1])
+        return _flat(step_s, count, (low, known[-1], high), "persistence: less than a day and a quarter of history")
+    now = _last(error)
+    fade = np.exp(-np.arange(1, count + 1) * step_s / FADE_S)
+    spreads = _error_quantiles(error, fade)
+    ahead = _ahead(usual, load_w, season, count) + fade * now
+    low, middle, high = (np.clip(ahead + spread, 0, None) for spread in spreads)
+    days = min(PAST_DAYS, len(load_w) // season)
+    return Forecast(step_s, low, middle, high, f"same time of {days} past days, today's difference fading")
+
+
+def can_fit(load_w: np.ndarray, step_s: int) -> bool:
+    """Whether load_w (n,), NaN where missing, is long and whole enough for a LoadModel."""
+    season = DAY_S // step_s
+    return len(load_w) >= MODEL_DAYS * season and np.mean(~np.isfinite(load_w[-7 * season :])) <= MISSING
+
+
+class LoadModel:
+    """Members fitted to a history, their weight at each lead, and the quantiles of what they got wrong.
+
+    Weights and quantiles come from forecasts of the last CHECK_DAYS made by members that had not seen those days. A
+    model that loses there to the last value or to yesterday's gives way to it.
+    """
+
+    def __init__(self, load_w: np.ndarray, step_s: int, count: int):
+        load_w, season = checked_history("load_w", load_w, step_s, count)
+        values = _levelled(_filled(load_w, season)[-MAX_DAYS * season :], season)
+        n = len(values)
+        self.step_s, self.count, self._clock = step_s, count, Clock.of(step_s, count)
+        self._analogues, leads = Analogues(self._clock), self._clock.leads
+        check = min(CHECK_DAYS * season, n // 3)
+        origins = np.arange(n - check, n, max(1, season // 48))
+        members = self._members(LeadRegression(values[: n - check], self._clock), values, origins, leads)
+        target = origins[:, None] + leads - 1
+        actual = np.where(target < n, values[np.minimum(target, n - 1)], np.nan)
+        self._weights, self.basis = _weights(members, actual, leads * 288 / season)
+        error = (actual - np.einsum("ml,mol->ol", self._weights, members)) / _spread(values, origins, leads, season)
+        # The members now see the days that the errors were measured on, and load drifts on: a little wider when far.
+        wider = 1 + _FAR_WIDER * np.minimum(1, leads / (season / 2))
+        near = [error[:, max(0, at - 1) : at + 2] for at in range(len(leads))]
+        low, high = (np.array([np.nanquantile(part, level) for part in near]) for level in (LEVELS[0], LEVELS[2]))
+        self._low, self._high = np.minimum(0, low * wider), np.maximum(0, high * wider)
+        self._regression = LeadRegression(values, self._clock)
+        self._errors = np.stack([_spaced(part[np.isfinite(part)], _SAMPLES) for part in error.T])
+
+    @property
+    def leads(self) -> np.ndarray:
+        """(k,) the steps ahead that everything is fitted at; what lies between is interpolated."""
+        return self._clock.leads
+
+    def forecast(
+        self, load_w: np.ndarray, count: int, unknown: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> Forecast:
+        """The next `count` steps (at most those the model was made for) after load_w (n,), NaN where missing.
+
+        unknown: (k,) leads, and (k, samples) W that came there before on top of what the history told.
+        """
+        season = DAY_S // self.step_s
+        values = _levelled(_filled(np.asarray(load_w, dtype=float), season)[-MAX_DAYS * season :], season)
+        leads, now = np.arange(1, count + 1), np.array([len(values)])
+        members = self._members(self._regression, values, now, leads)
+        known = self._clock.leads
+        weights = np.stack([np.interp(leads, known, row) for row in self._weights])
+        middle = np.einsum("ml,mol->l", weights, members)
+        spread = _spread(values, now, leads, season)[0]
+        low, high = (np.interp(leads, known, level) * spread for level in (self._low, self._high))
+        if unknown is not None:
+            moved = self._moved(*unknown, spread)
+            less, more, most = (np.interp(leads, unknown[0], level) for level in moved.T)
+            middle, low, high = middle + more, low + less - more, high + most - more
+        return Forecast(
+            self.step_s, *(np.clip(level, 0, None) for level in (middle + low, middle, middle + high)), self.basis
+        )
+
+    def _moved(self, leads: np.ndarray, unknown_w: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """(k, 3) by how much what is unknown moves each quantile of the errors."""
+        wrong = self._errors[nearest(self._clock.leads, leads)] * spread[leads - 1][:, None]
+        more_w = unknown_w[:, np.arange(wrong.shape[1]) % unknown_w.shape[1]]
+        return np.maximum(0, np.quantile(wrong + more_w, LEVELS, axis=1) - np.quantile(wrong, LEVELS, axis=1)).T
+
+    def _members(self, regression: LeadRegression, values: np.ndarray, origins, leads) -> np.ndarray:
+        """(5, origins, leads) by _NAMES; yesterday is the last day that is known at that time."""
+        season = self._clock.day
+        last = np.repeat(values[origins - 1][:, None], len(leads), axis=1)
+        yesterday = values[origins[:, None] + leads - 1 - season * (1 + (leads - 1) // season)]
+        return np.stack([last, yesterday, *regression.ahead(values, origins, leads),
+                         self._analogues.ahead(values, origins, leads)])  # fmt: skip
+
+
+# The check's regression had a week less to learn from than the one that then forecasts: it loses only by a tenth.
+_LOSES = 0.9
+_NAMES = ("last value", "same time yesterday", "regression by lead", "what holds in general", "analogues")
+_START = np.array([0.0, 0.0, 0.8, 0.2, 0.0])  # the mix without evidence, best of four on development series
+_FAR_WIDER = 0.08
+_GRID = np.array([mix for mix in itertools.product((0, 1, 2, 5), (0, 1, 2, 5), range(6), range(4), range(6))
+                  if sum(mix) == 5]) / 5  # fmt: skip
+
+
+def _weights(members: np.ndarray, actual: np.ndarray, five_minutes: np.ndarray) -> tuple[np.ndarray, str]:
+    """((5, leads) weights, what they mean in words) from members (5, origins, leads) and what came (origins, leads).
+
+    The mix with the least error, smoothed over neighbouring leads, drawn to _START.
+    """
+    errors = np.stack([np.nanmean(np.abs(actual - np.tensordot(mix, members, 1)), axis=0) for mix in _GRID])
+    relative = errors / (errors.min(axis=0) + 1e-12)
+    log = np.log(five_minutes)
+    kernel = np.exp(-0.5 * ((log[:, None] - log) / 0.5) ** 2)
+    relative = relative @ kernel / kernel.sum(axis=0)
+    weights = _GRID[np.argmin(relative + 0.2 * np.abs(_GRID - _START).sum(axis=1)[:, None], axis=0)].T
+    mixed = np.abs(actual - np.einsum("ml,mol->ol", weights, members))
+    naive = [np.nanmean(np.abs(actual - members[index])) for index in (0, 1)]
+    if min(naive) < _LOSES * np.nanmean(mixed):
+        best = int(np.argmin(naive))
+        weights = np.zeros_like(weights)
+        weights[best] = 1
+        return weights, f"{_NAMES[best]}: the model lost to it over the last days"
+    mean = weights.mean(axis=1)
+    shares = [f"{share:.0%} {name}" for share, name in zip(mean, _NAMES, strict=True) if share > 0.005]
+    return weights, " + ".join(shares)
+
+
+def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: int) -> np.ndarray:
+    """(origins, leads) how restless the load is around that time of day, over all day and the last week."""
+    reach, hour = season // 16, max(1, season // 24)
+    width = 2 * reach + 1
+    sums = np.concatenate([[0.0], np.cumsum(np.pad(values, reach, mode="edge"))])
+    restless = np.abs(values - (sums[width:] - sums[:-width]) / width)
+    restless = np.minimum(restless, np.quantile(restless, 0.98))
+    sums, overall = np.concatenate([[0.0], np.cumsum(restless)]), restless.mean() + 1e-9
+    total = np.zeros((len(origins), len(leads)))
+    for day in range(1, 8):
+        there = origins[:, None] + leads - 1 - season * (day + (leads - 1) // season)
+        low = np.maximum(there - hour, 0)
+        high = np.minimum(np.maximum(there + hour + 1, 1), origins[:, None])
+        low = np.minimum(low, high - 1)
+        total += np.where(there >= hour, (sums[high] - sums[low]) / (high - low), overall) / 7
+    return np.sqrt((total**2 + overall**2) / 2)
+
+
+def _filled(values: np.ndarray, season: int) -> np.ndarray:
+    """The history without gaps: an hour and less by a straight line, more by the nearest day that knows that time."""
+    missing = ~np.isfinite(values)
+    if not missing.any():
+        return values
+    filled, index = values.copy(), np.arange(len(values))
+    gap = np.cumsum(np.diff(missing, prepend=False)) * missing
+    length = np.bincount(gap, minlength=gap.max() + 1)
+    short = missing & (length[gap] <= season // 24) & (index < index[~missing][-1])
+    filled[short] = np.interp(index[short], index[~missing], values[~missing])
+    for day in range(1, len(values) // season + 1):
+        for shift in (day * season, -day * season):
+            source = index - shift
+            usable = ~np.isfinite(filled) & (source >= 0) & (source < len(values))
+            filled[usable] = values[source[usable]]
+    return np.where(np.isfinite(filled), filled, np.nanmean(values))
+
+
+def nearest(marks: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Index into marks (sorted) of the one nearest to each value."""
+    return np.searchsorted((marks[1:] + marks[:-1]) / 2, values)
+
+
+def _spaced(values: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the values, evenly spaced."""
+    return values[np.linspace(0, len(values) - 1, count).astype(int)]
+
+
+def _levelled(values: np.ndarray, season: int) -> np.ndarray:
+    """The history, with what came before a lasting step moved to the level after it: a load that has left all that it
+    was for _SETTLED_H hours (a machine more, or one less) will not be back tomorrow at the same time."""
+    hour = max(1, season // 24)
+    hours = len(values) // hour
+    first, last = 48, hours - _SETTLED_H
+    if last <= first:
+        return values
+    means = values[len(values) - hours * hour :].reshape(hours, hour).mean(axis=1)
+    for sign in (1.0, -1.0):
+        load = sign * means
+        before = np.maximum.accumulate(load)[first - 1 : last - 1]
+        after = np.minimum.accumulate(load[::-1])[::-1][first:last]
+        usual = (np.cumsum(load) / np.arange(1, hours + 1))[first - 1 : last - 1]
+        apart = np.flatnonzero(after > before + (before - usual) / 2 + 1e-9 * np.abs(before))
+        if len(apart):
+            at = len(values) - (hours - first - int(apart[0])) * hour
+            step = np.median(values[at:]) - np.median(values[:at])
+            return np.concatenate([values[:at] + step, values[at:]])
+    return values
+
+
+def checked_history(name: str, values: np.ndarray, step_s: int, count: int) -> tuple[np.ndarray, int]:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or np.any(np.isinf(values)):
+        raise ForecastError(f"{name} has the shape {values.shape} or an infinite value; it must be one row of numbers")
+    if step_s <= 0 or DAY_S % step_s:
+        raise ForecastError(f"step_s is {step_s}; it must divide a day of {DAY_S} s")
+    if count < 1:
+        raise ForecastError(f"count is {count}; a forecast has at least one step")
+    return values, DAY_S // step_s
+
+
+def _flat(step_s: int, count: int, levels: tuple[float, float, float], basis: str) -> Forecast:
+    return Forecast(step_s, *(np.full(count, float(level)) for level in levels), basis)
+
+
+def _usual(values: np.ndarray, season: int) -> tuple[np.ndarray, np.ndarray]:
+    """(season,) mean of the last PAST_DAYS days by place in the day, counted from the end of the history; and (n,) how
+    far each value lies above the mean of the days before it, NaN on the first day."""
+    n = len(values)
+    past = [np.concatenate([np.full(min(n, day * season), np.nan), values[: max(0, n - day * season)]])
+            for day in range(1, PAST_DAYS + 1)]  # fmt: skip
+    error = values - _mean(np.stack(past))
+    days = min(PAST_DAYS, -(-n // season))
+    padded = np.concatenate([np.full(max(0, days * season - n), np.nan), values])[-days * season :]
+    return _mean(padded.reshape(days, season)), error
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Mean over axis 0 of what is known; NaN where nothing is."""
+    known = np.isfinite(rows)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, rows, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _ahead(usual: np.ndarray, values: np.ndarray, season: int, count: int) -> np.ndarray:
+    """(count,) what is usual at the coming steps; the overall mean where no past day knows that time."""
+    filled = np.where(np.isfinite(usual), usual, np.nanmean(values))
+    return filled[np.arange(count) % season]
+
+
+def _last(error: np.ndarray) -> float:
+    """The last known error, 0 when there is none."""
+    known = error[np.isfinite(error)]
+    return float(known[-1]) if len(known) else 0.0
+
+
+def _error_quantiles(error: np.ndarray, fade: np.ndarray) -> np.ndarray:
+    """(3, count) quantiles of what was still wrong at each lead when this rule was used at every past step."""
+    count, known = len(fade), error[np.isfinite(error)]
+    # They change slowly with the lead: a few leads, ever further apart, carry the others.
+    leads = np.unique(np.geomspace(1, count, min(count, 20)).astype(int))
+    spreads = np.zeros((len(leads), len(LEVELS)))
+    for index, lead in enumerate(leads):
+        # Far leads have few origins left in a short history: they borrow those of the longest lead that has enough.
+        reach = min(lead, max(1, len(known) // 2))
+        spreads[index] = np.quantile(known[reach:] - fade[lead - 1] * known[:-reach], LEVELS)
+    every = np.arange(1, count + 1)
+    return np.stack([np.interp(every, leads, level) for level in spreads.T])

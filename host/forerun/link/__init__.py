@@ -1,0 +1,1 @@
+"""The serial line to a board: the port, its clock, its keys, sessions in a file, updates."""

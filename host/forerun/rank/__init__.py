@@ -1,0 +1,1 @@
+"""Site-energy solutions compared by what they show of themselves."""

@@ -1,0 +1,1 @@
+"""From a journal to an issued report, and a figure of it opened again."""

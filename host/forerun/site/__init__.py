@@ -1,0 +1,1 @@
+"""A running site: the service, what its viewers see, its alarms, its doctor."""

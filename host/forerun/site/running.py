@@ -1,0 +1,250 @@
+"""A site run by the wall clock: journal, service, serial line and whoever watches; the composition root of a real site.
+
+One thread calls `poll`; every other thread reads `snapshot`, or hands over work with `ask`.
+"""
+
+import contextlib
+import ctypes
+import os
+import queue
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forerun import config
+from forerun.errors import Trouble
+from forerun.link.keys import keyring
+from forerun.link.port import SerialLink
+from forerun.site.service import Service
+from forerun.site.snapshot import Snapshot, Surroundings, Viewer
+from forerun.site.status import StatusSocket
+from forerun.store import entries
+from forerun.store.journal import Journal
+from forerun.store.sitekey import commitments, key_path, record_keys, signing_key
+from forerun.store.telemetry import Recorder, folder_of
+from forerun_wire.names import TELEMETRY_FIELDS
+
+SHOW_S = 0.25  # a snapshot is never older than this while the loop turns
+LOOK_AROUND_S = 5.0
+_TIMESYNC = Path("/run/systemd/timesync/synchronized")
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+
+
+@dataclass
+class _Work:
+    """Something to be done between two turns of the loop, and who waits for its result."""
+
+    action: Callable[[Service, int], object]
+    result: Future = field(default_factory=Future)
+
+
+class Running:
+    """A running site; use as a context manager. Raises Trouble or WrongUsage when it cannot begin."""
+
+    def __init__(self, site_path: Path, *, say: Callable[[str], None] = lambda sentence: None):
+        self.site_path, self.say = Path(site_path), say
+        self.site = config.load(site_path)
+        self._work: queue.Queue[_Work] = queue.Queue()
+        self._around, self._look_at, self._show_at, self._shown_us = Surroundings(), 0.0, 0.0, None
+        self._started_utc_s = int(time.time())
+        self.complaints: dict[str, str] = {}  # by integration: why it does not work
+
+    def __enter__(self) -> "Running":
+        with contextlib.ExitStack() as cleanup:
+            site = self.site
+            self.journal = cleanup.enter_context(Journal(site.store.path))
+            if self.journal.message:
+                self.say(self.journal.message)
+            key = signing_key(key_path(Path(site.store.path)))
+            self.service = Service(site, self.journal, nonce=secrets.token_bytes(8), key=key, say=self.say,
+                                   record_keys=record_keys(self.journal.path),
+                                   commitments=commitments(self.journal.path),
+                                   keyring=keyring(self.site_path))  # fmt: skip
+            self.link = SerialLink(self.service, site.link.port, site.link.baud, say=self.say)
+            cleanup.callback(self.link.close)
+            self._recorder = Recorder(folder_of(self.journal.path), len(TELEMETRY_FIELDS))
+            cleanup.callback(self._keep, self._recorder.flush)
+            self._viewer = Viewer(self.service)
+            self._show()
+            cleanup.enter_context(StatusSocket(site.store.path, self._document))
+            self._integrations = contextlib.ExitStack()
+            cleanup.callback(self._integrations.close)
+            self._integrate()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._cleanup.close()
+        while not self._work.empty():
+            self._work.get_nowait().result.cancel()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The latest one; whole and frozen, so any thread may read it."""
+        return self._snapshot
+
+    def _document(self) -> dict:
+        return self._snapshot.document()
+
+    def ask(self, action: Callable[[Service, int], object]) -> Future:
+        """Have `action(service, now_us)` called by the loop's thread; its result or exception comes in the Future."""
+        work = _Work(action)
+        self._work.put(work)
+        return work.result
+
+    def poll(self, limit_s: float = SHOW_S) -> None:
+        """One turn: what came from the board, what is due, what others asked for; takes at most about `limit_s`."""
+        self.link.poll(limit_s)
+        while not self._work.empty():
+            work = self._work.get_nowait()
+            if not work.result.set_running_or_notify_cancel():
+                continue
+            try:
+                work.result.set_result(work.action(self.service, time.monotonic_ns() // 1000))
+            except Exception as problem:  # noqa: BLE001 (it belongs to who asked)
+                work.result.set_exception(problem)
+            self._show_at = 0.0  # who asked may look at once
+        if time.monotonic() >= self._show_at or self.service.latest_us != self._shown_us:
+            self._show()
+
+    def reload(self) -> bool:
+        """Read the site file again and go on with it; False, and everything stays as it was, when it is wrong, or asks
+        for another journal or another name, which only a restart can give. Call it from the loop's thread."""
+        try:
+            site = config.load(self.site_path)
+            for name, old, new in (("store.path", self.site.store.path, site.store.path),
+                                   ("site.name", self.site.site.name, site.site.name)):  # fmt: skip
+                if old != new:
+                    raise Trouble(f"{self.site_path}: {name} cannot be changed while the site runs; restart it")
+        except Trouble as problem:
+            self.say(f"{problem}; the site runs on as it was")
+            return False
+        old, self.site = self.site, site
+        self.service.reconfigure(site, time.monotonic_ns() // 1000)
+        if site.link != old.link:
+            self.link.close()
+            self.link.port_name, self.link.baud = site.link.port, site.link.baud
+        self._integrations.close()
+        self.complaints.clear()
+        self._integrate()
+        self._look_at = 0.0
+        self.say(f"{self.site_path} was read again")
+        return True
+
+    def _integrate(self) -> None:
+        """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
+        site, cleanup = self.site, self._integrations
+        if site.metrics.port:
+            from forerun.integrations import metrics
+
+            self._start(cleanup, "metrics", lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
+        if any(getattr(site.compute, key) != config.NONE for key in config.SOURCES):
+            from forerun.compute import feeds
+
+            self._start(cleanup, "compute", lambda: feeds.Feeds(site, self.ask, self._metered_w, self._complain))
+        if site.mqtt.host != config.NONE:
+            from forerun.integrations import mqtt
+
+            self._start(cleanup, "mqtt", lambda: mqtt.Publisher(site, self._seen, self._complain))
+        if site.modbus_tcp.port:
+            from forerun.integrations import modbus_tcp
+
+            self._start(cleanup, "modbus_tcp", lambda: modbus_tcp.serve(site.modbus_tcp, self._seen))
+
+    def _start(self, cleanup: contextlib.ExitStack, name: str, made: Callable) -> None:
+        try:
+            cleanup.enter_context(made())
+        except Trouble as problem:
+            self._complain(name, str(problem))
+
+    def _complain(self, name: str, sentence: str) -> None:
+        """An integration does not work; '' when it does again."""
+        if sentence and self.complaints.get(name) != sentence:
+            self.say(sentence)
+        self.complaints = {key: said for key, said in {**self.complaints, name: sentence}.items() if said}
+
+    def _seen(self) -> Snapshot:
+        return self._snapshot
+
+    def _metered_w(self) -> float | None:
+        live = self._snapshot.live
+        return float(live.load_w) if live and live.fresh else None
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AROUND_S
+            self._around = self._look_around()
+        is_new = self.service.latest_us != self._shown_us
+        self._show_at, self._shown_us = now + SHOW_S, self.service.latest_us
+        now_us = time.monotonic_ns() // 1000
+        self.service.utc_offset_us = self.link.utc_us() - now_us
+        if is_new and self.service.latest:
+            utc_s = (now_us + self.service.utc_offset_us) // 1_000_000
+            values = [self.service.latest[name] for name in TELEMETRY_FIELDS]
+            self._keep(lambda: self._recorder.put(utc_s, values))
+        self._snapshot = self._viewer.take(now_us, self._around)
+
+    def _keep(self, action: Callable[[], None]) -> None:
+        """Telemetry at rest is for looking back: a disk that takes none of it stops nothing, and is told once."""
+        try:
+            action()
+        except (OSError, Trouble) as problem:
+            if "telemetry" not in self.complaints:
+                self.say(f"telemetry is not kept: {problem}")
+            self.complaints["telemetry"] = f"telemetry is not kept: {problem}"
+            return
+        self.complaints.pop("telemetry", None)
+
+    def _look_around(self) -> Surroundings:
+        for sentence in entries.take_box(self.journal):
+            self.say(sentence)
+        free, size = _disk(self.journal.path)
+        sealed, following, problem = commissioned(self.site_path)
+        return Surroundings(
+            port=self.link.port_name,
+            port_open=self.link.port is not None,
+            disk_free_bytes=free,
+            disk_bytes=size,
+            clock_synchronised=clock_synchronised(),
+            sealed=sealed,
+            commission_next=following,
+            commission_problem=problem,
+            started_utc_s=self._started_utc_s,
+            complaints=tuple(self.complaints.values()),
+        )
+
+
+def commissioned(site_path: Path) -> tuple[bool | None, str, str]:
+    """(sealed, the next step, what is wrong with the record) of the commissioning beside the site file."""
+    from forerun.commission.steps import Steps
+
+    try:
+        steps = Steps(site_path)
+    except Trouble as problem:
+        return None, "", str(problem)
+    following = steps.next()
+    return following == "", following, ""
+
+
+def clock_synchronised() -> bool | None:
+    """Whether the kernel counts its clock as synchronised (adjtimex(2)); None where it does not say."""
+    try:
+        # 208 bytes are a struct timex with room; modes = 0 only reads.
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(256))
+    except (OSError, AttributeError):
+        return None
+    if state >= 0:
+        return state != _TIME_ERROR
+    return True if _TIMESYNC.exists() else None  # a service that may not set the clock may not ask the kernel either
+
+
+def _disk(path: Path) -> tuple[int | None, int | None]:
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return None, None
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

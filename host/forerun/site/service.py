@@ -1,0 +1,633 @@
+"""The host of one site, without ports and without clocks: bytes and time in, bytes out, everything through the journal.
+
+reading → journal → forecast → dispatch → plan to the board. The serial edge (`forerun.link.port`), the command line and
+the lockstep bench all drive this same class.
+"""
+
+import copy
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from forerun import __version__
+from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
+from forerun.compute.load import Announcement
+from forerun.config import SiteFile, board_settings
+from forerun.dispatch.dispatcher import Dispatcher, DispatchInputError, board_points, storage_of
+from forerun.dispatch.planning import Known, Outlook, outlook
+from forerun.errors import Trouble
+from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
+from forerun.forecast.jobs import JobLog, JobModel
+from forerun.forecast.model import ForecastError, can_fit
+from forerun.link.clock import DRIFT_PPM, BoardClock
+from forerun.site import alarms
+from forerun.store.journal import RECORD, Journal, JournalError, read
+from forerun_wire import messages
+from forerun_wire.host import HostSession
+
+FORECAST_STEP_S = 300
+POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
+PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
+HISTORY_DAYS = 28
+COMMIT_AGAIN_US = 5_000_000
+REFIT_S = 6 * 3600  # the load model is fitted anew so often
+READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
+CLOCK = "clock"
+MS_CUT_US = 1000  # a record tells its uptime in whole ms, cut off
+CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
+JOB = "job"
+CONTROL = "control"
+PLAN = "plan"
+PLAN_REFUSED = "plan_refused"  # [why]
+PLAN_MISSED = "plan_missed"  # [plan_id, planned and measured SoC in permille]
+MISSED_PERMILLE = 100
+LINK = "link"
+SOURCE = "source"
+_PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
+
+
+@dataclass
+class History:
+    """Interval means that forecasts are made from: (n,) each, index = interval start `start_s + i * FORECAST_STEP_S`,
+    UTC. NaN where nothing is known."""
+
+    start_s: int
+    load_w: list[float] = field(default_factory=list)
+    pv_w: list[float] = field(default_factory=list)
+
+    def put(self, start_s: int, load_w: float, pv_w: float) -> None:
+        """Set the step that holds `start_s`; steps in between that nobody measured stay NaN."""
+        index = (start_s - self.start_s) // FORECAST_STEP_S
+        longest = HISTORY_DAYS * 86400 // FORECAST_STEP_S
+        if index < -longest or index >= len(self.load_w) + longest:  # a clock was wrong by weeks: begin anew
+            self.start_s, self.load_w, self.pv_w = start_s, [], []
+            index = 0
+        if index < 0:
+            return
+        while len(self.load_w) <= index:
+            self.load_w.append(float("nan"))
+            self.pv_w.append(float("nan"))
+        self.load_w[index], self.pv_w[index] = load_w, pv_w
+        surplus = len(self.load_w) - longest
+        if surplus > 0:
+            del self.load_w[:surplus], self.pv_w[:surplus]
+            self.start_s += surplus * FORECAST_STEP_S
+
+    def until(self, now_s: int) -> tuple[np.ndarray, np.ndarray]:
+        """(load_w, pv_w) up to the last whole step before `now_s`, NaN where a step is missing."""
+        count = max(0, (now_s - self.start_s) // FORECAST_STEP_S)
+        pad = [float("nan")] * max(0, count - len(self.load_w))
+        return np.array((self.load_w + pad)[:count]), np.array((self.pv_w + pad)[:count])
+
+
+class Service:
+    """One site's host. Times are microseconds of any monotonic clock; `utc_offset_us` turns them into UTC.
+
+    `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `plan` the
+    plan in force and `made` what it was made from; `forerun.site.snapshot` shows them, and nothing of it is ever
+    reported: reports come from the journal alone. With `key` (the site's Ed25519 private key) the journal is sealed
+    every hour; `keyring` ({key id: Keys}) is what this host can command boards with that hold a key.
+    """
+
+    def __init__(
+        self,
+        site: SiteFile,
+        journal: Journal,
+        *,
+        nonce: bytes,
+        utc_offset_us: int = 0,
+        history: History | None = None,
+        key=None,
+        record_keys: Sequence[bytes] = (),
+        commitments: Sequence[bytes] = (),
+        keyring: dict | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+    ):
+        self.site, self.journal, self.say = site, journal, say
+        self.utc_offset_us = utc_offset_us
+        self.session = HostSession(site.site.name, f"forerun {__version__}", nonce)
+        self.session.keyring = keyring or {}
+        self.history = copy.deepcopy(history)  # it grows here
+        self.latest: dict[str, int] = {}
+        self.latest_us: int | None = None
+        self.last_soc: float | None = None  # of the last interval in the journal
+        self.plan = None
+        self.plan_start_s = 0
+        self.made: Outlook | None = None
+        self.alarms = alarms.Raised()
+        self.readings: deque[Reading] = deque()
+        self.preparations: deque[tuple[int, int, int, int]] = deque(maxlen=32)  # UTC s, code, W, s ahead of the step
+        self.store_problem = ""  # why the journal takes nothing now
+        self.refusal = ""  # why the board and this host do not talk
+        self.board: dict | None = None
+        self.replies: dict[int, tuple[int, list]] = {}
+        # The board has no order to start the set: a plan that counted on it would be short of its power.
+        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
+        self._key, self._sealed_hour = key, -1
+        self._record_keys = tuple(record_keys)
+        self._to_bind = [*commitments, *map(commitment, record_keys)]
+        self._bound_to: set[bytes] = set()  # commitments that the journal holds
+        self._clock = BoardClock()
+        self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
+        # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
+        self._boots: dict[int, tuple[int, int, int]] = {}
+        self.jobs: dict[str, Announcement] = {}
+        self.job_log = JobLog()  # what the forecast takes out of the past
+        self.told_jobs: set[str] = set()  # that the board was told to prepare for
+        self._last_registers: tuple[int, list[int]] | None = None
+        self._peak_import_w = 0
+        self._plan_id = 0
+        self._replan_at_s = 0
+        self._load_model: JobModel | None = None
+        self._refit_at_s = 0
+        self._settings_asked = -1
+        self._heartbeat_us = 0
+        self._owed = False  # records wait for a disk that takes nothing
+        self._commit_again_us = 0
+        self._missed = False  # a record found no room in the journal: it has to come again
+        self._asked_for_records = False
+        self._heard_hello_us = 0
+        self._told_clock: tuple[int, int, int] | None = None  # UTC of uptime 0, half width, when it was journalled
+        self._told: list[str] = []
+        self._read_journal()
+
+    # ---- what the edge calls
+
+    def receive(self, data: bytes, now_us: int) -> None:
+        """Take what came from the board."""
+        self.session.receive(data, len(data), _ms(now_us))
+        self._handle_events(now_us)
+
+    def step(self, now_us: int) -> None:
+        """Do what is due: timers of the session, plans, preparations."""
+        heartbeats = self.session.heartbeat_count
+        self.session.tick(_ms(now_us))
+        if self.session.heartbeat_count != heartbeats:
+            self._heartbeat_us = now_us  # the session counts milliseconds; the clock wants better
+        if not self._asked_for_records and self.session.up and now_us - self._heard_hello_us >= CLOCK_PATIENCE_US:
+            self._asked_for_records = True
+            self._acknowledge()
+        self._handle_events(now_us)
+        self._seal(now_us)
+        now_s = self._utc_s(now_us)
+        if self._clock.known:
+            self._prepare_jobs(now_s)
+        if self._plannable() and now_s >= self._replan_at_s:
+            self._replan(now_us)
+
+    def outgoing(self) -> bytes:
+        """Everything that waits for the line."""
+        data = b""
+        while True:
+            piece = bytes(self.session.outgoing(1024))
+            if not piece:
+                return data
+            self.session.sent(len(piece))
+            data += piece
+
+    def next_deadline_us(self, now_us: int) -> int:
+        """When `step` has something to do at the latest."""
+        due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
+        if self._plannable():
+            due_us = min(due_us, max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us))
+        return due_us
+
+    def link_up(self, now_us: int) -> None:
+        """The port was opened again."""
+        self.session.tick(_ms(now_us))
+
+    def link_down(self, now_us: int) -> None:
+        """The port is gone; what was measured so far is committed."""
+        self._journal(now_us, LINK, ["down"])
+        self._commit()
+
+    def announce(self, job: Announcement, now_us: int) -> None:
+        """A scheduler says that load will come: remembered in the journal, planned for and prepared at once."""
+        self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
+        self._commit()
+        self.jobs[job.job] = job
+        self.job_log.announce(self._utc_s(now_us), job)
+        self.told_jobs.discard(job.job)
+        self._replan_at_s = 0
+        self.step(now_us)
+
+    def cancel(self, job: Announcement, now_us: int) -> None:
+        """The job will not come, or ends now: remembered, and planned without it from now on."""
+        self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
+        self._commit()
+        self.jobs.pop(job.job, None)
+        self.job_log.cancel(self._utc_s(now_us), job.job)
+        self._replan_at_s = 0
+        self.step(now_us)
+
+    def note_source(self, name: str, trouble: str, words: str, now_us: int) -> None:
+        """What is wrong with a source of the compute load, or that it is `back`: remembered in the journal."""
+        self._journal(now_us, SOURCE, [name, trouble, words])
+
+    def reconfigure(self, site: SiteFile, now_us: int) -> None:
+        """Go on with another site file: the board gets its settings, and the plan is made anew."""
+        self.site = site
+        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
+        self._journal(now_us, LINK, ["site file read again"])
+        self._commit()
+        self._replan_at_s = self._refit_at_s = 0
+        if self.session.up:
+            self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(site))
+
+    def clock_stepped(self, by_us: int, now_us: int) -> None:
+        """This host's clock was set: what it dates from now on is not what it dated before."""
+        self._journal(now_us, LINK, ["clock stepped", by_us])
+        self._told_clock = None
+        self._commit()
+        self._replan_at_s = self._refit_at_s = 0
+        self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
+
+    def note_control(self, body: list, now_us: int) -> bool:
+        """Remember a step of a control; False while the disk does not take it (then it waits with the rest)."""
+        self._journal(now_us, CONTROL, body)
+        return self._commit()
+
+    def command(self, op: int, *args: int) -> int:
+        """Sequence number of a command; its (code, results) appear in `replies`. Raises Trouble without a board."""
+        seq = self.session.command(op, *args)
+        if seq is None:
+            raise Trouble("no board is connected, so nothing was sent; `forerun board info` says whether it answers")
+        return seq
+
+    # ---- events of the session
+
+    def _handle_events(self, now_us: int) -> None:
+        records, to_say = 0, []
+        while (event := self.session.event()) is not None:
+            name = event[0]
+            if name == "record":
+                records += self._on_record(event, now_us, to_say)
+            elif name == "telemetry":
+                self.latest = messages.fields_named(messages.TELEMETRY_FIELDS, event[1])
+                self.latest_us = now_us
+            elif name == "clock":
+                self._on_clock(event, now_us)
+            elif name == "hello":
+                self._on_hello(event[1], now_us)
+            elif name == "reply":
+                self._on_reply(*event[1:5], now_us)
+            elif name == "failed":
+                self.replies[event[1]] = (messages.BUSY, ["the link was lost before the board answered"])
+            elif name == "lost":
+                self._journal(now_us, LINK, ["lost"])
+                self.say("the board is silent; it carries its plan on and keeps its records; trying to reach it")
+            elif name in ("mismatch", "refused"):
+                self.refusal = str(event[-1])
+                self.say(self.refusal)
+        self._told += to_say
+        if records or (self._owed and now_us >= self._commit_again_us):
+            self._owed = True
+            self._settle(now_us)
+
+    def _settle(self, now_us: int) -> None:
+        """Put records on disk and only then acknowledge them and say what they say; a full disk is tried again."""
+        self._commit_again_us = now_us + COMMIT_AGAIN_US
+        if not self._commit():
+            return
+        self._owed = False
+        if self._missed:
+            self._missed = False
+            self.session.restart()  # what found no room is sent again
+        elif self.board is not None and self.session.up:
+            self._acknowledge()
+        for sentence in self._told:
+            self.say(sentence)
+        self._told.clear()
+
+    def _on_hello(self, hello: dict, now_us: int) -> None:
+        self.refusal = ""
+        same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
+        self.board = hello
+        if not same_boot:
+            self._clock = BoardClock()
+            self.latest = {}
+        self.told_jobs.clear()
+        self._bind(now_us)
+        self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
+        self._commit()
+        # Records before the clock is compared would have no UTC but that of their arrival.
+        self._asked_for_records, self._heard_hello_us = self._clock.known, now_us
+        if self._clock.known:
+            self._acknowledge()
+        self._told_clock = None
+        self._tell_keys(hello)
+        self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
+        self._replan_at_s = 0
+        self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
+
+    def _acknowledge(self) -> None:
+        self.session.acknowledge(self.journal.on_disk(self.board["identity"], self.board["store_id"]) or 0)
+
+    def _tell_keys(self, hello: dict) -> None:
+        if hello["key_id"] and not self.session.keyed:
+            self.say(f"the board holds a key (id {hello['key_id']:06x}) that this host has not: it can only read; put "
+                     "the key file beside the site file")  # fmt: skip
+        elif self.session.keyring and not hello["key_id"]:
+            self.say("the board holds no key although this host has some: was it taken away on site? Everybody on the "
+                     "line may command it until `forerun commission keys provision`")  # fmt: skip
+
+    def _on_clock(self, event: tuple, now_us: int) -> None:
+        _, _, rx_s, rx_us, tx_s, tx_us = event[:6]
+        if not self._clock.observe(self._heartbeat_us, rx_s * 1_000_000 + rx_us, tx_s * 1_000_000 + tx_us, now_us):
+            return
+        self._note_clock(rx_s * 1_000_000 + rx_us, now_us)
+        if not self._asked_for_records:
+            self._asked_for_records = True
+            self._acknowledge()
+
+    def _note_clock(self, board_us: int, now_us: int) -> None:
+        """Journal where the board's clock stands, and how surely, when that is news: records get their UTC by it.
+
+        The entry is [boot count, UTC µs of uptime 0, half width µs]: the half width is that of the records that follow
+        it, -1 where nothing but the time of arrival is known.
+        """
+        host_us, half_us = self._clock.host_us(board_us)
+        start_us = host_us - board_us + self.utc_offset_us
+        told = self._told_clock
+        if told and abs(start_us - told[0]) <= told[1] and told[1] <= 2 * half_us and now_us - told[2] < 3_600_000_000:
+            return
+        self._told_clock = (start_us, half_us, now_us)
+        self._boots[self.board["boot_count"]] = (start_us, half_us, now_us + self.utc_offset_us)
+        self._journal(now_us, CLOCK, [self.board["boot_count"], start_us, half_us])
+        self._commit()  # after a power cut it is all that dates what this boot still keeps
+
+    def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
+        if seq == self._settings_asked and code == messages.DONE:
+            wanted = board_settings(self.site)
+            changed = [item for key, value in zip(wanted, results, strict=False) if wanted[key] != value
+                       for item in (key, wanted[key])]  # fmt: skip
+            if changed:
+                self.session.command(messages.SETTINGS_SET, *changed)
+                self._journal(now_us, LINK, ["settings", changed])
+        elif code != messages.DONE:
+            sentence = results[0] if results else messages.CODES[min(code, len(messages.CODES) - 1)]
+            self.say(f"the board refused {dict(messages.OPS).get(op, op)}: {sentence}")
+            self._journal(now_us, LINK, ["refused", op, code, str(sentence)])
+        self.replies[seq] = (code, results)
+        while len(self.replies) > 256:
+            del self.replies[next(iter(self.replies))]
+
+    def _on_record(self, event: tuple, now_us: int, to_say: list[str]) -> int:
+        """1 when something came that has to be acknowledged; adds to `to_say` what a person should read of it."""
+        _, number, boot_count, uptime_s, uptime_ms, kind, body = event
+        if self._missed:
+            return 0
+        utc_us, half_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
+        fields = [boot_count, uptime_s, uptime_ms, kind, *body]
+        identity, store_id = self.board["identity"], self.board["store_id"]
+        try:
+            new = self.journal.append_record(utc_us, identity, store_id, number, fields, half_us)
+        except JournalError as problem:
+            self.say(str(problem))
+            self._missed = True
+            return 1
+        if new and not self._is_doubted(number, fields, now_us):
+            self._learn(utc_us, kind, body)
+            if kind == messages.EVENT:
+                to_say.append(f"board: {alarms.sentence(*body[:3])}")
+        return 1
+
+    def _is_doubted(self, number: int, fields: list, now_us: int) -> bool:
+        """Whether the record's authentication code fits none of the keys: it stays in the journal, with a doubt about
+        it that keeps it out of every figure."""
+        body = [self.board["store_id"], number, *fields]
+        if tag_of(body) is None or is_authentic(body, self._record_keys):
+            return False
+        if {commitment(key) for key in self._record_keys} != set(self._to_bind) or not self._record_keys:
+            return False  # it may be of a key that is not on this host: the verifier will tell
+        reason = "its authentication code fits none of the record keys that this host has"
+        self._journal(now_us, DOUBTED, {"store_id": body[0], "record": number, "reason": reason})
+        self.say(f"record {number} is doubted: {reason}; see host/CARBON.md")
+        return True
+
+    def _bind(self, now_us: int) -> None:
+        """Enter the commitment to each record key that the journal does not know yet."""
+        for digest in self._to_bind:
+            if digest not in self._bound_to:
+                self._journal(now_us, RECORD_KEY, {"sha256": digest})
+                self._bound_to.add(digest)
+
+    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> tuple[int, int]:
+        """UTC of a record and its half width, µs; those of a boot whose clock was never compared go by the arrival of
+        the first of them, and the half width is -1."""
+        uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
+        if self._clock.known and boot_count == self.board["boot_count"]:
+            utc_us, half_us = self._clock.host_us(uptime_us)
+            return utc_us + self.utc_offset_us, half_us + MS_CUT_US
+        if boot_count not in self._boots:
+            arrival_us = now_us + self.utc_offset_us
+            self._boots[boot_count] = (arrival_us - uptime_us, -1, arrival_us)
+            self._journal(now_us, CLOCK, [boot_count, arrival_us - uptime_us, -1])
+        start_us, half_us, known_us = self._boots[boot_count]
+        utc_us = start_us + uptime_us
+        if half_us < 0:
+            return utc_us, -1
+        return utc_us, half_us + abs(utc_us - known_us) * 2 * DRIFT_PPM // 1_000_000 + MS_CUT_US
+
+    def _seal(self, now_us: int) -> None:
+        """Sign the root of everything in the journal, once an hour."""
+        hour = self._utc_s(now_us) // 3600
+        if self._key is None or hour == self._sealed_hour:
+            return
+        try:
+            seal(self.journal, self._key, now_us + self.utc_offset_us)
+        except JournalError as problem:
+            self.say(str(problem))
+            return
+        self._sealed_hour = hour
+        self._commit()
+
+    # ---- what is known
+
+    def _read_journal(self) -> None:
+        """Pick up where the last run ended: clocks of earlier boots, intervals, jobs still ahead."""
+        for entry in read(self.journal.path):
+            kind = getattr(entry, "kind", None)
+            if kind == CLOCK:
+                self._boots[entry.body[0]] = (*entry.body[1:3], entry.utc_us)
+            elif kind == RECORD:
+                self._learn(entry.utc_us, entry.body[5], entry.body[6:])
+            elif kind == JOB:
+                name, power_w, start_s, duration_s, confidence = entry.body
+                at_s = entry.utc_us // 1_000_000
+                if duration_s:
+                    self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
+                    self.job_log.announce(at_s, self.jobs[name])
+                else:  # cancelled
+                    self.jobs.pop(name, None)
+                    self.job_log.cancel(at_s, name)
+            elif kind == PLAN:
+                self._plan_id = entry.body[0]
+            elif kind == RECORD_KEY:
+                self._bound_to.add(entry.body["sha256"])
+
+    def _learn(self, utc_us: int, kind: int, body: list) -> None:
+        """Events as alarms; load and PV of an interval from the difference of its cumulative registers."""
+        if kind != messages.INTERVAL:
+            self._note(utc_us // 1_000_000, kind, body)
+            return
+        interval = messages.fields_named(messages.INTERVAL_FIELDS, body)
+        self.last_soc = interval["soc_permille"] / 1000
+        self._keep_reading(utc_us // 1_000_000, interval)
+        names = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
+        registers = [interval[name] for name in names]
+        end_s, length_s = utc_us // 1_000_000, interval["interval_s"]
+        self._peak_import_w = max(self._peak_import_w, interval["import_max_w"])
+        before, self._last_registers = self._last_registers, (end_s, registers)
+        if before is None or not 0.5 * length_s <= end_s - before[0] <= 1.5 * length_s:
+            return
+        imported, exported, charged, discharged, pv, genset = (
+            now - then for now, then in zip(registers, before[1], strict=True)
+        )
+        if min(imported, exported, charged, discharged, pv, genset) < 0:
+            return
+        to_w = 3600 / (end_s - before[0])
+        load_w = (imported - exported - charged + discharged + pv + genset) * to_w
+        if self.history is None:
+            self.history = History(before[0] // FORECAST_STEP_S * FORECAST_STEP_S)
+        middle_s = (end_s + before[0]) // 2
+        self.history.put(middle_s // FORECAST_STEP_S * FORECAST_STEP_S, max(0.0, load_w), pv * to_w)
+
+    def _note(self, utc_s: int, kind: int, body: list) -> None:
+        if kind == messages.BOOT:
+            self.alarms.boot()
+            self.maintenance_until_s = 0
+        elif kind == messages.ACTED:
+            op, _, value, reason = body[:4]
+            if op == messages.MAINTENANCE and reason == 0:
+                self.maintenance_until_s = utc_s + value
+            elif op == messages.SETPOINT:
+                self.maintenance_until_s = 0  # somebody has given another order since
+        elif kind == messages.EVENT:
+            code, value, limit = body[:3]
+            self.alarms.take(utc_s, code, value, limit)
+            if code in _PREPARATIONS:
+                self.preparations.append((utc_s, code, value, limit))
+
+    def _keep_reading(self, utc_s: int, interval: dict) -> None:
+        registers = (interval[name] for name in (*REGISTERS, "soc_permille", "quality"))
+        self.readings.append(Reading(utc_s, *registers))
+        while self.readings[0].utc_s < utc_s - READINGS_S:
+            self.readings.popleft()
+
+    @property
+    def clock_uncertainty_us(self) -> int | None:
+        """Half width of what is known of the board's clock now; None before it was compared."""
+        if not self._clock.known or not self.latest:
+            return None
+        return self._clock.host_us(self.latest["uptime_s"] * 1_000_000 + self.latest["uptime_ms"] * 1000)[1]
+
+    # ---- planning
+
+    def _plannable(self) -> bool:
+        """True when the board's clock and the battery's state of charge are known."""
+        return self._clock.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+
+    def _replan(self, now_us: int) -> None:
+        now_s = self._utc_s(now_us)
+        period_s = self.site.plan.period_s
+        self._replan_at_s = (now_s // period_s + 1) * period_s
+        for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:
+            del self.jobs[name]
+            self.told_jobs.discard(name)
+        self._tell_if_missed(now_us)
+        try:
+            made = self.outlook(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"])
+            plan, start_s = self._dispatcher.plan(made.situation), made.start_s
+        except (DispatchInputError, ForecastError) as problem:
+            # The board carries the plan that it has to its end, then falls to its commissioned behaviour.
+            self._journal(now_us, PLAN_REFUSED, [str(problem)])
+            self._commit()
+            self.say(f"no new plan, the one before stays in force: {problem}")
+            return
+        self.plan, self.plan_start_s, self.made = plan, start_s, made
+        self._plan_id = (self._plan_id + 1) % 65536
+        self._journal(now_us, PLAN, [self._plan_id, start_s, made.basis, list(plan.relaxed)])
+        self._commit()
+        self._send_plan(board_points(plan), start_s)
+
+    def _tell_if_missed(self, now_us: int) -> None:
+        """A battery that is far from where the plan in force has it by now is told of; the next plan begins where the
+        battery is."""
+        if self.plan is None:
+            return
+        ends_s = self.plan_start_s + np.cumsum(self.plan.step_s)
+        step = int(np.searchsorted(ends_s, self._utc_s(now_us), side="right")) - 1
+        if not 0 <= step < len(ends_s):
+            return
+        planned, measured = round(1000 * self.plan.soc[step]), self.latest["soc_permille"]
+        if abs(planned - measured) >= MISSED_PERMILLE:
+            self._journal(now_us, PLAN_MISSED, [self._plan_id, planned, measured])
+            self.say(
+                f"the battery is at {measured / 10:.0f} % where the plan had {planned / 10:.0f} %; the new plan begins "
+                "there: look for a derated inverter, a limit that bound, or load that nobody foresaw"
+            )
+
+    def outlook(self, now_s: int, soc: float, load_now_w: float) -> Outlook:
+        """What is known now, on plan steps from the running one on."""
+        start_s = now_s // FORECAST_STEP_S * FORECAST_STEP_S
+        load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
+        if start_s >= self._refit_at_s and can_fit(load_history, FORECAST_STEP_S):
+            count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
+            first_s = start_s - FORECAST_STEP_S * len(load_history)
+            self.job_log.forget(first_s)
+            self._load_model = JobModel(load_history, FORECAST_STEP_S, count, first_s, self.job_log.told)
+            self._refit_at_s = start_s + REFIT_S
+        known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
+        return outlook(self.site, known, self.jobs.values(), self._load_model, self.job_log.told)
+
+    def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
+        start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
+        shift_s = max(0, -start_uptime_s)  # the board may be younger than the running step
+        while shift_s and points and points[0][0] <= shift_s:
+            shift_s -= points[0][0]
+            start_uptime_s += points[0][0]
+            points = points[1:]
+        if shift_s and points:
+            points = [(points[0][0] - shift_s, *points[0][1:]), *points[1:]]
+        for first in range(0, len(points), POINTS_PER_FRAME):
+            flat = [number for point in points[first : first + POINTS_PER_FRAME] for number in point]
+            self.session.command(messages.PLAN_POINTS, self._plan_id, first, *flat)
+        self.session.command(messages.PLAN_COMMIT, self._plan_id, len(points), max(0, start_uptime_s))
+
+    def _prepare_jobs(self, now_s: int) -> None:
+        for name, job in self.jobs.items():
+            ahead_s = job.start_utc_s - now_s
+            if name not in self.told_jobs and -job.duration_s < ahead_s <= PREPARE_AHEAD_S:
+                self.told_jobs.add(name)
+                left_s = job.duration_s + min(0, ahead_s)
+                self.session.command(messages.PREPARE, round(job.power_w), max(0, round(ahead_s)), round(left_s))
+
+    # ---- small things
+
+    def _utc_s(self, now_us: int) -> int:
+        return (now_us + self.utc_offset_us) // 1_000_000
+
+    def _journal(self, now_us: int, kind: str, body: list | dict) -> None:
+        try:
+            self.journal.append(now_us + self.utc_offset_us, "host", kind, body)
+        except JournalError as problem:
+            self.say(str(problem))
+
+    def _commit(self) -> bool:
+        """True when everything appended is on disk; a full disk is said, and nothing is acknowledged meanwhile."""
+        try:
+            self.journal.commit()
+        except JournalError as problem:
+            self.store_problem = str(problem)
+            self.say(str(problem))
+            return False
+        self.store_problem = ""
+        return True
+
+
+def _ms(now_us: int) -> int:
+    return now_us // 1000 & 0x3FFFFFFF
+
