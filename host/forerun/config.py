@@ -105,7 +105,7 @@ class LinkSection:
 
     port: str = _key(str)
     baud: int = _key(int, 9600, 4_000_000, 921_600)
-    telemetry_ms: int = _key(int, 50, 60_000, 250)
+    telemetry_ms: int = _key(int, 50, 60_000, 200)
 
 
 @dataclass(frozen=True, slots=True)

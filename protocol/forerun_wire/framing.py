@@ -12,7 +12,7 @@ CRC_BYTES = 4
 # crc32(data || crc32(data)) for any data and any seed. It fits 31 bits, so checking a good frame makes no long integer.
 RESIDUE = 0x2144DF1C
 SHORT_BYTES = 24  # frames up to here, heartbeats and setpoints among them, are taken in without making an object
-VIEW_BYTES_MAX = 96  # lengths whose view is kept: telemetry, heartbeats, replies
+VIEWS = 7  # lengths whose view is kept: telemetry, heartbeats, replies; prime, since lengths differ by twos and fours
 
 
 def payload_max(max_frame):
@@ -79,18 +79,17 @@ def cobs_decode(buffer, end):
 
 
 class Views:
-    """memoryviews of `buffer[1:1 + size]`, kept for short sizes, so that a steady flow of frames makes no garbage."""
+    """memoryviews of `buffer[1:1 + size]`; the latest few are kept, so that a steady flow of frames makes no garbage.
+    Few, because a board that met a new length now and then would run out of memory in months."""
 
     def __init__(self, buffer):
         self._whole = memoryview(buffer)
-        self._kept = {}
+        self._kept = [self._whole[:0]] * VIEWS
 
     def of(self, size):
-        view = self._kept.get(size)
-        if view is None:
-            view = self._whole[1 : 1 + size]
-            if size <= VIEW_BYTES_MAX:
-                self._kept[size] = view
+        view = self._kept[size % VIEWS]
+        if len(view) != size:
+            view = self._kept[size % VIEWS] = self._whole[1 : 1 + size]
         return view
 
 

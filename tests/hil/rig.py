@@ -7,9 +7,11 @@ from forerun import config
 from forerun.plant import devices
 from forerun.plant.board import HEAP_BYTES, BoardProcess
 from forerun.plant.lockstep import Lockstep
+from forerun.plant.recording import Totals
 from forerun.plant.senses import CURRENT_MA, VOLTAGE_MV, Senses
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig, Totals
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun.site.service import Service
 from forerun.store.journal import Journal, read
 from forerun_wire import messages as m
@@ -32,12 +34,12 @@ def site_file(folder: Path, **sections) -> config.SiteFile:
 class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
-    def __init__(self, folder: Path, *, load_w=6000.0, pv_w=0.0, pv=None, plant=None, sections=None, host=True,
-                 seed=1, heap=HEAP_BYTES, senses=False):
+    def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None,
+                 host=True, seed=1, heap=HEAP_BYTES, senses=False):
         print("seed", seed)
         self.folder = folder
         self.config = site_file(folder, **(sections or {}))
-        loads = [Series(0, 1_000_000_000, [load_w])]
+        loads = loads or [Series(0, 1_000_000_000, [load_w])]
         pv = pv or (Series(0, 1_000_000_000, [pv_w]) if pv_w else None)
         self.site = Site(SiteConfig(**(plant or {})), loads=loads, pv=pv, seed=seed)
         self.slave = devices.slave(self.site)

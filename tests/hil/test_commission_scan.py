@@ -9,7 +9,8 @@ from forerun import config
 from forerun.commission.scan import compare, meters_by_role, scan
 from forerun.plant import devices
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from hil.commissioning import SlaveLine, flips
 
 

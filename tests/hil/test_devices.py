@@ -3,7 +3,8 @@
 import json
 
 from forerun.plant.map_inverter import DESCRIPTION, MapBank
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun_wire import messages as m
 
 VOLT_VAR, OVER, ENTER = 8, 1, 16

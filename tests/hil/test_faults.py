@@ -70,6 +70,7 @@ def test_without_a_host_the_plan_goes_on_and_then_the_fallback(rig):
         bench.run(10)
         names = [name for _, name, _, _ in bench.events()]
         assert "host_lost" in names and "plan_ended" in names and "host_back" in names
+        bench.assert_held()
 
 
 def test_grid_loss_stops_the_battery_and_the_return_is_noticed(rig):
@@ -122,6 +123,7 @@ def test_a_cable_pulled_and_put_back_needs_nobody(rig):
         bench.run(5)
         names = [name for _, name, _, _ in bench.events()]
         assert names.count("host_lost") == 1 and names.count("host_back") == 1
+        bench.assert_held()
 
 
 class Echo:

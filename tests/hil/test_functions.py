@@ -39,6 +39,7 @@ def test_frequency_excursion_takes_discharge_and_pv_away_and_gives_them_back(rig
         assert abs(bench.site.inverter.power_w + 12_000) < 100, "1.5 Hz below 49.8: 12 kW of charging are left"
         bench.run(3)
         assert names(bench).count("support_began") == 2 and names(bench).count("support_ended") == 1
+        bench.assert_held(dips=1)  # of the 40 kW that the freed limits let in over this feeder
 
 
 def test_a_genset_that_fails_to_start_is_tried_again_and_locked_out(rig):
@@ -85,6 +86,7 @@ def test_a_dip_is_ridden_through(rig):
         assert abs(bench.site.inverter.power_w - 3000) < 60
         totals = bench.site.totals()
         assert totals.dip_count == 1 and totals.itic_violations == 0
+        bench.assert_held(dips=1)
 
 
 def test_cloud_edge_does_not_break_the_import_limit(rig):
@@ -101,6 +103,7 @@ def test_cloud_edge_does_not_break_the_import_limit(rig):
         excess_w = max(trace.pcc_import_w) - 10_000
         assert over_ms <= 1_200 and excess_w <= 1_500, f"{over_ms} ms above the limit, by {excess_w:.0f} W"
         assert max(trace.pcc_import_w[-500:]) <= 10_000
+        bench.assert_held()
 
 
 def test_service_is_entered_slowly_after_the_grid_was_away(rig):
@@ -140,6 +143,7 @@ def test_a_frozen_meter_is_noticed_and_not_believed(rig):
         bench.run(3)
         assert abs(bench.site.inverter.power_w - 6_000) < 60
         assert names(bench).count("meter_frozen") == 1 and names(bench).count("meter_moving") == 1
+        bench.assert_held()
 
 
 def test_an_inverter_that_restarts_is_armed_again(rig):
@@ -153,6 +157,7 @@ def test_an_inverter_that_restarts_is_armed_again(rig):
         assert abs(bench.site.inverter.power_w - 4_000) < 60
         assert bench.site.inverter.controls[704]["WSetRvrtTms"] == 30
         assert names(bench).count("inverter_lost") == 1 and names(bench).count("inverter_back") == 1
+        bench.assert_held()
 
 
 def test_a_latched_trip_stays_until_somebody_resets_it(rig):

@@ -82,3 +82,40 @@ def test_a_silent_meter_neither_makes_nor_ends_an_island(rig):
         meter.is_silent = lambda: True
         bench.run(8)
         assert bench.site.island.live and "island_dark" not in names(bench)
+
+
+def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_back_one_by_one(rig):
+    plant = {**PLANT, "load_groups": (0.4, 0.3, 0.2), "ups_hold_up_s": 3600.0}
+    functions = {"functions": ISLANDING, "shed_groups": 3, "shed_margin_s": 60, "battery_wh": 60_000, "grid_wait_s": 20}
+    with rig(load_w=8_000, plant=plant, sections={"functions": functions}) as bench:
+        bench.run_until_armed()
+        bench.site.lose_grid()
+        bench.run_until(lambda: bench.site.island.live, 2)
+        bench.run(2)
+        bench.site.add_job(bench.bench.now_us, 20_000_000, 50_000)  # more than the inverter can hold for a moment
+        bench.run(1)
+        assert bench.site.island.blackouts == 1 and not bench.site.island.live
+        bench.run_until(lambda: "island_dark" in names(bench), 5, 0.1)
+        dark_s = bench.now_s
+        assert bench.bench.outputs >> 8 & 7 == 7, "every group of loads is off before the bus lives again"
+        assert bench.bench.outputs & 32, "and the contactor to the grid stays open"
+        bench.run_until(lambda: bench.site.island.live, 60, 0.1)
+        assert 29 <= bench.now_s - dark_s <= 45, "all loads and inverters have half a minute to come to rest"
+        assert bench.site.load_w < 0.11 * 8_000, "into an empty bus"
+        assert 0.98 <= bench.site.bus_pu <= 1.02 and 49.0 <= bench.site.frequency_hz <= 51.0
+        bench.run(5)
+        bench.coarse(1000)
+        loads = []
+        for _ in range(26):
+            bench.run(50)
+            loads.append(round(bench.site.load_w))
+        assert list(dict.fromkeys(loads)) == [800, 2_400, 4_800, 8_000], loads
+        bench.coarse(0)
+        assert bench.site.island.blackouts == 1 and bench.site.island.live
+        bench.site.return_grid()
+        bench.run_until(lambda: not bench.site.island.tie_open, 40)
+        bench.run(5)
+        assert bench.site.island.asynchronous_closings == 0
+        seen = [name for name in names(bench) if name.startswith(("island", "load"))]
+        assert seen == ["island_formed", "island_dark", "island_formed", *["load_restored"] * 3, "island_left"], seen
+        assert bench.site.totals().soc >= 0.10

@@ -1,7 +1,10 @@
 """What the board holds on the emulated site: import limit, lease, ramp, battery limits."""
 
 import bench_board
+from forerun.plant.series import Series
 from forerun_wire import messages as m
+
+PEAK = 32
 
 
 def test_import_limit_after_a_step_that_the_inverter_can_carry(rig):
@@ -17,6 +20,7 @@ def test_import_limit_after_a_step_that_the_inverter_can_carry(rig):
         over_ms = sum(10 for watts in trace.pcc_import_w if watts > 10_000)
         assert 0 < over_ms <= 200, f"{over_ms} ms above the limit of 10 kW"
         assert max(trace.pcc_import_w[100:]) <= 10_000, "the limit is held once it is reached"
+        bench.assert_held()
         assert bench.host.latest["bound_by"] == m.BOUND_IMPORT_LIMIT
 
 
@@ -58,6 +62,33 @@ def test_battery_stops_at_its_lowest_state_of_charge(rig):
         assert bench.host.latest["bound_by"] == m.BOUND_SOC
 
 
+def test_the_mean_of_a_billing_window_is_held_and_a_frugal_start_is_given_back(rig):
+    limit_w, window_s = 8_000, 900
+    functions = {"functions": PEAK, "peak_limit_w": limit_w, "peak_window_s": window_s}
+    limits = {"import_limit_w": 14_000, "ramp_w_per_s": 30_000}
+    load = Series(0, 300_000_000, [5_000.0, 12_000.0, 13_000.0, 12_000.0, 6_000.0, 12_500.0, 12_500.0, 4_000.0] * 2)
+    with rig(loads=[load], sections={"functions": functions, "limits": limits}) as bench:
+        bench.run_until_armed()
+        begins_s = 1_000 * window_s + bench.now_s % window_s  # of the day: windows begin where the series does
+        uptime_s = bench.command(m.INFO)[1][3]
+        assert bench.command(m.SITE_TIME, round(begins_s) % 86_400)[0] == m.DONE and uptime_s < window_s
+        bench.coarse(500)
+        means, most_w = [], 0.0
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 7_200_000)
+        bench.run(window_s - bench.now_s % window_s)
+        for _ in range(4):
+            before_wh = bench.site.totals().import_wh
+            for _ in range(window_s // 25):
+                bench.run(25)
+                most_w = max(most_w, bench.site.pcc_import_w)
+            means.append((bench.site.totals().import_wh - before_wh) * 3600 / window_s)
+        print("means of the windows", [round(mean) for mean in means], "most", round(most_w))
+        assert max(means) <= 1.01 * limit_w, "what the tariff counts"
+        assert 1.2 * limit_w < most_w <= 14_000, "a window that began with little may take more, below the limit"
+        assert bench.site.battery.soc >= 0.10
+        bench.assert_held()
+
+
 def test_bms_that_cuts_its_limit_is_obeyed(rig):
     with rig() as bench:
         bench.run_until_armed()
@@ -69,6 +100,8 @@ def test_bms_that_cuts_its_limit_is_obeyed(rig):
         assert bench.host.latest["discharge_max_w"] <= announced_w
         assert bench.host.latest["setpoint_w"] <= announced_w
         assert bench.host.latest["bound_by"] == m.BOUND_BATTERY
+        assert bench.site.inverter.power_w <= announced_w
+        bench.assert_held()
 
 
 def test_values_out_of_range_are_refused_with_a_sentence_and_change_nothing(rig):

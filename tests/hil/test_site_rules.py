@@ -1,5 +1,6 @@
 """Rules of a site on the emulated one: when the diesel set may start, warmth, cables, and what is refused."""
 
+from forerun.plant import rtu
 from forerun_wire import messages as m
 
 GENSET, CARE, VOLT_VAR = 128, 64, 8
@@ -76,6 +77,7 @@ def test_a_cable_pulled_and_put_back(rig):
         bench.run(12)
         assert abs(bench.site.inverter.power_w - 5_000) < 60
         assert {"inverter_lost", "inverter_back", "meter_stale", "meter_back"} <= set(names(bench))
+        bench.assert_held()
 
 
 def test_a_board_that_was_power_cycled_goes_on_as_commissioned(rig):
@@ -86,6 +88,7 @@ def test_a_board_that_was_power_cycled_goes_on_as_commissioned(rig):
         bench.bench.power_on()
         bench.run(6)
         assert bench.site.pcc_import_w <= 6_000
+        bench.assert_held()
         assert bench.command(m.SETTINGS_GET, 6) == (m.DONE, [6_000])
 
 
@@ -113,3 +116,35 @@ def test_what_makes_no_sense_is_refused_with_a_code_and_a_sentence_and_an_event(
         refused = [event for event in bench.events() if event[1] == "command_refused"]
         ops = {m.CURVE_SET, m.SETTINGS_SET, m.PLAN_POINTS, m.PLAN_COMMIT, m.SITE_TIME}
         assert {event[2] for event in refused} == ops
+
+
+def test_answers_that_cannot_be_true_are_not_used_and_are_said(rig):
+    with rig() as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 3_000, 600_000)
+        bench.run(3)
+        meter = bench.slave.responder.units[2]
+        honest = meter.read
+
+        def spoilt(change):
+            def change_replies(direction, data, now_us):
+                meters = direction == "down" and len(data) > 5 and data[0] == 2 and data[1] == 3
+                return rtu._sealed(change(data[:-2])) if meters else data
+
+            return change_replies
+
+        cases = (
+            ("another unit answers", spoilt(lambda reply: bytes([3]) + reply[1:]), None, "meter_stale"),
+            ("a reply of another length", spoilt(lambda reply: reply[:2] + bytes([reply[2] + 2]) + reply[3:] + b"ab"),
+             None, "meter_stale"),
+            ("not a number", None, lambda at, count: b"\x80\x00" * count, "modbus_refused"),
+        )  # fmt: skip
+        for what, line, read, event in cases:
+            before = names(bench).count(event)
+            bench.bench.bus_filter, meter.read = line, read or honest
+            bench.run(5)
+            assert abs(bench.site.inverter.power_w) < 60, f"{what}: neither the last value nor the maximum"
+            assert bench.host.latest["bound_by"] == m.BOUND_METER_STALE and names(bench).count(event) > before, what
+            bench.bench.bus_filter, meter.read = None, honest
+            bench.run(6)
+            assert abs(bench.site.inverter.power_w - 3_000) < 60, f"{what}: over, and the order goes on"

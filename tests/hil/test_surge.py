@@ -20,6 +20,7 @@ def played():
 
 
 def play(played, folder, seed):
+    print("seed", seed)
     site_file = scene.demo_site(folder)
     site, seen, _, said = demo.play_with(
         played, site_file, folder, seed, lambda share: None, start_s=START_S, end_s=END_S

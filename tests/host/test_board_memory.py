@@ -32,6 +32,24 @@ def test_free_memory_on_the_64_bit_port(tmp_path, functions, heap, least):
     assert free >= least
 
 
+def test_what_is_in_use_is_the_same_after_hours_and_frames_of_many_lengths(tmp_path):
+    tool("micropython", "MICROPYTHON")
+    with Rig(tmp_path) as bench:
+        bench.run_until_armed()
+        bench.coarse(4000)
+        free = []
+        for longest in (1, 25, 25):
+            for count in range(24):
+                assert bench.command(m.SETTINGS_GET, *range(1, 1 + count % longest))[0] == m.DONE
+                bench.run(90)
+            for _ in range(8):  # a short answer in the place of each long one that is kept to be repeated
+                bench.command(m.SETTINGS_GET, 1)
+            bench.run(60)
+            free.append(bench.host.latest["heap_free"])
+    print(json.dumps({"bench": "heap_free_by_the_half_hour", "bytes": free}))
+    assert max(free) - min(free) <= 1024
+
+
 def test_free_memory_in_the_words_of_a_board(tmp_path):
     node = tool("node", "NODE")
     if not (ROOT / "tests" / "wasm" / "node_modules" / "@micropython").exists():

@@ -11,7 +11,8 @@ from forerun import config
 from forerun.carbon import factors
 from forerun.plant.devices import inverter_bank
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun.report import statement
 from forerun.store.journal import Journal, read
 

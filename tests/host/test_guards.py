@@ -24,8 +24,8 @@ OUTSIDE_WORLD = {
 CLOCK_CALLS = {"now", "today", "utcnow"}
 PURE_ROOMS = ("forecast", "dispatch", "carbon", "evidence", "rank")
 # Their edges: what opens a file, asks the network or looks at a clock for them.
-EDGES = {"forecast/backtest.py", "carbon/factors.py", "carbon/gridmix.py", "evidence/timestamp.py", "rank/bundle.py",
-         "rank/vendors.py"}  # fmt: skip
+EDGES = {"forecast/backtest.py", "forecast/members.py", "carbon/factors.py", "carbon/gridmix.py",
+         "evidence/timestamp.py", "rank/bundle.py", "rank/vendors.py"}  # fmt: skip
 # They play the board's own control code against the plant, faster than an interpreter can, or draw its tables.
 SIMULATORS = ("cases.py", "surge.py", "diagrams.py")
 

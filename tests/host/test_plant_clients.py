@@ -17,7 +17,8 @@ from sunspec2.modbus.client import SunSpecModbusClientDeviceRTU
 from forerun.plant.devices import units
 from forerun.plant.realtime import request_length, serve
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 
 BAUD = 115_200
 TIMEOUT_S = 5.0  # a busy machine is no failure

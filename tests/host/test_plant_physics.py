@@ -13,7 +13,8 @@ from forerun.plant.genset import fuel_lph
 from forerun.plant.inverter import Inverter
 from forerun.plant.quality import Quality
 from forerun.plant.series import NEVER, Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 
 HOUR_US = 3_600_000_000
 

@@ -6,7 +6,8 @@ import pytest
 from pymodbus.framer import FramerRTU
 
 from forerun.plant.devices import slave as new_slave
-from forerun.plant.site import Series, Site
+from forerun.plant.series import Series
+from forerun.plant.site import Site
 
 ID_203 = bytes.fromhex("02 03 9c 86 00 02")  # unit 2, read 2 registers at 40070: model 203's header
 

@@ -9,7 +9,8 @@ import pytest
 from forerun.plant.devices import inverter_bank, units
 from forerun.plant.feeder import pcc_voltage_v
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 
 S = 1_000_000
 OFF, SLEEPING, STARTING, RUNNING, FAULT = 0, 1, 2, 3, 6  # model 701 InvSt

@@ -6,7 +6,8 @@ import pytest
 
 from forerun.integrations.sunspec import Bank, ModbusRefusal, Model
 from forerun.plant.devices import inverter_bank, units
-from forerun.plant.site import Site, SiteConfig
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 
 # Lengths as the SunSpec Alliance publishes them.
 LENGTHS = {1: 66, 103: 50, 120: 26, 121: 30, 122: 44, 123: 24, 124: 24, 203: 105, 701: 153, 702: 50, 703: 17, 704: 65,

@@ -38,6 +38,8 @@ class Chip:
         self._inputs = _inputs()
         self._trip = Pin(pins.TRIP, Pin.OUT, value=0)
         self._outputs = _outputs()
+        self._pv_60 = None if pins.PV_60 is None else Pin(pins.PV_60, Pin.OUT, value=0)
+        self._pv_0 = None if pins.PV_0 is None else Pin(pins.PV_0, Pin.OUT, value=0)
         self._watchdog_ms = watchdog_ms
 
     def open_lines(self, bus_baud):
@@ -64,10 +66,16 @@ class Chip:
         return bits
 
     def set_outputs(self, bits):
-        """Drive the contacts, as control/controller.py names them; the PV's tenths have no contacts."""
+        """Drive the contacts, as control/controller.py names them; PV's are never looser than its tenths."""
         self._trip.value(1 if bits & ctl.OUTPUT_TRIP else 0)
         for bit, pin in self._outputs:
             pin.value(1 if bits & bit else 0)
+        tenths = bits >> ctl.OUTPUT_PV_SHIFT & 15
+        some = 0 < tenths <= 4 and self._pv_60 is not None
+        if self._pv_60 is not None:
+            self._pv_60.value(1 if some else 0)
+        if self._pv_0 is not None:
+            self._pv_0.value(1 if tenths and not some else 0)
 
     def start_inner(self, state, config):
         """True: the inner loop runs on `state` from here on."""

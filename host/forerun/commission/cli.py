@@ -1,61 +1,23 @@
 """`forerun commission …`: each step with flags alone, or with a few questions at a terminal."""
 
 import json
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from forerun.commission.console import Json, Person, SitePath, end, progress, show, table
+from forerun.commission.keys_cli import app as keys_app
 from forerun.errors import Trouble, WrongUsage
 
 app = typer.Typer(
     help="From a bare board and a box of wires to a sealed site: flash, scan, selftest, calibrate, seal.",
     no_args_is_help=True,
 )
-keys_app = typer.Typer(help="The board's key: provision, rotate, confirm, recover.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and ask nothing.")]
-SitePath = Annotated[Path, typer.Option("--site", help="The site file; what was done is kept beside it.")]
 FIRMWARE_LINK_BAUD = 115200
-
-
-class Person:
-    """Whoever sits at the terminal; nobody when the output is JSON or the input no terminal."""
-
-    def __init__(self, as_json: bool):
-        self.there = sys.stdin.isatty() and not as_json
-        self.questions = 0
-
-    def ask(self, given: str, flag: str, question: str, default: str = "") -> str:
-        """`given` if it is something; else the answer, or the default when nobody is there. Raises WrongUsage."""
-        if given:
-            return given
-        if self.there:
-            self.questions += 1
-            return typer.prompt(question, default=default or None)
-        if not default:
-            raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
-        return default
-
-    def ask_number(self, given: str, flag: str, question: str, default: str = "") -> float:
-        text = self.ask(given, flag, question, default)
-        try:
-            return float(text)
-        except ValueError:
-            raise WrongUsage(f"{flag} {text}: it must be a number") from None
-
-    def agrees(self, given: bool, flag: str, question: str) -> None:
-        """Returns when the answer is yes. Raises WrongUsage."""
-        if not given:
-            if not self.there:
-                raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
-            self.questions += 1
-            if not typer.confirm(question):
-                raise WrongUsage("nothing was done")
 
 
 @app.command()
@@ -84,7 +46,7 @@ def flash(
                 raise Trouble(f"{said}; make the site independent of it, then flash with --maintenance")
     files = operate.flash(port, kind, quiet=as_json)
     result = Steps(site).record("flash", True, time.time(), port=port, board=kind, files=files)
-    _show(result, as_json, f"{len(files)} files are on the board; next: forerun commission scan")
+    show(result, as_json, f"{len(files)} files are on the board; next: forerun commission scan")
 
 
 @app.command()
@@ -112,7 +74,7 @@ def scan(
     ids = _units(units)
     steps = Steps(site)
     existing = load(site) if site.exists() and not force else None
-    with SerialLine(port, baud or scanning.RATES[0]) as line, _progress(as_json) as note:
+    with SerialLine(port, baud or scanning.RATES[0]) as line, progress(as_json) as note:
         found = scanning.scan(line, (baud,) if baud else scanning.RATES, ids, note)
     if existing:
         found.problems += scanning.compare(found, existing)
@@ -136,8 +98,8 @@ def scan(
     passed = not found.problems
     steps.record("scan", passed, time.time(), port=port, **result)
     after = f"{site} is {'as found' if existing else 'written'}: look it over, then forerun commission selftest"
-    _show(result, as_json, after if passed else "")
-    _end(passed)
+    show(result, as_json, after if passed else "")
+    end(passed)
 
 
 @app.command()
@@ -176,8 +138,8 @@ def selftest(
     result = steps.record("selftest", passed, time.time(), board=identity, site_file_sha256=digest(site),
                           checks=testing.as_dicts(checks), without=list(lacking))  # fmt: skip
     failed = "the board holds the battery at 0 W until all checks pass: mend what failed, and start again"
-    _show(result, as_json, "all passed; next: forerun commission calibrate, or seal" if passed else failed)
-    _end(passed)
+    show(result, as_json, "all passed; next: forerun commission calibrate, or seal" if passed else failed)
+    end(passed)
 
 
 @app.command()
@@ -209,7 +171,7 @@ def calibrate(
             desk.lease(hold_w, calibration.HOLD_S)
             desk.wait(calibration.SETTLE_S)
         if not person.there:
-            _show({"held_w": hold_w, "for_s": calibration.HOLD_S}, as_json,
+            show({"held_w": hold_w, "for_s": calibration.HOLD_S}, as_json,
                   f"the battery is held at {hold_w} W for {calibration.HOLD_S} s: read the reference now")  # fmt: skip
             return
     shown = person.ask_number(reference, "--reference", f"What does the reference show for {quantity} now, in {unit}")
@@ -235,104 +197,10 @@ def calibrate(
     offset = ""
     if made.offset_uncertainty is not None:
         offset = f", offset {made.offset:+.1f} ± {made.offset_uncertainty:.1f} {unit}"
-    _show(result, as_json, f"{quantity}: gain {made.gain:.4f} ± {made.gain_uncertainty:.4f}{offset} (k = 2), "
+    show(result, as_json, f"{quantity}: gain {made.gain:.4f} ± {made.gain_uncertainty:.4f}{offset} (k = 2), "
           f"{made.readings} readings; " + ("go on with another load, or seal" if made.passed else
           f"more than {calibration.GAIN_MAX:.0%} off: check CT ratio and class of the meter"))  # fmt: skip
-    _end(made.passed)
-
-
-@keys_app.command("provision")
-def keys_provision(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
-    """Give a board without a key its first one. It crosses the line in the open, once: stand beside the cable."""
-    _change_key(site, as_json, first=True)
-
-
-@keys_app.command("rotate")
-def keys_rotate(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
-    """Give a board that has a key another one; the old one opens nothing from then on."""
-    _change_key(site, as_json, first=False)
-
-
-@keys_app.command("confirm")
-def keys_confirm(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
-    """Finish or drop a change of key that was interrupted, by what the board says."""
-    _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"])
-               or "no change of a key was left half-way")  # fmt: skip
-
-
-@keys_app.command("status")
-def keys_status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
-    """Which key the board holds, by its id, and what this host's key file can do with it."""
-    _with_keys(site, as_json, lambda desk, keys: "")
-
-
-@keys_app.command("recover")
-def keys_recover(
-    port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt, on its USB.")],
-    yes: Annotated[bool, typer.Option("--yes", help="The board may be stopped, and its key be removed.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Take the key away from a board whose maintenance contact was closed at its start; then provision anew."""
-    from forerun import operate
-
-    Person(as_json).agrees(yes, "--yes", "The board stands with its maintenance contact closed; remove its key?")
-    removed = operate.remove_keys(port, quiet=as_json)
-    _show({"port": port, "removed": removed}, as_json,
-          f"{', '.join(removed) or 'no key file'} removed: open the contact, reset the board, then "
-          "forerun commission keys provision")  # fmt: skip
-
-
-@keys_app.command("export")
-def keys_export(
-    out: Annotated[Path, typer.Argument(help="The key file to write.")],
-    role: Annotated[str, typer.Option(help="operate or commission.")] = "operate",
-    site: SitePath = Path("site.toml"),
-    as_json: Json = False,
-) -> None:
-    """Write a key file with the keys of one role alone, for the host that runs the site."""
-    from forerun.link import keys
-
-    if role not in keys.ROLES:
-        raise WrongUsage(f"--role {role}: it must be one of {', '.join(keys.ROLES)}")
-    keys.KeyFile(keys.path_of(site)).export(role, out)
-    _show({"role": role, "key_file": str(out)}, as_json, f"{out} can {role}; put it beside the other host's site file")
-
-
-def _with_keys(site: Path, as_json: bool, act: Callable) -> None:
-    """Connect with the keys of the site, have `act(desk, keys)` say what it did, and show how things stand."""
-    from forerun import config
-    from forerun.commission.desk import open_desk
-    from forerun.link import keys
-
-    checked, held = config.load(site), keys.KeyFile(keys.path_of(site))
-    with open_desk(checked.link.port, checked.link.baud, held.ring()) as desk:
-        said = act(desk, held)
-        result = {**keys.status(held, desk.hello), "said": said}
-    able = f"{result['key_file']} can {' and '.join(result['roles'])}" if result["roles"] else "no key here fits it"
-    holds = f"{result['board']} holds key {result['key_id']:06x}: {able}" if result["key_id"] else (
-        f"{result['board']} holds no key: everybody on the line may command it")  # fmt: skip
-    _show(result, as_json, f"{said}\n{holds}" if said else holds)
-
-
-def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
-    from forerun import config
-    from forerun.commission.steps import Steps
-    from forerun.link import keys
-    from forerun.store.sitekey import keep_record_key
-
-    store = config.load(site).store.path
-
-    def act(desk, held) -> str:
-        if first and desk.hello["key_id"]:
-            raise Trouble("the board holds a key already: `forerun commission keys rotate` changes it")
-        if not first and not desk.hello["key_id"]:
-            raise Trouble("the board holds no key: `forerun commission keys provision` sets the first one")
-        made = keys.change(desk, held)
-        keep_record_key(Path(store), held.record_key(desk.hello["identity"]))
-        Steps(site).record("keys", True, time.time(), board=desk.hello["identity"], key_id=made)
-        return f"key {made:06x} is in force; keep a copy of {held.path} where only you get at it"
-
-    _with_keys(site, as_json, act)
+    end(made.passed)
 
 
 @app.command()
@@ -370,7 +238,7 @@ def seal(
         "seal", True, time.time(), report_sha256=document["report_sha256"], board=hello["identity"],
         public_key=document["signature"]["public_key"], files={name: str(path) for name, path in paths.items()},
     )  # fmt: skip
-    _show(result, as_json, f"sealed: {paths['pdf']}; monitoring plan {document['report_sha256'][:16]}…; "
+    show(result, as_json, f"sealed: {paths['pdf']}; monitoring plan {document['report_sha256'][:16]}…; "
           f"next: forerun run --site {site}")  # fmt: skip
 
 
@@ -385,10 +253,10 @@ def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     result = {"site_file": str(site), "steps": steps.done, "next": following, "sealed": not following,
               "problem": broken}  # fmt: skip
     if not as_json:
-        _table("step", "when", "result", rows=[
+        table("step", "when", "result", rows=[
             (step, steps.done.get(step, {}).get("utc", ""), _word(steps.done.get(step))) for step in STEPS
         ])  # fmt: skip
-    _show(result, as_json, broken or (f"next: forerun commission {following}" if following else "sealed"))
+    show(result, as_json, broken or (f"next: forerun commission {following}" if following else "sealed"))
 
 
 def _broken_seal(steps) -> str:
@@ -453,28 +321,9 @@ def _units(text: str) -> list[int]:
     return ids
 
 
-class _progress:
-    """A line that says what is being tried, at a terminal; nothing elsewhere."""
-
-    def __init__(self, as_json: bool):
-        from rich.console import Console
-
-        self._status = None if as_json or not sys.stderr.isatty() else Console(stderr=True).status("")
-
-    def __enter__(self) -> Callable[[str], None]:
-        if self._status is None:
-            return lambda sentence: None
-        self._status.start()
-        return self._status.update
-
-    def __exit__(self, *exc) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-
 def _show_devices(found) -> None:
     if found.devices:
-        _table("unit", "kind", "maker", "model", "serial", "SunSpec models", rows=[
+        table("unit", "kind", "maker", "model", "serial", "SunSpec models", rows=[
             (str(d.unit), d.kind, d.maker, d.model, d.serial, ", ".join(map(str, d.models))) for d in found.devices
         ])  # fmt: skip
         print(f"line rate {found.baud} baud")
@@ -489,27 +338,5 @@ def _show_check(check) -> None:
         print(f"        {check.advice}", flush=True)
 
 
-def _table(*head: str, rows) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _show(result: dict, as_json: bool, sentence: str) -> None:
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False, sort_keys=True))
-    elif sentence:
-        print(sentence)
-
-
 def _word(done: dict | None) -> str:
     return "–" if done is None else "passed" if done["passed"] else "FAILED"
-
-
-def _end(passed: bool) -> None:
-    if not passed:
-        raise typer.Exit(1)

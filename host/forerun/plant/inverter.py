@@ -346,6 +346,9 @@ class Inverter:
             self.trip(ALARM_AC_DISCONNECT)
             return False
         self.power_w = self.reference_w = self.target_w = power_w
+        if self._sleep_us != NEVER:  # whoever is the grid does not go to sleep, whatever the setpoint says
+            self._sleep_us = NEVER
+            self._schedule()
         return True
 
     @property

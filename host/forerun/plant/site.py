@@ -4,12 +4,11 @@ Quasi-static RMS, three-phase balanced. Powers at the PCC: load = import + inver
 """
 
 import heapq
-from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import acos, tan
 
 from forerun.plant.battery import Battery
+from forerun.plant.faults import ActedOn
 from forerun.plant.feeder import pcc_voltage_v
 from forerun.plant.genset import Amf, Genset
 from forerun.plant.inverter import (
@@ -17,9 +16,11 @@ from forerun.plant.inverter import (
     ALARM_GRID_DISCONNECT,
     Inverter,
 )
-from forerun.plant.island import FORM_US, OPEN_US, Island
+from forerun.plant.island import Island
 from forerun.plant.quality import Quality
+from forerun.plant.recording import Totals, Trace
 from forerun.plant.series import NEVER, Series
+from forerun.plant.site_config import SiteConfig
 
 FINE_US = 10_000  # sub-step while power moves fast: one RMS half-cycle
 FINE_W = 500.0  # inverter further than this from its target counts as moving fast
@@ -29,113 +30,7 @@ NEAR_DIP_PU = 0.93
 MINUTE_US = 60_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class SiteConfig:
-    """What stands on the site. Watts, volts and ohms are per site, except voltage and feeder impedance: per phase."""
-
-    nominal_v: float = 230.0
-    source_v: float = 230.0  # open-circuit voltage of the feeder
-    feeder_r_ohm: float = 0.75  # a weak rural feeder
-    feeder_x_ohm: float = 0.30
-    grid_hz: float = 50.0
-    load_power_factor: float = 0.99  # lagging; servers behind active rectifiers
-    ups_hold_up_s: float = 0.02  # what the servers' own supplies bridge
-    ups_recharge_w: float = 500.0
-
-    inverter_va: float = 30_000.0
-    current_limit: float = 1.1  # of rated current, at any voltage
-    inverter_tau_s: float = 0.03
-    inverter_ramp_w_per_s: float = 100_000.0
-    inverter_efficiency: float = 0.97  # one way, AC to DC or back
-    inverter_self_w: float = 60.0  # inverter and BMS awake, drawn from the battery
-    inverter_sleep_w: float = 15.0
-    sleep_after_s: float = 600.0  # at a setpoint of 0 W or none
-    wake_s: float = 20.0
-    enter_service_s: float = 60.0  # EN 50549-1; IEEE 1547-2018 has 300 s
-    trip_low_s: float = 3.0  # below 0.80 of nominal
-    trip_high_s: float = 0.2  # above 1.15 of nominal
-    wake_on_setpoint: bool = True  # a setpoint other than 0 W wakes it; else only OpCtl does
-    setpoint_restarts_watchdog: bool = False  # whether a setpoint write restarts the reversion timer
-    starts_asleep: bool = False
-
-    battery_wh: float = 60_000.0
-    start_soc: float = 0.5
-    battery_w: float = 32_000.0  # DC, either way
-    battery_cells: int = 160
-    battery_r_ohm: float = 0.10
-    battery_temperature_c: float = 20.0
-
-    genset_w: float = 20_000.0  # rated; 0 = no set
-    genset_start_s: float = 12.0
-    genset_cool_s: float = 180.0
-    amf_low_pu: float = 0.90
-    amf_return_pu: float = 0.92
-    amf_delay_s: float = 10.0
-    amf_min_run_s: float = 1800.0
-    amf_return_s: float = 30.0
-
-    pv_inverter: bool = False  # whether it is on the bus as a unit of its own
-    pv_rated_w: float = 40_000.0  # what its curtailment counts from
-    load_groups: tuple[float, ...] = ()  # shares of the load that the board's shedding contacts switch off, first first
-
-    ambient_c: float | None = None  # None: the battery keeps its temperature
-    pack_wh_per_k: float = 140.0  # heat capacity of 500 kg of cells
-    pack_w_per_k: float = 10.0  # to the air around it; four times as much with the fan
-    heater_w: float = 1_500.0
-
-    meter_w_sf: int = 0  # scale factor of the meters' W: at 0 a reading saturates at 32767 W
-    meter_noise_w: float = 0.0  # standard deviation of one reading of the PCC meter's power
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Since the site's start. load = what the servers asked for; served + unserved = load."""
-
-    load_wh: float
-    unserved_wh: float
-    import_wh: float
-    export_wh: float
-    discharge_wh: float
-    charge_wh: float
-    pv_wh: float
-    pv_curtailed_wh: float
-    genset_wh: float
-    ups_wh: float
-    ups_recharge_wh: float
-    battery_losses_wh: float  # conversion, resistance, own consumption
-    peak_import_1min_w: float
-    peak_import_w: float
-    genset_hours: float
-    genset_litres: float
-    genset_starts: int
-    min_pcc_v: float  # lowest 10 ms
-    dip_count: int  # EN 50160, below 90 % for 10 ms or longer
-    dip_s: float
-    interruption_count: int
-    itic_violations: int
-    soc: float
-
-
-class Trace:
-    """Columns of one recording; each column an array('d'), t_us an array('q')."""
-
-    __slots__ = ("frequency_hz", "genset_w", "inverter_w", "load_w", "pcc_import_w", "pcc_min_v", "pcc_v", "pv_w",
-                 "soc", "t_us")
-
-    def __init__(self):
-        self.t_us = array("q")
-        self.pcc_v = array("d")
-        self.pcc_min_v = array("d")
-        self.pcc_import_w = array("d")
-        self.inverter_w = array("d")
-        self.load_w = array("d")
-        self.pv_w = array("d")
-        self.genset_w = array("d")
-        self.soc = array("d")
-        self.frequency_hz = array("d")
-
-
-class Site:
+class Site(ActedOn):
     """One site. `now_us` only moves in advance(); attributes hold the state at now_us, after what fell due then."""
 
     def __init__(self, config: SiteConfig | None = None, *, loads: list[Series] | None = None,
@@ -226,115 +121,6 @@ class Site:
         self._recordings.sort(key=lambda recording: recording[0])
         self._next_recording()
         return trace
-
-    # --- faults and contacts ------------------------------------------------------------------------------------
-
-    def lose_grid(self) -> None:
-        """The mains fail at this instant."""
-        self.grid_live = False
-        self._solve()
-
-    def return_grid(self) -> None:
-        """The mains are back."""
-        self.grid_live = True
-        self._solve()
-
-    def set_grid_voltage(self, source_v: float) -> None:
-        """The feeder's open-circuit phase voltage steps to source_v."""
-        self.source_v = source_v
-        self._solve()
-
-    def set_grid_frequency(self, hz: float) -> None:
-        """The mains' frequency steps to `hz`."""
-        self.grid_hz = hz
-        self._solve()
-
-    def set_pv_limit(self, share: float) -> None:
-        """The board's curtailment relays: PV feeds at most this share (0 to 1) of its rating."""
-        self._pv_cap_w = 1e12 if share >= 1.0 else share * self.config.pv_rated_w
-        self._solve()
-
-    def set_pv_inverter_limit(self, share: float) -> None:
-        """The PV inverter's own limit, through its registers: at most this share (0 to 1) of its rating."""
-        self.pv_inverter_cap_w = 1e12 if share >= 1.0 else share * self.config.pv_rated_w
-        self._solve()
-
-    def set_shed(self, groups: int) -> None:
-        """The board's shedding contacts: bit 0 switches the first group of loads off, and so on."""
-        self._shed = sum(share for i, share in enumerate(self.config.load_groups) if groups >> i & 1)
-        self._series_us = self.now_us
-        self._due_now()
-
-    def set_tie(self, is_open: bool) -> None:
-        """The board's contact for the contactor to the grid: it has moved 30 ms later."""
-        self.island.wanted_open = is_open
-        self.at(self.now_us + OPEN_US, self._move_tie)
-
-    def _move_tie(self) -> None:
-        island = self.island
-        if island.wanted_open == island.tie_open:
-            return
-        if island.wanted_open:
-            island.tie_open = True
-            if island.forming:
-                self.at(self.now_us + FORM_US, self._form)
-        else:
-            island.meet(self._mains_pu(0.0), self.grid_hz)
-        self._solve()
-
-    def set_forming(self, on: bool) -> None:
-        """The board asks the inverter to be the grid behind the open contactor, or no longer to be."""
-        self.island.forming = on
-        if on:
-            self.at(self.now_us + FORM_US, self._form)
-        elif self.island.live:
-            self.island.live = False
-            self._solve()
-
-    def _form(self) -> None:
-        island = self.island
-        if island.forming and island.tie_open and not island.live and self.inverter.form():
-            island.live = True
-            self._solve()
-
-    def set_synchronise(self, on: bool) -> None:
-        """The board asks the forming inverter to follow the grid's voltage and frequency."""
-        self.island.synchronise = on
-        self._solve()
-
-    def set_heater(self, on: bool) -> None:
-        """The board's contact for the heater in the battery cabinet, fed by the site."""
-        self.heater_on = on
-
-    def set_fan(self, on: bool) -> None:
-        """The board's contact for the fan in the battery cabinet."""
-        self.fan_on = on
-
-    def cut_bms_limits(self, charge_w: float, discharge_w: float) -> None:
-        """The BMS announces and enforces at most these DC powers (W, >= 0) from now on."""
-        self.battery.bms_charge_cap_w = charge_w
-        self.battery.bms_discharge_cap_w = discharge_w
-        self.battery.limit()
-
-    def set_battery_temperature(self, temperature_c: float) -> None:
-        """Cell temperature in °C; below 0 nothing charges."""
-        self.battery.temperature_c = temperature_c
-        self.battery.limit()
-
-    def restart_inverter(self) -> None:
-        """Power-cycle the inverter: it forgets its settings and is away for wake_s + enter_service_s."""
-        self.inverter.restart(self.now_us)
-        self._solve()
-
-    def set_trip(self, on: bool) -> None:
-        """The board's trip output: on opens the inverter's contactor."""
-        self.inverter.open_contactor(self.now_us, on)
-        self._solve()
-
-    def set_genset_start(self, on: bool) -> None:
-        """The board's start contact: on warms the set and keeps it ready without load."""
-        if self.config.genset_w:
-            self.amf.set_remote_start(on, self.now_us)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -534,7 +320,7 @@ class Site:
         if config.genset_w:
             self.amf.observe(now, end, mains_pu)
         if self._recording is not None and (end - self._recording[0]) % self._recording[2] == 0:
-            self._note(self._recording[3], end, pcc_v, worst_v, import_w, inverter_w, load_w, pv_w, genset_w)
+            self._recording[3].note(self, end, pcc_v, worst_v, import_w, inverter_w, load_w, pv_w, genset_w)
 
     def _warm(self, hours: float) -> None:
         """Heater, own losses and the air around the battery move its temperature."""
@@ -556,19 +342,6 @@ class Site:
 
     # --- logs ---------------------------------------------------------------------------------------------------
 
-    def _note(self, trace: Trace, t_us: int, pcc_v: float, min_v: float, import_w: float, inverter_w: float,
-              load_w: float, pv_w: float, genset_w: float) -> None:
-        trace.t_us.append(t_us)
-        trace.pcc_v.append(pcc_v)
-        trace.pcc_min_v.append(min_v)
-        trace.pcc_import_w.append(import_w)
-        trace.inverter_w.append(inverter_w)
-        trace.load_w.append(load_w)
-        trace.pv_w.append(pv_w)
-        trace.genset_w.append(genset_w)
-        trace.soc.append(self.battery.energy_wh / self.battery.capacity_wh)
-        trace.frequency_hz.append(self.frequency_hz)
-
     def _end_minute(self, now: int) -> None:
         inverter = self.inverter
         mark = (self.import_wh, self.export_wh, inverter.discharge_wh, inverter.charge_wh, self.load_wh, self.pv_wh,
@@ -578,8 +351,8 @@ class Site:
         mean_import_w = imported - exported
         if mean_import_w > self.peak_import_1min_w:
             self.peak_import_1min_w = mean_import_w
-        self._note(self.minutes, now, self._minute_v_us / MINUTE_US, self._minute_min_v, mean_import_w,
-                   discharged - charged, load, pv, genset)
+        self.minutes.note(self, now, self._minute_v_us / MINUTE_US, self._minute_min_v, mean_import_w,
+                          discharged - charged, load, pv, genset)
         self._minute_mark = mark
         self._minute_v_us = 0.0
         self._minute_min_v = 1e9

@@ -11,8 +11,10 @@ from forerun import config
 from forerun.compute.load import Announcement, google_2019_utilisation, node_power_w
 from forerun.errors import Trouble
 from forerun.plant.pv import day_w, typical_year_w
+from forerun.plant.recording import Trace
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig, Trace
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun.site.service import FORECAST_STEP_S, History
 
 DAY_S = 86400

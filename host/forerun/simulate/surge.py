@@ -15,8 +15,10 @@ from forerun.compute.load import Announcement, surges
 from forerun.dispatch.dispatcher import Dispatcher, Situation, Storage, board_points, plan_steps
 from forerun.plant.feeder import pcc_voltage_v
 from forerun.plant.inverter import RUNNING, SLEEPING
+from forerun.plant.recording import Trace
 from forerun.plant.series import Series
-from forerun.plant.site import Site, SiteConfig, Trace
+from forerun.plant.site import Site
+from forerun.plant.site_config import SiteConfig
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
 from forerun_board.control.image import INVERTER_ASLEEP, INVERTER_RUNNING, INVERTER_WAKING, Image

@@ -132,6 +132,8 @@ class Running:
         self._integrate()
         self._look_at = 0.0
         self.say(f"{self.site_path} was read again")
+        if site.web != old.web:
+            self.say("web.host and web.port are taken at a start: systemctl restart forerun")
         return True
 
     def _integrate(self) -> None:

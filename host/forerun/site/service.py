@@ -581,7 +581,9 @@ class Service:
             self._load_model = JobModel(load_history, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
-        return outlook(self.site, known, self.jobs.values(), self._load_model, self.job_log.told)
+        # The running step began a moment ago; what was announced since then is known all the same.
+        told = [replace(item, announced_utc_s=min(item.announced_utc_s, start_s)) for item in self.job_log.told]
+        return outlook(self.site, known, self.jobs.values(), self._load_model, told)
 
     def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000

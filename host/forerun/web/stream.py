@@ -7,7 +7,7 @@ from dataclasses import asdict, is_dataclass
 
 from forerun.site.snapshot import Snapshot
 
-LOOK_S = 0.05  # how old a snapshot gets before it is passed on
+LOOK_S = 0.02  # how old a snapshot gets before it is passed on
 PARTS_S = 0.5  # what changes seldom is looked at so often
 CHECK_S = 5.0  # a session that ended is cut off after so long at the latest
 MOST_VIEWERS = 200
