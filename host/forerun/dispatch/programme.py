@@ -21,7 +21,7 @@ _TIE = 1e-5  # where two answers cost the same: work the battery less, charge so
 
 _TOLERANCE_KW = 1e-6
 _ROUNDS = 4
-_FLIPS = 4
+_FLIPS, _FLIP_STEPS = 4, 1200  # so many are tried, and more in a short plan, whose runs are quicker
 _ITERATIONS = 100_000
 _BLOCKS = ("charge", "discharge", "import", "over_import", "export", "over_export", "curtail", "genset",
            "low", "surge", "reserve", "free", "high")  # fmt: skip
@@ -161,14 +161,14 @@ class Programme:
         return best, least * self.dearest
 
     def _promising(self, closed: dict[int, int]) -> list[tuple[int, int]]:
-        """The _FLIPS pairs (open, shut) that gain most, to the first order, when the shut flow takes the other's place:
-        what a kW of the shut one saves times its limit, less what the open one earns now."""
+        """Pairs (open, shut), those first that gain most, to the first order, when the shut flow takes the place of the
+        other: what a kW of the shut one saves times its limit, less what the open one earns now."""
         solution = self._highs.getSolution()
         dual, value = np.asarray(solution.col_dual), np.asarray(solution.col_value)
         gains = {pair: -dual[pair[1]] * min(self._upper[pair[1]], 1e3) + dual[pair[0]] * value[pair[0]]
                  for pair in closed.items()}  # fmt: skip
-        found = sorted((pair for pair in gains if gains[pair] > 0), key=lambda pair: -gains[pair])
-        return found[:_FLIPS]
+        found = sorted(gains, key=lambda pair: -gains[pair])
+        return found[: max(_FLIPS, _FLIP_STEPS // len(self._step_s))]
 
     def worth_per_kw(self) -> np.ndarray:
         """(n,) what one kW more, from nowhere, would save in each step, in the tariff's currency."""
