@@ -70,7 +70,7 @@ peer: $(VENV)/.ready-test out/peer/.ready ## plans side by side with EMHASS on t
 
 soak: $(VENV)/.ready-test ## the long forms of tests: 10 000 tampers, the vendors' whole year, 24 h of a watched site, the wire
 	@FORERUN_SOAK=1 FORERUN_TAMPER_TRIES=10000 $(BIN)/python -m pytest -q tests/host/test_publish.py tests/host/test_rank.py -k "single_byte or put_in or example"
-	@FORERUN_SOAK_H=24 $(BIN)/python -m pytest -q -s tests/hil/test_soak.py
+	@FORERUN_SOAK_H=24 $(BIN)/python -m pytest -q -s tests/hil/test_soak.py tests/hil/test_set_on_plan.py
 	@$(BIN)/python -m tests.soak
 
 examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again

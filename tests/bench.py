@@ -50,7 +50,7 @@ def round_trip() -> None:
         with Journal(site.store.path) as journal:
             host = Service(site, journal, nonce=os.urandom(8))
             link = SerialLink(host, emulated.link_path, 115200)
-            while not host.plan:
+            while not host.planner.plan:
                 link.poll(0.1)
             times_ms = []
             for _ in range(300):
@@ -115,6 +115,22 @@ def web() -> None:
     subprocess.run([sys.executable, "-m", "tests.bench_web"], cwd=ROOT, check=True)
 
 
+def commands() -> None:
+    """Wall time of --help, and of one completion, for each command group: the median of five, and the worst of them."""
+    program = str(Path(sys.executable).with_name("forerun"))
+    groups = ("", "commission", "commission selftest", "serve", "simulate", "export")
+    asked: dict = {words: ([*words.split(), "--help"], {}) for words in groups}
+    asked["completion"] = ([], {"_FORERUN_COMPLETE": "complete_bash", "COMP_WORDS": "forerun com", "COMP_CWORD": "1"})
+    for name, (words, environment) in asked.items():
+        taken_ms = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            subprocess.run([program, *words], env={**os.environ, **environment}, capture_output=True, check=True)
+            taken_ms.append(1000 * (time.perf_counter() - begun))
+        tell("command_start", command=name or "forerun", median_ms=round(statistics.median(taken_ms)),
+             worst_ms=round(max(taken_ms)), limit_ms=200)  # fmt: skip
+
+
 def plans() -> None:
     """Plans: speed, memory, a thousand random ones, gap to an exact optimum."""
     subprocess.run([sys.executable, "-m", "tests.bench_plan"], cwd=ROOT, check=True)
@@ -122,6 +138,7 @@ def plans() -> None:
 
 if __name__ == "__main__":
     tell("machine", python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count())
+    commands()
     board_lanes()
     round_trip()
     boot()

@@ -138,7 +138,7 @@ def viewers(site_path: Path) -> None:
         if asked and asked[0][0] in service.replies:
             with lock:
                 times_ms.append(1000 * (time.perf_counter() - asked.pop()[1]))
-        if not asked and service.session.up and service.plan:
+        if not asked and service.session.up and service.planner.plan:
             asked.append((service.command(m.INFO), time.perf_counter()))
             running.link._write(service.outgoing())
 

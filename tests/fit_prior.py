@@ -1,9 +1,9 @@
-"""The coefficients that a load regression starts from, fitted to many traces at once: `host/forerun/load_prior.csv`.
+"""The coefficients that a load regression starts from, fitted to many traces at once: `forecast/load_prior.csv`.
 
 `python -m tests.fit_prior OUT.csv FILE…` reads CSV files (5 min a row; the load is the column `cpu…`, else the last)
 and Parquet files (every column is a machine, summed in random groups like the nodes of an edge site), leaves the last
 week of each unread, and writes one row a lead: the lead in five minutes, then a coefficient for each column of
-`forerun.members._Past.rows`.
+`forerun.forecast.members._Past.rows`.
 """
 
 import sys

@@ -11,6 +11,7 @@ PREPARE_MAX_S = 86_400
 ID_MAX = 1 << 29
 
 REASON_COMMAND = 0
+TEMPERATURE_MS = 120_000  # as the functions have it: a sensor silent for longer than this is lost
 INVERTER_KIND = 60  # setting
 
 
@@ -64,6 +65,7 @@ class Commands:
 
     def _info(self, args):
         board = self._board
+        known = board.image.temperature_age_ms <= TEMPERATURE_MS
         return m.DONE, [
             board.hal.board,
             board.hal.interpreter,
@@ -75,7 +77,7 @@ class Commands:
             board.hal.reset_cause(),
             board.cycle.worst_us,
             board.cycle.worst_late_us,
-        ]
+        ] + ([board.image.cell_decic] if known else [])
 
     def _setpoint(self, args):
         if len(args) < 3:
@@ -169,7 +171,7 @@ class Commands:
 
     def _site_time(self, args):
         if len(args) < 1 or not 0 <= args[0] < 86_400:
-            return m.OUT_OF_RANGE, ["site_time takes the second of the UTC day, 0 to 86399"]
+            return m.OUT_OF_RANGE, ["site_time takes the second of the local day, 0 to 86399"]
         board = self._board
         board.controller.day_offset_s = (args[0] - board.clock.s) % 86_400
         return m.DONE, []

@@ -451,6 +451,25 @@ def board_diagrams(as_json: Json = False) -> None:
         print(diagrams.page(), end="")
 
 
+@board_app.command("release")
+def board_release(
+    out: Annotated[Path, typer.Argument(help="The release to write.")],
+    board: Annotated[str, typer.Option(help="For which boards: a folder of firmware/boards, or unix.")],
+    key: Annotated[Path, typer.Option(help="Private key of the release's maker; made when there is none.")],
+    version: Annotated[str, typer.Option(help="What the firmware calls itself; without it, this host's version.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a signed release of this host's firmware, for `forerun board update` anywhere."""
+    from forerun import __version__, operate
+
+    done = operate.make_release(out, board, version or __version__, key)
+    if as_json:
+        _print_json(done)
+    else:
+        print(f"{out}: forerun {done['version']} for {board}, {done['bytes']} bytes in {done['files']} files; "
+              f"sites take it with --trust {done['trust']}")  # fmt: skip
+
+
 @board_app.command("update")
 def board_update(
     release: Annotated[Path | None, typer.Argument(help="A signed release; without it, this host's firmware.")] = None,
@@ -520,10 +539,13 @@ def forecast_backtest(
     files: Annotated[list[Path], typer.Argument(help="CSV files: 5-minute means, oldest first, in the last column.")],
     as_json: Json = False,
 ) -> None:
-    """Score the load forecast over the last week of each file, against persistence and the same time yesterday."""
+    """Score the load forecast over the last week of each file, against persistence, yesterday and installed libraries;
+    count the surges that it saw coming, and what announced jobs are worth."""
     from forerun.forecast import backtest
+    from forerun.operate import progress
 
-    result = backtest.backtest(files)
+    with progress(as_json, f"{len(files)} series") as tick:
+        result = backtest.backtest(files, tick)
     if as_json:
         _print_json(result)
     else:

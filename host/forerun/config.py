@@ -47,8 +47,10 @@ def load(path: Path | str) -> "SiteFile":
     placed = {key: name if name == NONE else str(path.parent / name) for key, name in named.items()}
     files = {key: getattr(site.compute, key) for key in
              ("redfish_authorisation_file", "replay", "slurm", "kubernetes")}  # fmt: skip
+    files["weather"] = site.pv.weather
     beside = {key: name if name == NONE or "://" in name else str(path.parent / name) for key, name in files.items()}
-    return dataclasses.replace(site, store=store, mqtt=dataclasses.replace(site.mqtt, **placed),
+    pv = dataclasses.replace(site.pv, weather=beside.pop("weather"))
+    return dataclasses.replace(site, store=store, mqtt=dataclasses.replace(site.mqtt, **placed), pv=pv,
                                compute=dataclasses.replace(site.compute, **beside))  # fmt: skip
 
 
@@ -239,10 +241,12 @@ class BatterySection:
 @dataclass(frozen=True, slots=True)
 class PvSection:
     """The PV array's rating; 0: none. Only simulations need it: a running site learns its array from the meter.
-    cost_per_kw: what a kWp costs to buy, 0 = not stated."""
+    cost_per_kw: what a kWp costs to buy, 0 = not stated. weather: file or address of a weather forecast
+    (docs/forecasting.md); none = not."""
 
     peak_w: int = _key(int, 0, 10_000_000, 0)
     cost_per_kw: Decimal = _key(Decimal, 0, 1_000_000, Decimal(0))
+    weather: str = _key(str, default=NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +262,8 @@ class TariffSection:
 
 @dataclass(frozen=True, slots=True)
 class GensetSection:
-    """A diesel set that the plan may call for; rated_w = 0: none. min_load as a share of it. Fuel: the line through
+    """A diesel set that the plan may call for, beside the grid, where the board rules it (functions 128); rated_w = 0:
+    none, or one that only stands in for a lost grid. min_load as a share of it. Fuel: the line through
     idle_litre_per_h, while it turns, and litre_per_kwh on top; the defaults are those of a typical 20 kW set."""
 
     rated_w: int = _key(int, 0, 1_000_000, 0)

@@ -179,6 +179,31 @@ def remove_keys(port: str, *, quiet: bool) -> list[str]:
     return [name for name in names if not _mpremote(port, ["resume", "fs", "rm", f":/records/{name}"], quiet=True)]
 
 
+def make_release(out: Path, board: str, version: str, key_file: Path) -> dict:
+    """Write this host's firmware for one kind of board as a signed release that calls itself `version`; the key of its
+    maker is made when there is none yet. Raises Trouble."""
+    from forerun.bytecode import compile_to, library_for
+    from forerun.link import board_update
+    from forerun.plant.board import board_kinds
+    from forerun.store.sitekey import signing_key
+
+    kinds = sorted([*board_kinds(), "unix"])
+    if board not in kinds:
+        raise WrongUsage(f"--board {board}: it must be one of {', '.join(kinds)}")
+    key = signing_key(key_file)
+    with tempfile.TemporaryDirectory(prefix="forerun-release-") as place:
+        library = library_for(board, Path(place))
+        compile_to(library, {"forerun_board/__init__.py": f"__version__ = {version!r}\n"})
+        image = board_update.image_of(library, version, board)
+    try:
+        out.write_bytes(board_update.write_release(image, key))
+    except OSError as problem:
+        raise Trouble(f"{out} cannot be written: {problem.strerror}") from problem
+    return {"release": str(out), "board": board, "version": version, "files": len(image.files),
+            "bytes": len(image.data), "sha256": image.digest.hex(), "key_file": str(key_file),
+            "trust": key.public_key().public_bytes_raw().hex()}  # fmt: skip
+
+
 def update_board(release: Path | None, trust: str, port: str, baud: int, site_path: Path, say) -> dict:
     """Bring a release, or without one this host's own firmware, onto a running board over its link. Raises Trouble."""
     from forerun.bytecode import library_for
@@ -323,7 +348,6 @@ def show_report(result: dict) -> None:
 def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
     """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
     from forerun.dispatch import planning
-    from forerun.dispatch.dispatcher import dispatcher_of
     from forerun.report import pictures
 
     site = config.load(site_path)
@@ -332,9 +356,10 @@ def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[
     service = Service(site, _JournalReader(site.store.path), nonce=b"no board")
     if service.last_soc is None:
         raise Trouble(f"{site.store.path}: no interval of the board is in it yet, so the state of charge is unknown")
-    load_w = service.history.load_w if service.history else []
-    made = service.outlook(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0)
-    plan = dispatcher_of(site).plan(made.situation)
+    planner = service.planner
+    load_w = planner.history.load_w
+    planner.make(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0, service.jobs.values())
+    made, plan = planner.made, planner.plan
     document = planning.document(site, made, plan)
     if picture:
         picture.parent.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ UPDATE_COMMIT = 12  # [], and once more after the restart
 UPDATE_STATUS = 13  # [] -> [state, offset, version]
 KEY_SET = 14  # [key] -> [proof]
 KEY_CONFIRM = 15  # [proof]
-SITE_TIME = 16  # [second of the UTC day]
+SITE_TIME = 16  # [second of the site's local day]
 CURVE_SET = 17  # [curve, x, y, x, y, ...]; no points: back to what the settings say
 
 # What a key lets its holder do; without one everybody may read, and a board without a key lets everybody do everything.

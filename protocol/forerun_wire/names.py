@@ -213,7 +213,7 @@ OPS = (
 )
 KEY_ROLES = ("read", "operate", "commission")
 INFO_FIELDS = ("board", "interpreter", "heap_free", "uptime_s", "cycle_ms", "boot_count", "settings_crc",
-               "reset_cause", "worst_cycle_us", "worst_late_us")  # fmt: skip
+               "reset_cause", "worst_cycle_us", "worst_late_us", "cell_decic")  # fmt: skip
 
 RECORD_KINDS = ((INTERVAL, "interval"), (EVENT, "event"), (ACTED, "acted"), (BOOT, "boot"), (GAP, "gap"))
 INTERVAL_FIELDS = (
@@ -341,5 +341,5 @@ SETTINGS = tuple([setting(line) for line in SETTINGS_TEXT.split("\n")])
 
 
 def fields_named(names, values):
-    """{name: value} of the fields of a message."""
-    return {names[i]: values[i] for i in range(len(names))}
+    """{name: value} of the fields of a message, as far as there are values."""
+    return dict(zip(names, values))

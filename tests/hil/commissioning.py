@@ -69,3 +69,12 @@ def flips(random, share):
         return frame[:at] + bytes([frame[at] ^ 1 << random.randrange(8)]) + frame[at + 1 :]
 
     return noise
+
+
+def bit_errors(random, share):
+    """Noise that flips a bit in this share of the bytes: long frames suffer more."""
+
+    def noise(frame):
+        return bytes(byte ^ (1 << random.randrange(8) if random.random() < share else 0) for byte in frame)
+
+    return noise

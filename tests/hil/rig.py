@@ -35,9 +35,9 @@ class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
     def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None,
-                 host=True, seed=1, heap=HEAP_BYTES, senses=False):
+                 host=True, seed=1, heap=HEAP_BYTES, senses=False, utc_s=UTC_OFFSET_US // 1_000_000):
         print("seed", seed)
-        self.folder = folder
+        self.folder, self.utc_s = folder, utc_s
         self.config = site_file(folder, **(sections or {}))
         loads = loads or [Series(0, 1_000_000_000, [load_w])]
         pv = pv or (Series(0, 1_000_000_000, [pv_w]) if pv_w else None)
@@ -86,7 +86,7 @@ class Rig:
     def run_until_armed(self) -> None:
         """Until the inverter is in service and the board commands it."""
         self.run_until(lambda: self.host.latest.get("state") in (m.IDLE, m.PLANNED, m.LEASED, m.FALLBACK)
-                       and self.host.plan is not None, 120, 0.25)  # fmt: skip
+                       and self.host.planner.plan is not None, 120, 0.25)  # fmt: skip
 
     def start_host(self) -> None:
         """A host process begins: the journal is opened, cut where torn, and read."""
@@ -96,7 +96,7 @@ class Rig:
             self.config,
             self.journal,
             nonce=bytes([self.host_starts]) * 8,
-            utc_offset_us=UTC_OFFSET_US,
+            utc_offset_us=1_000_000 * self.utc_s,
             say=lambda sentence: self.said.append((self.now_s, sentence)),
         )
         self.bench.host = self.host

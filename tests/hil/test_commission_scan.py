@@ -11,7 +11,7 @@ from forerun.plant import devices
 from forerun.plant.series import Series
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
-from hil.commissioning import SlaveLine, flips
+from hil.commissioning import SlaveLine, bit_errors, flips
 
 
 def line(*, baud=115_200, noise=lambda frame: frame):
@@ -77,12 +77,31 @@ def test_two_devices_on_one_address(unit, other):
     assert found.problems[0][1].startswith(f"unit {unit}: two devices")
 
 
-@pytest.mark.parametrize("share", [0.05, 0.15, 0.3])
-@pytest.mark.parametrize("seed", range(5))
-def test_noise_is_noise_and_nothing_else(share, seed):
-    found = scan(line(noise=flips(random.Random(seed), share)))
-    assert causes(found) == ["noisy_line"], f"seed {seed}"
-    assert found.baud == 115_200
+NOISES = [(flips, 0.05), (flips, 0.15), (flips, 0.3), (bit_errors, 0.001), (bit_errors, 0.01), (bit_errors, 0.03)]
+SEEDS = range(20)
+
+
+def quick(noisy):
+    """A scan of what matters here: the rate is known, and half of the unit ids."""
+    return scan(noisy, rates=(115_200,), units=range(1, 33))
+
+
+@pytest.mark.parametrize(("kind", "share"), NOISES)
+def test_noise_is_noise_and_nothing_else(kind, share):
+    for seed in SEEDS:
+        found = quick(line(noise=kind(random.Random(seed), share)))
+        assert set(causes(found)) <= {"noisy_line"}, f"seed {seed}"
+        assert found.baud == 115_200 and (share < 0.002 or causes(found)), f"seed {seed}"
+
+
+@pytest.mark.parametrize(("kind", "share"), [(flips, 0.0), *NOISES])
+def test_a_shared_address_is_named_however_noisy_the_line(kind, share):
+    for seed in SEEDS:
+        shared = line(noise=kind(random.Random(seed), share))
+        responder = shared.slave.responder
+        responder.share(1 + seed % 4, responder.units.pop(1 + (seed + 1 + seed // 4 % 3) % 4))
+        named = [device.unit for device in quick(shared).devices if device.shared]
+        assert named == [1 + seed % 4], f"seed {seed}"
 
 
 def test_a_shared_address_on_a_noisy_line_gives_both_names():
@@ -90,6 +109,33 @@ def test_a_shared_address_on_a_noisy_line_gives_both_names():
     responder = shared.slave.responder
     responder.share(2, responder.units.pop(3))
     assert causes(scan(shared)) == ["shared_unit", "noisy_line"]
+
+
+def test_two_devices_that_answer_by_turns_are_two_as_well():
+    turns = line()
+    units = turns.slave.responder.units
+    both, draw = (units[2], units.pop(3)), random.Random(1)
+    exchange = turns.exchange
+
+    def now_one_now_the_other(*request):
+        units[2] = draw.choice(both)
+        return exchange(*request)
+
+    turns.exchange = now_one_now_the_other
+    assert causes(scan(turns)) == ["shared_unit"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_device_on_a_bad_stub_is_not_taken_for_two(seed):
+    stub = line()
+    bad, exchange = flips(random.Random(seed), 0.6), stub.exchange
+
+    def through_the_stub(request, expected, limit_s):
+        stub.noise = bad if request[0] == 2 else lambda frame: frame
+        return exchange(request, expected, limit_s)
+
+    stub.exchange = through_the_stub
+    assert set(causes(quick(stub))) <= {"noisy_line"}, f"seed {seed}"
 
 
 def test_an_empty_line_says_what_was_tried():

@@ -1,5 +1,9 @@
 """Rules of a site on the emulated one: when the diesel set may start, warmth, cables, and what is refused."""
 
+from datetime import datetime
+
+import pytest
+
 from forerun.plant import rtu
 from forerun_wire import messages as m
 
@@ -20,27 +24,56 @@ def plan(bench, *segments):
             bench.command(m.PLAN_COMMIT, 77, len(segments), uptime_s)[0])  # fmt: skip
 
 
+def starts_on_plan(bench):
+    """Whether the start contact closes within 5 s of a plan that wants the set."""
+    assert not bench.bench.outputs & 2
+    assert plan(bench, (600, m.HOLD_PCC + m.WITH_SET, 0)) == (m.DONE, m.DONE)
+    bench.run(5)
+    return bool(bench.bench.outputs & 2)
+
+
 def test_the_set_starts_on_plan_but_not_in_quiet_hours_and_never_without_fuel(rig):
     with rig(host=True, sections={"functions": NIGHT}) as bench:
         bench.run_until_armed()
-        assert plan(bench, (600, m.HOLD_PCC + m.WITH_SET, 0)) == (m.DONE, m.DONE)
-        bench.run(5)
-        assert bench.site.genset.starts == 0, "nobody has told the time: all hours are quiet"
-        assert bench.command(m.SITE_TIME, 23 * 3600)[0] == m.DONE
-        plan(bench, (600, m.HOLD_PCC + m.WITH_SET, 0))
-        bench.run(5)
-        assert bench.site.genset.starts == 0
+        bench.command(m.SITE_TIME, 23 * 3600)
+        assert not starts_on_plan(bench)
         bench.bench.inputs = 128
         bench.command(m.SITE_TIME, 12 * 3600)
-        plan(bench, (600, m.HOLD_PCC + m.WITH_SET, 0))
-        bench.run(5)
-        assert bench.site.genset.starts == 0, "the tank is empty"
+        assert not starts_on_plan(bench), "the tank is empty"
         bench.bench.inputs = 0
-        plan(bench, (600, m.HOLD_PCC + m.WITH_SET, 0))
-        bench.run(20)
-        assert bench.site.genset.starts == 1 and "genset_started" in names(bench)
+        assert starts_on_plan(bench)
+        bench.run(15)
         started = [event for event in bench.events() if event[1] == "genset_started"]
         assert started[0][2] == 4, "reason: plan"
+
+
+def test_until_the_time_was_told_all_hours_are_quiet(rig):
+    with rig(host=False, sections={"functions": NIGHT}) as bench:
+        bench.start_host()
+        bench.host._tell_time = lambda now_s: None
+        bench.run_until_armed()
+        assert not starts_on_plan(bench)
+        bench.command(m.SITE_TIME, 12 * 3600)
+        assert starts_on_plan(bench)
+
+
+@pytest.mark.parametrize("utc, quiet_until, quiet_before, quiet_after", [
+    ("2019-03-31T00:58:00+00:00", 150, True, False),  # 02:00 becomes 03:00: the night ends an hour sooner
+    ("2019-10-27T00:58:00+00:00", 150, False, True),  # 03:00 becomes 02:00: once more what it was an hour ago
+])  # fmt: skip
+def test_quiet_hours_are_those_of_the_site_when_its_clocks_change(rig, utc, quiet_until, quiet_before, quiet_after):
+    """Night ends at 02:30 in Oslo; the clocks change at 01:00 UTC, two minutes after the host has begun."""
+    night = {**NIGHT, "quiet_start_min": 60, "quiet_end_min": quiet_until, "genset_min_run_s": 0}
+    utc_s = round(datetime.fromisoformat(utc).timestamp())
+    zone = {"timezone": "Europe/Oslo"}
+    with rig(utc_s=utc_s, sections={"functions": night, "reporting": zone}) as bench:
+        bench.run_until_armed()
+        assert bench.now_s < 100
+        assert starts_on_plan(bench) != quiet_before
+        bench.run(122 - bench.now_s)
+        plan(bench, (600, m.HOLD_PCC, 0))
+        bench.run_until(lambda: not bench.bench.outputs & 2, 60, 0.5)
+        assert starts_on_plan(bench) != quiet_after
 
 
 def test_a_cold_battery_is_warmed_and_not_charged_before(rig):

@@ -142,3 +142,56 @@ def test_kubernetes_jobs_become_announcements():
     ]
     with pytest.raises(AnnouncementError, match="not a JobList"):
         jobs_of_kubernetes({"kind": "PodList"}, NOW)
+
+
+def number(value, known=True, infinite=False):
+    """As Slurm's data parsers write numbers."""
+    return {"set": known, "infinite": infinite, "number": value}
+
+
+def test_slurm_documents_as_they_were_recorded():
+    """Fields and types as in outputs of squeue --json of 23.02.6 (v0.0.39) and 23.11 (v0.0.40) in public repositories;
+    values are ours. In one and the same document some numbers are wrapped and some are plain."""
+    mixed = {"job_id": 81, "job_state": "RUNNING", "start_time": 1701983394, "end_time": 1702343394, "comment": "",
+             "time_limit": number(6000), "cpus": number(16), "node_count": number(1), "array_task_id": number(0, False),
+             "tres_per_node": "gres:gpu:8",
+             "tres_req_str": "cpu=8,mem=120000M,node=1,billing=80,gres/gpu=8"}  # fmt: skip
+    typed = {**mixed, "job_id": 82, "job_state": ["RUNNING"], "start_time": number(1000), "end_time": number(4600),
+             "cpus": number(8), "tres_req_str": "cpu=8,mem=128G,node=1,gres/gpu:h100=2,gres/gpu:a100=1"}  # fmt: skip
+    both = {**typed, "job_id": 83, "tres_req_str": "cpu=8,gres/gpu=2,gres/gpu:h100=2"}
+    no_limit = [{**typed, "job_id": 84, "time_limit": limit} for limit in (
+        number(0, False, True), number(0, False), 4294967295, 4294967294, None)]  # fmt: skip
+    ending = {**typed, "job_id": 85, "job_state": ["RUNNING", "COMPLETING"]}
+    waiting = {**typed, "job_id": 86, "job_state": ["PENDING"], "start_time": number(0), "end_time": number(0)}
+    noted = {**typed, "job_id": 87, "comment": {"administrator": "", "job": "power-w=700", "system": ""}}
+    extended = {**typed, "job_id": 88, "end_time": number(1000 + 500_000)}
+    document = {"jobs": [mixed, typed, both, *no_limit, ending, waiting, noted, extended], "warnings": [], "errors": []}
+    found = {job.job: (job.power_w, job.start_utc_s, job.duration_s) for job in jobs_of_slurm(document)}
+    assert found == {
+        "slurm-81": (16 * 8 + 8 * 350, 1701983394, 360_000),
+        "slurm-82": (8 * 8 + 3 * 350, 1000, 3600),
+        "slurm-83": (8 * 8 + 2 * 350, 1000, 3600),
+        "slurm-87": (700, 1000, 3600),
+        "slurm-88": (8 * 8 + 3 * 350, 1000, 500_000),
+    }
+
+
+def test_kubernetes_jobs_that_failed_or_end_are_over():
+    """Status as the API server writes it since 1.31: a failed job has conditions and no completionTime."""
+
+    def item(name, *conditions, kind="Job", **status):
+        status = {"startTime": "2026-03-30T18:00:05Z", "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
+                  "conditions": [{"type": kind, "status": truth} for kind, truth in conditions], **status}  # fmt: skip
+        container = {"name": "main", "resources": {"limits": {"amd.com/gpu": "2", "cpu": "500m"}}}
+        pod = {"activeDeadlineSeconds": 600, "containers": [container, {"name": "beside", "resources": {}}]}
+        return {"kind": kind, "metadata": {"name": name, "namespace": "edge", "annotations": None},
+                "spec": {"template": {"spec": pod}}, "status": status}  # fmt: skip
+
+    document = {"kind": "List", "items": [
+        item("failed", ("FailureTarget", "True"), ("Failed", "True"), failed=1),
+        item("ending", ("SuccessCriteriaMet", "True")),
+        item("done", ("Complete", "True"), completionTime="2026-03-30T18:05:00Z"),
+        item("resumed", ("Suspended", "False")),
+        item("a-cron-job", kind="CronJob")]}  # fmt: skip
+    assert [(job.job, job.power_w, job.duration_s) for job in jobs_of_kubernetes(document, NOW)] == [
+        ("k8s-edge-resumed", 4 + 700, 600)]  # fmt: skip

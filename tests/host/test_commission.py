@@ -11,13 +11,14 @@ import tty
 import pytest
 
 from forerun import config
-from forerun.commission import desk, flashing, seal
+from forerun.commission import desk, flashing, line, seal
 from forerun.commission.calibrate import Reading, fit
 from forerun.commission.flashing import live_board
 from forerun.commission.line import crc16
 from forerun.commission.scan import proposal
 from forerun.commission.steps import Steps
 from forerun.errors import Trouble
+from forerun.plant.board import open_line
 
 
 def test_crc_of_the_specification():
@@ -124,3 +125,12 @@ def test_steps_are_kept_and_one_done_again_takes_the_seal_away(tmp_path):
     assert again.next() == "" and again.done["scan"]["utc"] == "1970-01-01T00:00:00Z"
     again.record("scan", False, 1.0)
     assert Steps(tmp_path / "site.toml").next() == "scan" and "seal" not in again.done
+
+
+def test_a_port_that_vanishes_in_a_scan_is_one_sentence():
+    ours, theirs, path = open_line()
+    with line.SerialLine(path, 9600) as opened:
+        os.close(theirs)
+        os.close(ours)
+        with pytest.raises(Trouble, match="was unplugged, or another program reads from it"):
+            line.read(opened, 1, 40_000, 2)

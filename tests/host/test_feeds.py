@@ -1,14 +1,19 @@
 """Compute sources of a running site: what they say reaches the plan and the journal, and whatever is wrong is named."""
 
+import http.server
 import json
 import os
+import threading
 import time
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from forerun import config
+from forerun.compute import feeds
 from forerun.compute.feeds import Feeds
 from forerun.compute.sources import LIST_STALE_S, Reading, SourceError
 from forerun.errors import Trouble
@@ -21,12 +26,13 @@ NOW = 1_774_890_000.0
 
 
 class Bench:
-    """Feeds of a site with these [compute] keys, asked one round at a time; a service that answers at once."""
+    """Feeds of a site with these [compute] and [pv] keys, asked one round at a time; a service that answers at once."""
 
-    def __init__(self, folder, **keys):
+    def __init__(self, folder, pv=None, **keys):
         path = folder / "site.toml"
         lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-        path.write_text(config.EXAMPLE.read_text() + f"\n[compute]\n{lines}")
+        of_pv = "".join(f"{key} = {json.dumps(value)}\n" for key, value in (pv or {}).items())
+        path.write_text(config.EXAMPLE.read_text() + f"\n[compute]\n{lines}" + (f"\n[pv]\n{of_pv}" if of_pv else ""))
         site = config.load(path)
         self.journal, self.complaints, self.now_s, self.metered_w = Journal(site.store.path), {}, NOW, 5000.0
         self.service = Service(site, self.journal, nonce=b"n" * 8, utc_offset_us=int(NOW * 1e6))
@@ -180,3 +186,60 @@ def test_the_site_file_starts_them_beside_the_board(tmp_path):
         while not ("slurm-7" in site.running.service.jobs and "compute.redfish_url" in site.running.complaints):
             assert time.monotonic() < ends
             time.sleep(0.02)
+
+
+def weather(now_s, cover):
+    """60 hours of MET Norway's Locationforecast 2.0 with that cloud cover in percent."""
+    times = (datetime.fromtimestamp(now_s // 3600 * 3600 + 3600 * index, UTC).isoformat() for index in range(60))
+    details = {"cloud_area_fraction": cover, "air_temperature": 12.1}
+    return {"type": "Feature", "properties": {"timeseries": [
+        {"time": time, "data": {"instant": {"details": details}}} for time in times]}}  # fmt: skip
+
+
+def test_the_feed_asks_a_service_once_an_hour_and_says_what_is_wrong(tmp_path):
+    answer, asked = {"body": weather(NOW, 10)}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["User-Agent"])
+            body = json.dumps(answer["body"]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        bench = Bench(
+            tmp_path, pv={"weather": f"http://127.0.0.1:{server.server_address[1]}/compact?lat=63.4&lon=10.4"}
+        )
+        ahead = lambda: bench.service.planner.sky.steps(bench.now_s + 3600, 3600, 24)  # noqa: E731
+        bench.feeds.once()
+        bench.feeds.once()
+        assert len(asked) == 1 and asked[0].startswith("forerun/") and np.isfinite(ahead()).all()
+        bench.now_s += feeds.WEATHER_EVERY_S
+        answer["body"] = weather(bench.now_s, 5000)
+        bench.feeds.once()
+        assert bench.noted() == [("weather", "absurd")] and np.isnan(ahead()).all()
+        bench.now_s += feeds.WEATHER_AGAIN_S
+        answer["body"] = weather(bench.now_s, 10)
+        bench.feeds.once()
+        assert bench.noted()[1:] == [("weather", "back")] and np.isfinite(ahead()).all()
+    finally:
+        server.shutdown()
+        server.server_close()
+    bench.now_s += feeds.WEATHER_EVERY_S
+    bench.feeds.once()
+    assert bench.noted()[2:] == [("weather", "stopped")] and np.isnan(ahead()).all()
+
+
+def test_a_weather_file_that_nobody_rewrites_is_stale(tmp_path):
+    (tmp_path / "sky.json").write_text(json.dumps(weather(NOW, 10)))
+    bench = Bench(tmp_path, pv={"weather": "sky.json"})
+    bench.now_s = (tmp_path / "sky.json").stat().st_mtime + feeds.WEATHER_STALE_S + 1
+    bench.feeds.once()
+    assert bench.noted() == [("weather", "stopped")] and "is it still written?" in next(iter(bench.complaints.values()))

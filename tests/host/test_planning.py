@@ -85,11 +85,14 @@ def test_a_cancelled_job_is_forgotten_and_stays_so_after_a_restart(site, tmp_pat
         service = Service(site, journal, nonce=b"12345678")
         service.announce(job, 0)
         service.announce(other, 0)
-        assert service.outlook(START, 0.5, 6000.0).situation.surges[0].load_w == pytest.approx(31_000)
+        made = service.planner.outlook(START, 0.5, 6000.0, service.jobs.values())
+        assert made.situation.surges[0].load_w == pytest.approx(31_000)
         service.cancel(job, 0)
-        assert service.outlook(START, 0.5, 6000.0).situation.surges[0].load_w == pytest.approx(15_000)
+        made = service.planner.outlook(START, 0.5, 6000.0, service.jobs.values())
+        assert made.situation.surges[0].load_w == pytest.approx(15_000)
     with Journal(tmp_path / "journal") as journal:
-        again = Service(site, journal, nonce=b"12345678").outlook(START, 0.5, 6000.0)
+        again = Service(site, journal, nonce=b"12345678")
+        again = again.planner.outlook(START, 0.5, 6000.0, again.jobs.values())
         assert again.situation.surges[0].load_w == pytest.approx(15_000) and "1 announced" in again.basis
 
 
@@ -102,10 +105,10 @@ def test_prices_that_are_no_numbers_leave_the_plan_before_in_force_and_are_told(
     with Journal(tmp_path / "journal") as journal:
         service = Service(broken, journal, nonce=b"12345678", say=said.append, utc_offset_us=START * 1_000_000)
         service.latest = {"soc_permille": 500, "load_w": 6000}
-        service.plan = before = dispatcher_of(site).plan(outlook(site, known(), []).situation)
-        service.plan_start_s = START
+        service.planner.plan = before = dispatcher_of(site).plan(outlook(site, known(), []).situation)
+        service.planner.start_s = START
         service._replan(0)
-        assert service.plan is before and service._replan_at_s > START  # and it is tried again
+        assert service.planner.plan is before and service._replan_at_s > START  # and it is tried again
         assert "the one before stays in force: energy_price_per_kwh holds nan" in said[-1]
         why = "energy_price_per_kwh holds nan at step 0; every step needs a number"
         assert entries(tmp_path / "journal", "plan_refused") == [[why]]
@@ -115,10 +118,11 @@ def test_a_plan_that_physics_did_not_follow_is_told_once_it_is_far_off(site, tmp
     said = []
     with Journal(tmp_path / "journal") as journal:
         service = Service(site, journal, nonce=b"12345678", say=said.append, utc_offset_us=START * 1_000_000)
+        service.latest = {"soc_permille": 900, "load_w": 6000}
         service._tell_if_missed(600_000_000)
-        service.plan = dispatcher_of(site).plan(outlook(site, known(), []).situation)
-        service.plan_start_s = START
-        planned = round(1000 * service.plan.soc[1])
+        service.planner.plan = dispatcher_of(site).plan(outlook(site, known(), []).situation)
+        service.planner.start_s = START
+        planned = round(1000 * service.planner.plan.soc[1])
         service.latest = {"soc_permille": planned - 50, "load_w": 6000}
         service._tell_if_missed(600_000_000)
         assert said == []

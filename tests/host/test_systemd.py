@@ -15,7 +15,7 @@ EXPOSURE = "15"  # tenths; systemd calls anything below 20 well protected
 def test_the_unit_is_valid_and_hardened(tmp_path):
     analyze = program("systemd-analyze", "systemd")
     here = tmp_path / UNIT.name
-    here.write_text(UNIT.read_text().replace("/opt/forerun/bin/forerun run", f"{sys.executable} -m forerun run"))
+    here.write_text(UNIT.read_text().replace("/opt/forerun/bin/forerun serve", f"{sys.executable} -m forerun serve"))
     done = subprocess.run([analyze, "verify", here], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "forerun.site.service" not in done.stderr, done.stderr
     words = [analyze, "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", here]

@@ -86,7 +86,7 @@ class Controller:
         self.load_w = 0
         self.reactive_var = 0  # > 0 injects
         self.pv_permille = 1000  # of its rating: what PV may feed in
-        self.day_offset_s = -1  # second of the UTC day when the board started; -1: nobody has said
+        self.day_offset_s = -1  # second of the local day when the board started; -1: nobody has said
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)

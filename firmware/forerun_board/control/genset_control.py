@@ -196,7 +196,7 @@ class GensetControl:
             self.loadable = False
             self._max_run_hit = self.max_run_over
         else:
-            if self.run_s > 0:
+            if self.run_s > 0 or self.released:  # 0 s: somebody has taken the lock-out back
                 events.push(GENSET_STOPPED, self.run_s, self.reason)
             self.start = False
             self.loadable = False

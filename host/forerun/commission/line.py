@@ -1,10 +1,12 @@
 """A Modbus RTU client for commissioning: one question at a time, and every way in which the answer can be wrong."""
 
 import select
+import termios
 import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from forerun.errors import Trouble
 from forerun.link.port import open_port
 
 OK = "ok"
@@ -86,6 +88,15 @@ class SerialLine:
         self.baud = self._port.baudrate = baud
 
     def exchange(self, request: bytes, expected: int, limit_s: float) -> bytes:
+        try:
+            return self._exchange(request, expected, limit_s)
+        except (OSError, termios.error) as problem:  # pyserial's own are of the first kind
+            raise Trouble(
+                f"{self._port.port} was unplugged, or another program reads from it too: leave it to this one, "
+                "and start again"
+            ) from problem
+
+    def _exchange(self, request: bytes, expected: int, limit_s: float) -> bytes:
         port = self._port
         time.sleep(max(0.00175, 3.5 * BITS_PER_CHARACTER / self.baud))  # the silence between frames
         port.reset_input_buffer()

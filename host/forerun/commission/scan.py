@@ -1,9 +1,10 @@
 """What is on a Modbus line: line rate, unit ids, SunSpec models, and what is wrong with it, named."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from forerun.commission.line import GARBLED, OK, PATIENCE_S, SILENT, Answer, Line, read
+from forerun.commission.line import EXCEPTION, GARBLED, OK, PATIENCE_S, SILENT, Answer, Line, read
 from forerun.config import BAUD_RATES, SiteFile
 
 RATES = tuple(reversed(BAUD_RATES))
@@ -14,7 +15,10 @@ SUNS = (0x5375, 0x6E53)
 END = 0xFFFF
 MODELS_MAX = 32
 TRIES = 3
+INSIST = 20  # a unit that is there is asked so often for what is lost or garbled
 SAMPLES = 20  # readings of each kind that a unit's quality is judged by
+DEAD_TRIES = 200  # where even that leaves a doubt, nobody is accused
+CHANCE = 1e-6  # that noise alone looks like two devices: less than a scan in a million may say so wrongly
 ERRORS_MAX = 0.02  # share of lost or garbled answers that a good line stays below
 CYCLE_MS = {9600: 500, 19200: 200, 38400: 100, 57600: 100, 115200: 50}  # what a round at this rate needs, rounded up
 INVERTER_MODELS = (701, 101, 102, 103)
@@ -37,6 +41,7 @@ class Device:
     capacity_wh: int | None = None
     short: dict[str, int] = field(default_factory=dict)  # outcomes of SAMPLES readings of 2 registers
     long: dict[str, int] = field(default_factory=dict)  # and of 66 registers
+    shared: bool = False  # two devices answer at this address
 
 
 @dataclass(slots=True)
@@ -56,19 +61,28 @@ def scan(line: Line, rates: Iterable[int] = RATES, units: Iterable[int] = ALL_UN
     """Look for devices: the likely units at each rate, then all units at the rate that answers."""
     rates, units = tuple(rates), tuple(units)
     likely = [unit for unit in units if unit in FIRST_UNITS]
-    alive, garbled = _find_rate(line, rates, likely or units, note)
-    if not alive and not garbled and likely and len(units) > len(likely):
-        alive, garbled = _find_rate(line, rates, [unit for unit in units if unit not in likely], note)
+    rest = [unit for unit in units if unit not in likely]
+    for asked in (likely, likely, likely, rest):  # a noisy line may lose the first questions to all of a few devices
+        alive, garbled = _find_rate(line, rates, asked, note)
+        if alive or garbled:
+            break
     if not alive and not garbled:
         return Found(None, [], [("nothing_found", _nothing(rates, units))])
     baud = alive or garbled
     line.set_baud(baud)
     note(f"{baud} baud: all units")
-    present = [unit for unit in units if _knock(line, unit).outcome != SILENT]
-    devices = []
-    for unit in present:
-        note(f"{baud} baud: unit {unit}")
-        devices.append(inspect(line, unit))
+    devices: list[Device] = []
+    for ask, asked in ((_knock, units), (_knock_on, likely or units)):
+        for unit in asked:
+            if all(device.unit != unit for device in devices) and ask(line, unit).outcome != SILENT:
+                note(f"{baud} baud: unit {unit}")
+                devices.append(inspect(line, unit))
+        if devices and not any(_bad(device.short) for device in devices):
+            break  # else the line loses questions too, and who was not heard at once may be there
+    devices.sort(key=lambda device: device.unit)
+    for device in devices:
+        if device.base is None and not device.short.get(OK) and not device.short.get(EXCEPTION):
+            device.shared = _is_never_heard(line, device, devices)
     found = Found(baud, devices, [])
     found.problems += _line_problems(found)
     return found
@@ -78,6 +92,8 @@ def _find_rate(line, rates, units, note) -> tuple[int | None, int | None]:
     """(first rate at which somebody answers, the rate at which most is garbled if nobody does)."""
     worst: dict[int, int] = {}
     for baud in rates:
+        if not units:
+            break
         line.set_baud(baud)
         note(f"{baud} baud: units {units[0]} to {units[-1]}")
         for unit in units:
@@ -98,9 +114,18 @@ def _knock(line: Line, unit: int) -> Answer:
     return answer
 
 
+def _knock_on(line: Line, unit: int) -> Answer:
+    """The same on a line that loses questions."""
+    for _ in range(4 * TRIES):
+        answer = _knock(line, unit)
+        if answer.outcome != SILENT:
+            return answer
+    return answer
+
+
 def _insist(line: Line, unit: int, address: int, count: int) -> Answer:
     """An answer of a unit that is known to be there, asked for again while it is lost or garbled."""
-    for _ in range(2 * TRIES):
+    for _ in range(INSIST):
         answer = read(line, unit, address, count)
         if answer.alive:
             return answer
@@ -124,7 +149,10 @@ def inspect(line: Line, unit: int) -> Device:
     device.models = list(starts)
     at = (device.base if device.base is not None else BASES[0]) + 2
     device.short = _sample(line, unit, at - 2, 2)
-    device.long = _sample(line, unit, at + 2, 66) if device.base is not None else {}
+    if device.base is not None:
+        contents: dict[tuple[int, ...], int] = {}
+        device.long = _sample(line, unit, at + 2, 66, contents)
+        device.shared = sum(times > 1 for times in contents.values()) > 1 or _is_double(line, unit, device.base)
     if device.long.get(OK):
         words = _insist(line, unit, at + 2, 66).registers
         device.maker, device.model, device.serial = (_text(words[a:b]) for a, b in ((0, 16), (16, 32), (48, 64)))
@@ -173,12 +201,60 @@ def _text(words: tuple[int, ...]) -> str:
     return raw.split(b"\0")[0].decode("ascii", "replace").strip()
 
 
-def _sample(line: Line, unit: int, address: int, count: int) -> dict[str, int]:
+def _sample(line: Line, unit: int, address: int, count: int, contents: dict | None = None) -> dict[str, int]:
+    """Outcomes of SAMPLES readings; how often each content came is added to `contents`."""
     outcomes: dict[str, int] = {}
     for _ in range(SAMPLES):
-        outcome = read(line, unit, address, count).outcome
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        answer = read(line, unit, address, count)
+        outcomes[answer.outcome] = outcomes.get(answer.outcome, 0) + 1
+        if contents is not None and answer.outcome == OK:
+            contents[answer.registers] = contents.get(answer.registers, 0) + 1
     return outcomes
+
+
+# ---- two devices at one address
+
+
+def _is_double(line: Line, unit: int, base: int) -> bool:
+    """Whether what two devices say alike comes through, and what they say differently never does.
+
+    Maker, model and serial number are read two registers at a time, as long as the mark "SunS" that all have: noise
+    spares one no more than the other, however many frames it spoils. A piece that never came, so often that noise
+    which leaves the others their share would have let it through but for CHANCE, is where two devices differ.
+    """
+    common = base + 4
+    pieces = [*range(common, common + 32, 2), *range(common + 48, common + 64, 2)]
+    tries, heard, asked = dict.fromkeys(pieces, 0), 0, 0
+    while pieces:
+        heard += read(line, unit, base, 2).registers == SUNS
+        asked += 1
+        for piece in list(pieces):
+            tries[piece] += 1
+            if read(line, unit, piece, 2).alive:
+                pieces.remove(piece)
+                heard, asked = heard + 1, asked + tries[piece]
+        if pieces and (tries[pieces[0]] >= DEAD_TRIES or _is_dead(tries[pieces[0]], heard / asked, len(tries))):
+            return tries[pieces[0]] < DEAD_TRIES
+    return False
+
+
+def _is_never_heard(line: Line, device: Device, devices: Sequence[Device]) -> bool:
+    """Whether nothing but garble comes from a unit on a line that lets the others' answers of that length through."""
+    others = [other.short for other in devices if other is not device and other.short.get(OK)]
+    if not others:
+        return False
+    share = sum(outcomes.get(OK, 0) for outcomes in others) / (SAMPLES * len(others))
+    for tries in range(SAMPLES, DEAD_TRIES):
+        if _is_dead(tries, share, len(devices)):
+            return True
+        if read(line, device.unit, BASES[0], 2).alive:
+            break
+    return False
+
+
+def _is_dead(tries: int, share: float, pieces: int) -> bool:
+    """Whether noise that lets `share` through would have let one of `tries` through; half of it, to be sure."""
+    return tries * math.log1p(-min(share, 1.0) / 2) < math.log(CHANCE / pieces)
 
 
 # ---- judging
@@ -188,17 +264,9 @@ def _bad(outcomes: dict[str, int]) -> int:
     return outcomes.get(GARBLED, 0) + outcomes.get(SILENT, 0)
 
 
-def _is_shared(device: Device, others_clean: bool) -> bool:
-    """Two at once: what both say alike comes through, what they say differently never does. Noise spares nothing."""
-    if device.long:
-        return device.long.get(GARBLED, 0) == SAMPLES and _bad(device.short) <= SAMPLES // 4
-    return others_clean and device.short.get(GARBLED, 0) == SAMPLES
-
-
 def _line_problems(found: Found) -> list[tuple[str, str]]:
     problems = []
-    clean = [device.unit for device in found.devices if not _bad(device.short)]
-    shared = [device for device in found.devices if _is_shared(device, bool(set(clean) - {device.unit}))]
+    shared = [device for device in found.devices if device.shared]
     for device in shared:
         problems.append((
             "shared_unit",

@@ -23,11 +23,14 @@ from forerun.compute.sources import (
     asked,
     document,
 )
+from forerun.compute.weather import clearness_of
 from forerun.config import NONE, SiteFile
 from forerun.errors import WrongUsage
 from forerun.site.service import Service
 
 SLURM, KUBERNETES = "slurm-", "k8s-"  # how the names of their jobs begin
+WEATHER_EVERY_S, WEATHER_AGAIN_S = 3600.0, 300.0  # services ask not to be asked more often than they renew
+WEATHER_STALE_S = 12 * 3600.0
 _MOVED_S = 60.0  # a scheduler's expected start wanders; less than this is not announced anew
 
 
@@ -57,6 +60,7 @@ class Feeds:
         self._schedulers = [(name, where, prefix, read) for name, where, prefix, read in (
             ("slurm", compute.slurm, SLURM, lambda given, now_s: jobs_of_slurm(given)),
             ("kubernetes", compute.kubernetes, KUBERNETES, jobs_of_kubernetes)) if where != NONE]  # fmt: skip
+        self._weather_due_s = 0.0
         self._trouble: dict[str, str] = {}
         self._raw: dict[str, dict] = {}
         self._stopped = threading.Event()
@@ -88,6 +92,27 @@ class Feeds:
             self._learn(metered_w, now_s)
         for name, where, prefix, read in self._schedulers:
             self._take_jobs(name, where, prefix, read)
+        if self._site.pv.weather != NONE and now_s >= self._weather_due_s:
+            self._weather_due_s = now_s + (WEATHER_EVERY_S if self._take_weather(now_s) else WEATHER_AGAIN_S)
+
+    def _take_weather(self, now_s: float) -> bool:
+        """True when a weather forecast came that can be; without one, PV is forecast from its own past."""
+        where, place = self._site.pv.weather, (self._site.site.latitude, self._site.site.longitude)
+        found, trouble = {}, "stopped"
+        try:
+            answer = document("weather", where, now_s, WEATHER_STALE_S)
+            trouble = "absurd"
+            found = clearness_of("weather", answer, place, now_s)
+            trouble = ""
+        except SourceError as problem:
+            self._tell("weather", trouble, str(problem))
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            self._tell("weather", trouble, f"weather: {where} is not what its service publishes ({problem!r})")
+        if not trouble:
+            self._tell("weather", "", "")
+        self._ask(lambda service, now_us: service.planner.sky.take(found, now_s) if found
+                  else service.planner.sky.drop_ahead(now_s))  # fmt: skip
+        return bool(found)
 
     def _learn(self, metered_w: float | None, now_s: float) -> None:
         """Meter against utilisation; what the nodes should draw is known from utilisation alone thereafter."""

@@ -10,51 +10,59 @@ WATTS_PER_GPU = 350.0
 POWER_NOTE = "forerun.energy/power-w"
 START_NOTE = "forerun.energy/start"
 CONFIDENCE_NOTE = "forerun.energy/confidence"
+_SLURM_NOT_SET = 2**32 - 2  # NO_VAL; INFINITE is one more
 _PENDING_CONFIDENCE = 0.6  # Slurm's expected start of a pending job moves when others end early
 
 
 def jobs_of_slurm(document: dict) -> list[Announcement]:
     """Jobs of `squeue --json` (Slurm 21.08 and later) that are pending with an expected start, or running.
 
-    Power: `power-w=…` in the job's comment, else its CPUs and GPUs. Raises AnnouncementError for another document.
+    Power: `power-w=…` in the job's comment, else its CPUs and GPUs. A job without a time limit is left out: nobody
+    knows when it ends. Raises AnnouncementError for another document.
     """
     jobs = document.get("jobs")
     if not isinstance(jobs, list):
         raise AnnouncementError("this is not the output of squeue --json: it has no list of jobs")
     found = []
     for job in jobs:
-        states = job.get("job_state", [])
-        state = states if isinstance(states, str) else next(iter(states), "")
-        start_s, limit_min = _slurm_number(job.get("start_time")), _slurm_number(job.get("time_limit"))
-        if state not in ("PENDING", "RUNNING") or not start_s or not limit_min:
+        states = job.get("job_state") or []
+        states = {states} if isinstance(states, str) else set(states)  # a list since data parser v0.0.40
+        running = "RUNNING" in states and "COMPLETING" not in states
+        start_s, end_s, limit_min = (_slurm_number(job.get(key)) for key in ("start_time", "end_time", "time_limit"))
+        if not (running or "PENDING" in states) or not start_s or not limit_min:
             continue
-        confidence = 1.0 if state == "RUNNING" else _PENDING_CONFIDENCE
-        found.append(Announcement(f"slurm-{job['job_id']}", _slurm_power_w(job), start_s, 60 * limit_min, confidence))
+        # Whoever extends a running job moves its end, not its limit.
+        length_s = end_s - start_s if running and end_s > start_s else 60 * limit_min
+        confidence = 1.0 if running else _PENDING_CONFIDENCE
+        found.append(Announcement(f"slurm-{job['job_id']}", _slurm_power_w(job), start_s, length_s, confidence))
     return found
 
 
 def _slurm_number(value) -> float:
-    """0 when not set: newer Slurm wraps numbers as {"set", "infinite", "number"}, older writes them plainly."""
+    """0 when not set or without limit: newer Slurm wraps numbers as {"set", "infinite", "number"}, some of the same
+    document are plain, and plain ones stand for "not set" and "infinite" with the last numbers of 32 bits."""
     if isinstance(value, dict):
-        return float(value.get("number", 0)) if value.get("set") and not value.get("infinite") else 0.0
-    return float(value or 0)
+        value = value.get("number") if value.get("set") and not value.get("infinite") else 0
+    number = float(value or 0)
+    return 0.0 if number >= _SLURM_NOT_SET else number
 
 
 def _slurm_power_w(job: dict) -> float:
     comment = job.get("comment") or ""
+    if isinstance(comment, dict):  # of accounting records, and of what passes them on
+        comment = comment.get("job") or ""
     for word in comment.replace(",", " ").split():
         if word.startswith("power-w="):
             return float(word.removeprefix("power-w="))
-    gpus = 0.0
-    for part in (job.get("tres_req_str") or "").split(","):
-        name, _, count = part.partition("=")
-        if name == "gres/gpu":
-            gpus = float(count)
-    return WATTS_PER_CPU * _slurm_number(job.get("cpus")) + WATTS_PER_GPU * gpus
+    counts = dict(part.split("=", 1) for part in (job.get("tres_req_str") or "").split(",") if "=" in part)
+    # The plain count is the sum of those by type; some sites configure types only.
+    typed = sum(float(count) for name, count in counts.items() if name.startswith("gres/gpu:"))
+    return WATTS_PER_CPU * _slurm_number(job.get("cpus")) + WATTS_PER_GPU * float(counts.get("gres/gpu", typed))
 
 
 def jobs_of_kubernetes(document: dict, now_s: float) -> list[Announcement]:
-    """Jobs of a batch/v1 JobList (`kubectl get jobs -o json`) that are not finished and say how long they may run.
+    """Jobs of a batch/v1 JobList (`kubectl get jobs -o json`) that neither ended nor failed and say how long they may
+    run.
 
     Annotations `forerun.energy/power-w`, `/start` (RFC 3339) and `/confidence` say what Kubernetes does not know; the
     duration is spec.activeDeadlineSeconds. Without a start, a running job has begun and a suspended one is left out.
@@ -63,10 +71,13 @@ def jobs_of_kubernetes(document: dict, now_s: float) -> list[Announcement]:
         raise AnnouncementError(f"this is a {document.get('kind')!r}, not a JobList of batch/v1")
     found = []
     for item in document.get("items", []):
-        meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
-        notes, duration_s = meta.get("annotations", {}), spec.get("activeDeadlineSeconds")
+        if item.get("kind", "Job") != "Job":
+            continue
+        meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
+        notes, pod = meta.get("annotations") or {}, spec["template"]["spec"]
+        duration_s = spec.get("activeDeadlineSeconds") or pod.get("activeDeadlineSeconds")
         start = notes.get(START_NOTE) or status.get("startTime")
-        if status.get("completionTime") or not duration_s or (spec.get("suspend") and START_NOTE not in notes):
+        if _over(status) or not duration_s or (spec.get("suspend") and START_NOTE not in notes):
             continue
         start_s = datetime.fromisoformat(start).timestamp() if start else now_s
         name, confidence = f"k8s-{meta['namespace']}-{meta['name']}", float(notes.get(CONFIDENCE_NOTE, 0.9))
@@ -74,16 +85,23 @@ def jobs_of_kubernetes(document: dict, now_s: float) -> list[Announcement]:
     return found
 
 
+def _over(status: dict) -> bool:
+    """A job that failed has no completionTime: only its conditions say so, the two …Target ones before its pods end."""
+    over = {item.get("type") for item in status.get("conditions") or [] if item.get("status") == "True"}
+    return bool(status.get("completionTime")) or bool(
+        over & {"Complete", "Failed", "FailureTarget", "SuccessCriteriaMet"}
+    )
+
+
 def _kubernetes_power_w(notes: dict, spec: dict) -> float:
     if POWER_NOTE in notes:
         return float(notes[POWER_NOTE])
     watts = 0.0
     for container in spec["template"]["spec"]["containers"]:
-        asked = {
-            **container.get("resources", {}).get("limits", {}),
-            **container.get("resources", {}).get("requests", {}),
-        }
+        resources = container.get("resources") or {}
+        asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
         cpu = str(asked.get("cpu", 0))
         cpus = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
-        watts += WATTS_PER_CPU * cpus + WATTS_PER_GPU * float(asked.get("nvidia.com/gpu", 0))
+        gpus = sum(float(count) for name, count in asked.items() if name.endswith("/gpu"))  # of whichever vendor
+        watts += WATTS_PER_CPU * cpus + WATTS_PER_GPU * gpus
     return watts * int(spec.get("parallelism", 1))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from forerun import __version__
+
 TIMEOUT_S = 5.0
 LIST_STALE_S = 600.0
 _LARGEST_ANSWER = 1 << 20
@@ -97,9 +99,9 @@ class Replay:
         return Reading(now_s, float(trace.power_w[index]))
 
 
-def document(name: str, where: str, now_s: float) -> dict:
+def document(name: str, where: str, now_s: float, stale_s: float = LIST_STALE_S) -> dict:
     """The JSON object at `where`, a file that somebody rewrites or an http(s) address. Raises SourceError, also for a
-    file of more than LIST_STALE_S ago: whoever should rewrite it does not."""
+    file of more than stale_s ago: whoever should rewrite it does not."""
     if where.startswith(("http://", "https://")):
         found = _get_json(name, where)
     else:
@@ -112,7 +114,7 @@ def document(name: str, where: str, now_s: float) -> dict:
             raise SourceError(f"{name}: {where} cannot be read ({problem.strerror})") from problem
         except ValueError as problem:
             raise SourceError(f"{name}: {where} is not JSON ({problem})") from problem
-        if age_s > LIST_STALE_S:
+        if age_s > stale_s:
             raise SourceError(f"{name}: {where} is {age_s:.0f} s old; is it still written?")
     if not isinstance(found, dict):
         raise SourceError(f"{name}: {where} is not one JSON object")
@@ -192,7 +194,8 @@ def _get_json(name: str, url: str, headers: dict[str, str] | None = None):
     """The answer to a GET, at most _LARGEST_ANSWER bytes of JSON."""
     if not url.startswith(("http://", "https://")):
         raise SourceError(f"{name}: its address must begin with http:// or https://")
-    request = urllib.request.Request(url, headers={"Accept": "application/json", **(headers or {})})
+    usual = {"Accept": "application/json", "User-Agent": f"forerun/{__version__}"}
+    request = urllib.request.Request(url, headers={**usual, **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             body = answer.read(_LARGEST_ANSWER + 1)

@@ -11,6 +11,7 @@ from forerun.dispatch.situation import Genset, Inputs, Storage
 
 _LEVELS = 61
 _POWERS = 7
+_BARRED = 100.0
 
 
 def commitment(storage: Storage, inputs: Inputs, targets_wh: np.ndarray, peak_w: float) -> np.ndarray:
@@ -63,7 +64,8 @@ def _stretches(on: np.ndarray) -> list[tuple[int, int]]:
 
 def _allowed(genset: Genset, inputs: Inputs, on: np.ndarray) -> bool:
     """Whether each stretch lasts as long as the set must run; the last one may go on beyond the horizon."""
-    if np.any(running_steps(genset, inputs) & ~on):
+    must = running_steps(genset, inputs)
+    if np.any(must & ~on) or np.any(inputs.genset_barred & on & ~must):
         return False
     ends = np.concatenate([[0.0], np.cumsum(inputs.step_s)])
     return all(last == len(on) or (first == 0 and inputs.genset_run_s > 0)
@@ -105,7 +107,10 @@ class _Search:
         wanted_w = np.where(inputs.energy_price_per_kwh[:, None] > genset.cost_per_kwh, left_w, left_w - limit_w)
         genset_w = np.clip(wanted_w, genset.least_w, genset.rated_w)
         fuel = hours * (genset.idle_cost_per_h + genset_w / 1000 * genset.cost_per_kwh)
-        return stored_wh, wear + self._grid(left_w, peak_w), wear + fuel + self._grid(left_w - genset_w, peak_w)
+        # A board does not start its set in quiet hours: no need is great enough for a plan that counts on it there.
+        barred = inputs.genset_barred[:, None] * hours * (_BARRED * OVER_LIMIT * self.dearest * genset.rated_w / 1000)
+        running = wear + fuel + barred + self._grid(left_w - genset_w, peak_w)
+        return stored_wh, wear + self._grid(left_w, peak_w), running
 
     def _grid(self, left_w: np.ndarray, peak_w: float) -> np.ndarray:
         """(n, A) cost of what the grid gives or takes; PV is curtailed where that is cheaper than exporting."""

@@ -1,5 +1,6 @@
 """Dispatch: what battery and genset do over the next hours, and a sentence for each limit that cannot be kept."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -9,11 +10,12 @@ from forerun.dispatch.programme import Programme
 from forerun.dispatch.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
 
-__all__ = ["HOLD_BATTERY", "HOLD_PCC", "LEAD_S", "MAX_POINTS", "DispatchInputError", "Dispatcher", "Genset", "Plan",
-           "Situation", "Storage", "Surge", "board_points", "dispatcher_of",
+__all__ = ["HOLD_BATTERY", "HOLD_PCC", "LEAD_S", "MAX_POINTS", "WITH_SET", "DispatchInputError", "Dispatcher", "Genset",
+           "Plan", "Situation", "Storage", "Surge", "board_points", "dispatcher_of",
            "plan_steps", "storage_of"]  # fmt: skip
 
 HOLD_BATTERY, HOLD_PCC = 0, 1
+WITH_SET = 2  # added to either: the diesel set runs
 MAX_POINTS = 96
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
@@ -140,25 +142,43 @@ def plan_steps(horizon_h: int) -> np.ndarray:
     return fine[: np.searchsorted(np.cumsum(fine), horizon_h * 3600) + 1]
 
 
-def board_points(plan: Plan) -> list[tuple[int, int, int]]:
+def board_points(plan: Plan, set_lead_s: float = 0.0) -> list[tuple[int, int, int]]:
     """(duration_s, mode, value_w) for the board, at most MAX_POINTS: hold the planned import while the battery works,
     so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle. Making
-    headroom just before an announced step is the part of the board (its prepare state): no re-plan can lose it."""
+    headroom just before an announced step is the part of the board (its prepare state): no re-plan can lose it.
+
+    WITH_SET marks where the diesel set runs, from set_lead_s before the plan gives it load: it has to start and warm.
+    """
     points: list[tuple[int, int, int]] = []
-    for duration_s, battery_w, pcc_import_w in zip(plan.step_s, plan.battery_w, plan.pcc_import_w, strict=True):
-        works = abs(battery_w) >= _IDLE_W
-        mode, value_w = (HOLD_PCC, round(pcc_import_w)) if works else (HOLD_BATTERY, 0)
+    for duration_s, step, with_set in _pieces(plan, set_lead_s):
+        works = abs(plan.battery_w[step]) >= _IDLE_W or plan.genset_w[step] > 0
+        mode, value_w = (HOLD_PCC, round(plan.pcc_import_w[step])) if works else (HOLD_BATTERY, 0)
+        mode += WITH_SET * with_set
         if points and points[-1][1:] == (mode, value_w):
-            points[-1] = (points[-1][0] + round(duration_s), mode, value_w)
+            points[-1] = (points[-1][0] + duration_s, mode, value_w)
         else:
-            points.append((round(duration_s), mode, value_w))
+            points.append((duration_s, mode, value_w))
     while len(points) > MAX_POINTS:
         # The far end is the least certain, and is planned again long before it comes.
         (first_s, first, first_w), (second_s, second, second_w) = points[-2:]
         mean_w = round((first_s * first_w + second_s * second_w) / (first_s + second_s))
-        mode, value_w = (HOLD_PCC, mean_w) if first == second == HOLD_PCC else (HOLD_BATTERY, 0)
-        points[-2:] = [(first_s + second_s, mode, value_w)]
+        both_hold = first & second & HOLD_PCC
+        points[-2:] = [(first_s + second_s, both_hold + ((first | second) & WITH_SET), mean_w if both_hold else 0)]
     return points
+
+
+def _pieces(plan: Plan, set_lead_s: float) -> Iterator[tuple[int, int, bool]]:
+    """(duration_s, step, whether the set is to run): the plan's steps, cut where the set has to start."""
+    ends, on = np.cumsum(plan.step_s), plan.genset_w > 0
+    begins = (ends - plan.step_s)[on]
+    for step, (end, duration) in enumerate(zip(ends, plan.step_s, strict=True)):
+        ahead = begins[begins >= end]
+        led = float(np.clip(end - ahead[0] + set_lead_s, 0, duration)) if len(ahead) else 0.0
+        with_s = round(duration if on[step] else led)
+        if without_s := round(duration) - with_s:
+            yield without_s, step, False
+        if with_s:
+            yield with_s, step, True
 
 
 def _result(storage: Storage, inputs: Inputs, flows: dict, on: np.ndarray, targets_wh, notes: list[str]) -> Plan:

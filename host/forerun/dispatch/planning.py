@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from forerun.compute.load import Announcement, overlay, surges
+from forerun.compute.weather import Sky
 from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Plan, Situation, plan_steps
 from forerun.dispatch.reserve import outage_reserve_wh
@@ -49,9 +52,10 @@ class Outlook:
 
 
 def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: LoadModel | JobModel | None = None,
-            told: Iterable[Told] | None = None) -> Outlook:  # fmt: skip
+            told: Iterable[Told] | None = None, sky: Sky | None = None) -> Outlook:  # fmt: skip
     """Forecasts and the situation of a plan that begins at known.start_s. `model`: fitted to an earlier history; a
-    JobModel with `told`, all that was announced in it and since, or a LoadModel that knows of no jobs."""
+    JobModel with `told`, all that was announced in it and since, or a LoadModel that knows of no jobs. `sky`: what the
+    weather forecast says."""
     steps = plan_steps(site.plan.horizon_h)
     count = round(steps.sum()) // STEP_S
     jobs = [job for job in jobs if job.start_utc_s + job.duration_s > known.start_s]
@@ -61,7 +65,10 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         load = overlay(base, jobs, known.start_s)
     else:
         base, load = forecast_both(known.load_w, STEP_S, count, known.start_s, told, default_w, model)
-    pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude))
+    clearness, past = None, len(known.pv_w)
+    if sky is not None:
+        clearness = sky.steps(known.start_s - STEP_S * past, STEP_S, past + count)
+    pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude), clearness)
     hours = (known.start_s + STEP_S * np.arange(count)) // 3600 % 24
     price = hourly(site.tariff.energy_price_per_kwh)[hours]
     # A tonne is a million grams; what is imported now pays for what it emits.
@@ -78,6 +85,7 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         surges=surges(jobs, base.q50, known.start_s, STEP_S),
         reserve_wh=folded(reserve, steps),
         genset_run_s=known.genset_run_s,
+        genset_barred=quiet_steps(site, known.start_s, steps),
         battery_temperature_c=known.battery_temperature_c,
     )
     return Outlook(situation, known.start_s, load, pv)
@@ -87,6 +95,19 @@ def folded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """(n,) means over the steps of a plan of values on 5-minute steps."""
     ends = np.cumsum(np.round(steps / STEP_S).astype(int))
     return np.add.reduceat(values, np.concatenate([[0], ends[:-1]])) / np.diff(ends, prepend=0)
+
+
+def quiet_steps(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:
+    """(n,) bool: the steps from start_s (UTC) on that reach into the quiet hours of the site's own time zone."""
+    start_min, end_min = site.functions.quiet_start_min, site.functions.quiet_end_min
+    count = round(steps.sum()) // STEP_S
+    if start_min == end_min:
+        return np.zeros(len(steps), dtype=bool)
+    zone = ZoneInfo(site.reporting.timezone)
+    local = [datetime.fromtimestamp(start_s + STEP_S * step, zone) for step in range(count)]
+    minute = np.array([60 * moment.hour + moment.minute for moment in local])
+    quiet = (minute - start_min) % 1440 < (end_min - start_min) % 1440
+    return folded(quiet.astype(float), steps) > 0
 
 
 def hourly(value) -> np.ndarray:

@@ -67,7 +67,8 @@ class Situation:
     """What is known when a plan is made. Arrays are (n,) interval means, index = step; a scalar price holds throughout.
 
     load_w includes announced jobs. genset_w is what a set gives that the plan does not rule. reserve_wh: what should
-    be stored above soc_min at the end of each step, for an outage. genset_run_s: for how long the ruled set has run.
+    be stored above soc_min at the end of each step, for an outage. genset_run_s: for how long the ruled set has run;
+    genset_barred: where it may not start nor go on beyond its least time, in quiet hours.
     soc: 0–1 now. peak_so_far_w: highest import already billed this month. battery_temperature_c: of its cells.
     stored_value_per_kwh: what a kWh left in the battery at the end is worth; None = the mean price less wear, times
     the discharge efficiency, never below 0.
@@ -85,6 +86,7 @@ class Situation:
     stored_value_per_kwh: float | None = None
     reserve_wh: np.ndarray | float = 0.0
     genset_run_s: float = 0.0
+    genset_barred: np.ndarray | bool = False
     battery_temperature_c: float = 20.0
 
 
@@ -104,6 +106,7 @@ class Inputs:
     stored_value_per_kwh: float
     reserve_wh: np.ndarray
     genset_run_s: float
+    genset_barred: np.ndarray
     charge_max_w: float
     discharge_max_w: float
 
@@ -141,10 +144,12 @@ def checked(situation: Situation, storage: Storage) -> Inputs:
     for name in ("genset_run_s", "battery_temperature_c"):
         if not math.isfinite(getattr(situation, name)):
             raise DispatchInputError(f"{name} is {getattr(situation, name)}; it must be a number")
+    barred = np.broadcast_to(np.asarray(situation.genset_barred, dtype=bool), (n,))
     charge, discharge = temperature_shares(situation.battery_temperature_c)
     return Inputs(step_s, **arrays, soc=float(situation.soc), peak_so_far_w=float(situation.peak_so_far_w),
                    surges=tuple(sorted(situation.surges, key=lambda surge: surge.start_s)),
                    stored_value_per_kwh=value, genset_run_s=float(situation.genset_run_s),
+                   genset_barred=barred,
                    charge_max_w=charge * storage.charge_max_w,
                    discharge_max_w=discharge * storage.discharge_max_w)  # fmt: skip
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from forerun.compute.load import Announcement
 from forerun.errors import WrongUsage
+from forerun.forecast import peers
+from forerun.forecast.jobs import JobModel, Told, jobs_w
 from forerun.forecast.model import DAY_S, LEVELS, Forecast, LoadModel, forecast_load
 
 STEP_S = 300
@@ -18,17 +21,27 @@ EVERY = 100  # steps between two origins
 ALARM_EVERY = 6  # steps between two questions whether a surge is coming
 
 
-def backtest(files: list[Path]) -> dict:
-    """Scores of every file and their summary by model: {horizon: {mase, pinball, coverage}}, and times.
+def backtest(files: list[Path], tick: Callable[[float], None] = lambda share: None) -> dict:
+    """Scores of every file and their summary by model: {horizon: {mase, pinball, coverage}}, and times; what the
+    forecast alone saw of surges; what announced jobs are worth. tick(share that is done, 0–1).
 
     The last seven days of each file are forecast (of less than three weeks the last four), 24 h at a time, from what
     lies before; MASE is over the error of "same time yesterday" before that window. A file is CSV whose last column
     that holds numbers is the load, oldest first, 5 min a row.
     """
-    per_file = {str(file): score_series(_series(file)) for file in files}
+    series, per_file = {str(file): _series(file) for file in files}, {}
+    for index, (name, values) in enumerate(series.items()):
+        per_file[name] = score_series(values, lambda share, index=index: tick((index + share) / len(series)))
     models = next(iter(per_file.values()))["models"]
-    summary = {model: _summary([scored["models"][model] for scored in per_file.values()]) for model in models}
-    return {"files": per_file, "summary": summary}
+    return {
+        "files": per_file,
+        "summary": {model: _summary([scored["models"][model] for scored in per_file.values()]) for model in models},
+        "not_installed": peers.missing(),
+        "surges": _surges_in_all([scored["surges"] for scored in per_file.values()]),
+        "announced_jobs": {"drawn": JOBS_DRAWN, "mean_absolute_error_over_mean_load_24_h": {
+            case: {way: round(float(np.mean([scored["announced_jobs"][case][way] for scored in per_file.values()])), 4)
+                   for way in ways} for case, ways in next(iter(per_file.values()))["announced_jobs"].items()}},
+    }  # fmt: skip
 
 
 def origins(n: int) -> np.ndarray:
@@ -36,52 +49,111 @@ def origins(n: int) -> np.ndarray:
     return np.arange(n - (7 if n >= 21 * DAY else 4) * DAY, n - max(HORIZONS), EVERY)
 
 
-def score_series(values: np.ndarray) -> dict:
-    """{"origins", "fit_s", "predict_ms", "models": {name: {horizon: scores}}} of one series of 5-minute means."""
+def score_series(values: np.ndarray, tick: Callable[[float], None] = lambda share: None) -> dict:
+    """{"origins", "fit_s", "predict_ms", "models": {name: {horizon: scores}}, …} of one series of 5-minute means."""
     starts, horizon = origins(len(values)), max(HORIZONS)
     first = starts[0] if len(starts) else 0
     if first < 2 * DAY:
         raise WrongUsage(f"a series of {len(values) / DAY:.1f} days is too short; a backtest needs a week")
     scale = float(np.abs(values[DAY:first] - values[: first - DAY]).mean()) or 1.0
-    forecasts: dict[str, list[Forecast]] = {"forerun": [], "persistence": [], "seasonal_naive": []}
+    rules = {"persistence": lambda past: _naive(past, lambda at, lead: past[at - 1]),
+             "seasonal_naive": lambda past: _naive(past, lambda at, lead: past[at + lead - 1 - DAY]),
+             **peers.installed()}  # fmt: skip
+    forecasts: dict[str, list[Forecast]] = {"forerun": [], **{name: [] for name in rules}}
     fit_s, predict_ms, early = [], [], None
-    for start in starts:
+    for done, start in enumerate(starts):
         past = values[:start]
         # Origins lie eight hours apart, and a running host fits its model every six.
-        began = time.perf_counter()
+        began = time.process_time()
         model = LoadModel(past, STEP_S, horizon)
         early = early or model
-        fit_s.append(time.perf_counter() - began)
-        began = time.perf_counter()
+        fit_s.append(time.process_time() - began)
+        began = time.process_time()
         forecasts["forerun"].append(forecast_load(past, STEP_S, horizon, model=model))
-        predict_ms.append(1000 * (time.perf_counter() - began))
-        forecasts["persistence"].append(_naive(past, lambda at, lead: values[at - 1]))
-        forecasts["seasonal_naive"].append(_naive(past, lambda at, lead: values[at + lead - 1 - DAY]))
+        predict_ms.append(1000 * (time.process_time() - began))
+        for name, rule in rules.items():
+            forecasts[name].append(rule(past))
+        tick(0.7 * (done + 1) / len(starts))
     actual = np.stack([values[start : start + horizon] for start in starts])
+    announced = _announced(values, starts[:: max(1, DAY // EVERY)], lambda share: tick(0.7 + 0.2 * share))
     return {
         "origins": len(starts),
         "fit_s": round(float(np.median(fit_s)), 4),
         "predict_ms": round(float(np.median(predict_ms)), 3),
         "surges": _surges(values, first, early),
+        "announced_jobs": announced,
         "models": {name: _scores(actual, rows, scale) for name, rows in forecasts.items()},
     }
 
 
-def _surges(values: np.ndarray, first: int, model: LoadModel) -> dict:
-    """Surges that nobody announced, from index `first` on: how many were foreseen, missed, and alarms that were false.
+SURGE = ("a surge: the load rises above the 0.95 quantile of all before the scored days, after an hour below it; an "
+         "alarm: asked every 30 min while below, the forecast is above that within the coming hour; foreseen: "
+         "an alarm in the hour before; false: no load above it in the hour after")  # fmt: skip
 
-    A surge is a load above the 95th percentile of the past after an hour below it; an alarm, from a step below it, is a
-    0.9 quantile above it within the coming hour. `model` was fitted before `first`.
-    """
+
+def _surges(values: np.ndarray, first: int, model: LoadModel) -> dict:
+    """SURGE, from index `first` on, by rule: how many were foreseen, missed, and alarms that were false. The rules are
+    the 0.9 quantile and the median of `model`, fitted before `first`, and the same hour of yesterday."""
     threshold, hour = float(np.quantile(values[:first], 0.95)), DAY // 24
     above = values > threshold
     starts = [at for at in range(first + hour, len(values)) if above[at] and not above[at - hour : at].any()]
-    asked = range(first, len(values) - hour, ALARM_EVERY)
-    alarms = [at for at in asked if not above[at - 1] and model.forecast(values[:at], hour).q90.max() > threshold]
-    foreseen = sum(any(at <= start < at + hour for at in alarms) for start in starts)
-    false = sum(not above[at : at + hour].any() for at in alarms)
-    return {"surges": len(starts), "foreseen": foreseen, "missed": len(starts) - foreseen, "alarms": len(alarms),
-            "false_alarms": false}  # fmt: skip
+    asked = [at for at in range(first, len(values) - hour, ALARM_EVERY) if not above[at - 1]]
+    made = {at: model.forecast(values[:at], hour) for at in asked}
+    rules = {"forerun_q90": lambda at: made[at].q90.max() > threshold,
+             "forerun_q50": lambda at: made[at].q50.max() > threshold,
+             "seasonal_naive": lambda at: above[at - DAY : at - DAY + hour].any()}  # fmt: skip
+    result = {"asked": len(asked), "surges": len(starts)}
+    for name, rule in rules.items():
+        alarms = [at for at in asked if rule(at)]
+        foreseen = sum(any(at <= start < at + hour for at in alarms) for start in starts)
+        false = sum(not above[at : at + hour].any() for at in alarms)
+        result[name] = {"foreseen": foreseen, "missed": len(starts) - foreseen, "alarms": len(alarms),
+                        "false_alarms": false}  # fmt: skip
+    return result
+
+
+def _surges_in_all(rows: list[dict]) -> dict:
+    total = {"definition": SURGE, **{key: sum(row[key] for row in rows) for key in ("asked", "surges")}}
+    for rule in ("forerun_q90", "forerun_q50", "seasonal_naive"):
+        total[rule] = {key: sum(row[rule][key] for row in rows) for key in rows[0][rule]}
+    return total
+
+
+JOBS_A_DAY, JOBS_SEED = 4, 1
+JOB_OF_MEAN, JOB_H = (0.3, 1.0), (0.5, 4.0)
+LEADS_H = {"told_2_days_ahead": (48, 48), "told_6_to_48_h_ahead": (6, 48), "told_0_to_24_h_ahead": (0, 24)}
+JOBS_DRAWN = {"a_day": JOBS_A_DAY, "power_over_mean_load": JOB_OF_MEAN, "hours": JOB_H, "leads_h": LEADS_H,
+              "seed": JOBS_SEED}  # fmt: skip
+
+
+def _announced(values: np.ndarray, starts: np.ndarray, tick: Callable) -> dict:
+    """Mean absolute error over 24 h by mean load, {case of LEADS_H: {way: share}}, with jobs laid over the series and
+    announced at their start less a random lead. Ways: what a site forecasts, what it would without announcements, and
+    the forecast of the series beneath as if every job were known."""
+    n, horizon, rng = len(values), max(HORIZONS), np.random.default_rng(JOBS_SEED)
+    count = JOBS_A_DAY * n // DAY
+    power = values.mean() * rng.uniform(*JOB_OF_MEAN, count)
+    start_s, hours = STEP_S * n * rng.random(count), np.exp(rng.uniform(*np.log(JOB_H), count))
+    jobs = [Announcement(f"job-{index}", float(power[index]), float(start_s[index]), float(3600 * hours[index]))
+            for index in range(count)]  # fmt: skip
+    real = values + jobs_w([Told(0.0, job) for job in jobs], 0.0, STEP_S, n)
+    blind = {at: LoadModel(real[:at], STEP_S, horizon).forecast(real[:at], horizon).q50 for at in starts}
+    beneath = {at: LoadModel(values[:at], STEP_S, horizon).forecast(values[:at], horizon).q50 for at in starts}
+    result = {}
+    for done, (case, lead_h) in enumerate(LEADS_H.items()):
+        told = [Told(job.start_utc_s - 3600 * lead, job)
+                for job, lead in zip(jobs, rng.uniform(*lead_h, count), strict=True)]  # fmt: skip
+        wrong = {"forerun": [], "without_announcements": [], "every_job_known": []}
+        for at in starts:
+            actual = real[at : at + horizon]
+            ours = JobModel(real[:at], STEP_S, horizon, 0.0, told).forecast(real[:at], horizon, 0.0, told).q50
+            wrong["forerun"].append(np.abs(actual - ours).mean())
+            wrong["without_announcements"].append(np.abs(actual - blind[at]).mean())
+            wrong["every_job_known"].append(np.abs(values[at : at + horizon] - beneath[at]).mean())
+        mean = real[starts[0] :].mean()
+        result[case] = {way: round(float(np.mean(error) / mean), 4) for way, error in wrong.items()}
+        tick((done + 1) / len(LEADS_H))
+    return result
 
 
 def _naive(past: np.ndarray, rule: Callable) -> Forecast:
@@ -157,3 +229,14 @@ def show(result: dict) -> None:
         Console().print(
             f"{file}: fit {scored['fit_s']} s, predict {scored['predict_ms']} ms, {scored['origins']} origins"
         )
+    surges = result["surges"]
+    for rule in ("forerun_q90", "forerun_q50", "seasonal_naive"):
+        told = surges[rule]
+        Console().print(f"surges without announcement, {rule}: {told['foreseen']} of {surges['surges']} foreseen, "
+                        f"{told['false_alarms']} of {told['alarms']} alarms false")  # fmt: skip
+    for case, ways in result["announced_jobs"]["mean_absolute_error_over_mean_load_24_h"].items():
+        words = ", ".join(f"{way.replace('_', ' ')} {share:.3f}" for way, share in ways.items())
+        Console().print(f"jobs {case.replace('_', ' ')}, error over mean load at 24 h: {words}")
+    if result["not_installed"]:
+        Console().print(f"not installed, so not compared: {', '.join(result['not_installed'])}; "
+                        "pip install 'forerun[peers]'", markup=False)  # fmt: skip

@@ -151,6 +151,11 @@ def known_at(item: Told, now_utc_s: float) -> Told:
     return item if item.ended_utc_s <= now_utc_s else replace(item, ended_utc_s=np.inf)
 
 
+def jobs_w(told: list[Told], start_utc_s: float, step_s: float, count: int) -> np.ndarray:
+    """(count,) W step means of the jobs as they were announced, as far as they came."""
+    return _parts(told, start_utc_s, step_s, count).sum(axis=1)
+
+
 def learnt_share(load_w: np.ndarray, parts_w: np.ndarray, jobs: int) -> np.ndarray:
     """(PARTS,) what jobs drew of what was announced, 0 to _SHARE_MOST, from load_w (n,) and what parts_w (n, PARTS) of
     them was announced. Steps from one value to the next are compared: the load beneath does not step with them."""

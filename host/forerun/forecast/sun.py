@@ -7,16 +7,22 @@ from forerun.forecast.model import DAY_S, LEVELS, Forecast, checked_history
 FADE_S = 3 * 3600  # today's clearness fades to the usual one with this time constant
 _PAST_DAYS = 14
 _FIT_ROWS = 1000
+_ENOUGH = 100  # lit steps with a weather forecast before it counts
+_SHARES = np.linspace(0, 1, 5)
 _CLEAREST = 1.4  # bright cloud edges give more than a clear sky
 _LEAST_SUN = 0.04  # share of the best power below which a ratio to the clear sky says nothing
 
 
-def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, place: tuple[float, float]) -> Forecast:
+def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, place: tuple[float, float],
+                sky: np.ndarray | None = None) -> Forecast:  # fmt: skip
     """PV [W] of the next `count` steps from pv_w (n,), the history up to start_utc_s, NaN where nothing was measured.
 
     place: (latitude, longitude) in degrees. The array's direction is learnt: the sun's direct and diffuse clear-sky
     irradiance on it, fitted to the best of what was measured. The quantiles are those of the past at the same lead.
     With less than a day of history none is counted on.
+
+    sky (n + count,): clearness by a weather forecast, as it was forecast for the past and is for what comes, NaN where
+    it is not known; it counts as much as it was worth at that lead, and without it the forecast is what it was.
     """
     pv_w, season = checked_history("pv_w", pv_w, step_s, count)
     pv_w = pv_w[-_PAST_DAYS * season :]
@@ -34,21 +40,42 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     usual = float(np.nanmedian(ratio))
     leads = np.arange(1, count + 1)
     marks = np.unique(np.geomspace(1, count, min(count, 8)).astype(int))
-    levels = [_ratios_at(ratio, recent, usual, int(lead), step_s) for lead in marks]
-    low, middle, high = (np.interp(leads, marks, column) for column in np.array(levels).T)
+    told = np.full(n + count, np.nan) if sky is None else np.asarray(sky, dtype=float)[-(n + count) :]
+    wrong_told = ratio - _as_here(told, ratio)[:n]
+    found = [_ratios_at(ratio, recent, usual, int(lead), step_s, wrong_told) for lead in marks]
+    low, middle, high, weight = (np.interp(leads, marks, column) for column in np.array(found).T)
     fade, now = np.exp(-leads * step_s / FADE_S), recent[-1] - usual
-    ahead, lows, highs = (np.clip(usual + fade * now + part, 0, _CLEAREST) * clear[n:] for part in (middle, low, high))
+    own, ahead = usual + fade * now, _as_here(told, ratio)[n:]
+    own = np.where(np.isfinite(ahead), own + weight * (np.nan_to_num(ahead) - own), own)
+    ahead, lows, highs = (np.clip(own + part, 0, _CLEAREST) * clear[n:] for part in (middle, low, high))
     words = f"clear sky by the sun's place, times {usual + now:.2f} fading to {usual:.2f}"
+    if np.isfinite(told[n:]).any() and weight.any():
+        words += f", {weight.mean():.0%} by the weather forecast"
     return Forecast(step_s, np.minimum(lows, ahead), ahead, np.maximum(highs, ahead), words)
 
 
-def _ratios_at(ratio: np.ndarray, recent: np.ndarray, usual: float, lead: int, step_s: int) -> np.ndarray:
-    """(3,) quantiles of how the clearness differed from this rule at that lead; of all clearness when few are known."""
+def _as_here(told: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """The forecast clearness as this array saw such skies: in the mean, once there are enough steps to tell."""
+    both = np.isfinite(told[: len(ratio)]) & np.isfinite(ratio)
+    if np.count_nonzero(both) < _ENOUGH:
+        return told
+    seen = np.mean(ratio[both]) / max(1e-3, np.mean(told[: len(ratio)][both]))
+    return told * np.clip(seen, 0.5, 2.0)
+
+
+def _ratios_at(ratio: np.ndarray, recent: np.ndarray, usual: float, lead: int, step_s: int, wrong_told: np.ndarray):
+    """(4,) quantiles of how the clearness differed from this rule at that lead, and the weight 0–1 of the weather
+    forecast with which it differed least; of all clearness when few are known."""
     wrong = ratio[lead:] - usual - np.exp(-lead * step_s / FADE_S) * (recent[:-lead] - usual)
+    weight, both = 0.0, np.isfinite(wrong) & np.isfinite(wrong_told[lead:])
+    if np.count_nonzero(both) >= _ENOUGH:
+        mixed = [wrong[both] + share * (wrong_told[lead:][both] - wrong[both]) for share in _SHARES]
+        best = int(np.argmin([np.abs(item).mean() for item in mixed]))
+        weight, wrong = float(_SHARES[best]), mixed[best]
     wrong = wrong[np.isfinite(wrong)]
     if len(wrong) < 30:
         wrong = ratio[np.isfinite(ratio)] - usual
-    return np.quantile(wrong, LEVELS)
+    return np.append(np.quantile(wrong, LEVELS), weight)
 
 
 def _running(ratio: np.ndarray, steps: int) -> np.ndarray:
@@ -96,6 +123,12 @@ def _irradiance(utc_s: np.ndarray, latitude: float, longitude: float) -> np.ndar
     mass = 1 / (np.sin(np.radians(lifted)) + 0.50572 * (lifted + 6.07995) ** -1.6364)
     direct = np.where(above, 1.353 * 0.7 ** (mass**0.678), 0.0)
     return np.stack([direct * east, direct * north, direct * up, 0.12 * np.sqrt(np.maximum(up, 0))], axis=1)
+
+
+def clear_ghi_w_per_m2(utc_s: np.ndarray, latitude: float, longitude: float) -> np.ndarray:
+    """(m,) W/m² on a level plane under a clear sky, by the same formulas as what an array is fitted to."""
+    rows = _irradiance(utc_s, latitude, longitude)
+    return 1000 * (rows[:, 2] + rows[:, 3])
 
 
 def sun_direction(utc_s: np.ndarray, latitude: float, longitude: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from forerun.plant.rtu import FRAME_MAX, READ, WRITE_MANY, WRITE_ONE, Responder
 from forerun.plant.site import Site
 
 GAP_MIN_S = 0.020  # USB adapters and schedulers deliver one frame in pieces up to 16 ms apart
+RESTART_S = 1.0  # a board that crashes again and again is started no more often
 LOOK_S = 0.2  # how often the site moves on and `stopped` is asked while the line is quiet
 
 
@@ -48,11 +49,19 @@ class Wires:
         self._board = board
         self._inputs = 0
         self._held = b""
+        self._restart_s = 0.0
 
     def carry(self) -> None:
-        """Bring both sides up to date; a board that is off has its outputs at rest."""
-        if self._board.process is None or self._board.process.poll() is not None:
+        """Bring both sides up to date; a board that is off has its outputs at rest. One that ended by itself starts
+        anew, whether it asked for that or crashed: on a chip the reset or the watchdog does it."""
+        process, now_s = self._board.process, time.monotonic()
+        if process is None or process.poll() is not None:
             self.contacts.drive(0)
+            if process is not None and now_s >= self._restart_s:
+                self._restart_s = now_s + RESTART_S
+                self._board.power_off()
+                self._board.power_on()
+                self._held, self._inputs = b"", 0
             return
         while select.select([self._board.bench_out], [], [], 0)[0]:
             data = os.read(self._board.bench_out, 4096)

@@ -10,7 +10,7 @@ from math import acos, tan
 from forerun.plant.battery import Battery
 from forerun.plant.faults import ActedOn
 from forerun.plant.feeder import pcc_voltage_v
-from forerun.plant.genset import Amf, Genset
+from forerun.plant.genset import RUNNING, Amf, Genset
 from forerun.plant.inverter import (
     ALARM_AC_DISCONNECT,
     ALARM_GRID_DISCONNECT,
@@ -232,8 +232,8 @@ class Site(ActedOn):
             self.bus_pu, self.frequency_hz = 1.0, self.genset.hz
             mains_pu = self._mains_pu(self.genset_w)
         else:
-            self.genset_w = 0.0
-            self.pcc_import_w = import_w = load_w - inverter.power_w - self.pv_w
+            self.genset_w = self._beside_w()
+            self.pcc_import_w = import_w = load_w - inverter.power_w - self.pv_w - self.genset_w
             self.bus_pu = mains_pu = self._mains_pu(import_w)
             self.pcc_voltage_v = self.bus_pu * config.nominal_v
             self.frequency_hz = self.grid_hz
@@ -244,6 +244,10 @@ class Site(ActedOn):
             inverter.observe(self.now_us, self.now_us, self.bus_pu, self.frequency_hz)
         if config.genset_w:
             self.amf.observe(self.now_us, self.now_us, mains_pu)
+
+    def _beside_w(self) -> float:
+        """What the set gives in parallel with a live grid."""
+        return self.config.genset_base_w if self.amf.remote_start and self.genset.state == RUNNING else 0.0
 
     @property
     def pcc_hz(self) -> float:
@@ -298,7 +302,8 @@ class Site(ActedOn):
                 bus_pu = 1.0
                 mains_pu = self._mains_pu(genset_w)
             else:
-                import_w = net_w - pv_w
+                genset_w = self._beside_w()
+                import_w = net_w - pv_w - genset_w
                 if import_w >= 0.0:
                     self.import_wh += import_w * hours
                 else:

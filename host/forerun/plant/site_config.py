@@ -42,6 +42,7 @@ class SiteConfig:
     genset_w: float = 20_000.0  # rated; 0 = no set
     genset_start_s: float = 12.0
     genset_cool_s: float = 180.0
+    genset_base_w: float = 0.0  # given beside the grid while the start contact is closed; 0: it only stands in for it
     amf_low_pu: float = 0.90
     amf_return_pu: float = 0.92
     amf_delay_s: float = 10.0

@@ -15,7 +15,7 @@ from forerun.plant.recording import Trace
 from forerun.plant.series import Series
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
-from forerun.site.service import FORECAST_STEP_S, History
+from forerun.site.history import FORECAST_STEP_S, History
 
 DAY_S = 86400
 DAY_START_UTC_S = 1_568_937_600  # 2019-09-20T00:00Z: the day of the weather year that is played

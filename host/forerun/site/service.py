@@ -4,36 +4,33 @@ reading → journal → forecast → dispatch → plan to the board. The serial 
 the lockstep bench all drive this same class.
 """
 
-import copy
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.compute.load import Announcement
 from forerun.config import SiteFile, board_settings
-from forerun.dispatch.dispatcher import Dispatcher, DispatchInputError, board_points, storage_of
-from forerun.dispatch.planning import Known, Outlook, outlook
+from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
-from forerun.forecast.jobs import JobLog, JobModel
-from forerun.forecast.model import ForecastError, can_fit
+from forerun.forecast.model import ForecastError
 from forerun.link.clock import DRIFT_PPM, BoardClock
 from forerun.site import alarms
+from forerun.site.history import History
+from forerun.site.planner import Planner
 from forerun.store.journal import RECORD, Journal, JournalError, read
 from forerun_wire import messages
 from forerun_wire.host import HostSession
 
-FORECAST_STEP_S = 300
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
-HISTORY_DAYS = 28
 COMMIT_AGAIN_US = 5_000_000
-REFIT_S = 6 * 3600  # the load model is fitted anew so often
 READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
+TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
+CELL_AT = messages.INFO_FIELDS.index("cell_decic")
 CLOCK = "clock"
 MS_CUT_US = 1000  # a record tells its uptime in whole ms, cut off
 CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
@@ -42,53 +39,18 @@ CONTROL = "control"
 PLAN = "plan"
 PLAN_REFUSED = "plan_refused"  # [why]
 PLAN_MISSED = "plan_missed"  # [plan_id, planned and measured SoC in permille]
-MISSED_PERMILLE = 100
 LINK = "link"
 SOURCE = "source"
 _PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
 
 
-@dataclass
-class History:
-    """Interval means that forecasts are made from: (n,) each, index = interval start `start_s + i * FORECAST_STEP_S`,
-    UTC. NaN where nothing is known."""
-
-    start_s: int
-    load_w: list[float] = field(default_factory=list)
-    pv_w: list[float] = field(default_factory=list)
-
-    def put(self, start_s: int, load_w: float, pv_w: float) -> None:
-        """Set the step that holds `start_s`; steps in between that nobody measured stay NaN."""
-        index = (start_s - self.start_s) // FORECAST_STEP_S
-        longest = HISTORY_DAYS * 86400 // FORECAST_STEP_S
-        if index < -longest or index >= len(self.load_w) + longest:  # a clock was wrong by weeks: begin anew
-            self.start_s, self.load_w, self.pv_w = start_s, [], []
-            index = 0
-        if index < 0:
-            return
-        while len(self.load_w) <= index:
-            self.load_w.append(float("nan"))
-            self.pv_w.append(float("nan"))
-        self.load_w[index], self.pv_w[index] = load_w, pv_w
-        surplus = len(self.load_w) - longest
-        if surplus > 0:
-            del self.load_w[:surplus], self.pv_w[:surplus]
-            self.start_s += surplus * FORECAST_STEP_S
-
-    def until(self, now_s: int) -> tuple[np.ndarray, np.ndarray]:
-        """(load_w, pv_w) up to the last whole step before `now_s`, NaN where a step is missing."""
-        count = max(0, (now_s - self.start_s) // FORECAST_STEP_S)
-        pad = [float("nan")] * max(0, count - len(self.load_w))
-        return np.array((self.load_w + pad)[:count]), np.array((self.pv_w + pad)[:count])
-
-
 class Service:
     """One site's host. Times are microseconds of any monotonic clock; `utc_offset_us` turns them into UTC.
 
-    `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `plan` the
-    plan in force and `made` what it was made from; `forerun.site.snapshot` shows them, and nothing of it is ever
-    reported: reports come from the journal alone. With `key` (the site's Ed25519 private key) the journal is sealed
-    every hour; `keyring` ({key id: Keys}) is what this host can command boards with that hold a key.
+    `say(sentence)` receives what an operator should read. `latest` is the last telemetry by field name, `planner` has
+    the plan in force; `forerun.site.snapshot` shows them, and nothing of it is ever reported: reports come from the
+    journal alone. With `key` (the site's Ed25519 private key) the journal is sealed every hour; `keyring`
+    ({key id: Keys}) is what this host can command boards with that hold a key.
     """
 
     def __init__(
@@ -109,13 +71,10 @@ class Service:
         self.utc_offset_us = utc_offset_us
         self.session = HostSession(site.site.name, f"forerun {__version__}", nonce)
         self.session.keyring = keyring or {}
-        self.history = copy.deepcopy(history)  # it grows here
+        self.planner = Planner(site, history)
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
         self.last_soc: float | None = None  # of the last interval in the journal
-        self.plan = None
-        self.plan_start_s = 0
-        self.made: Outlook | None = None
         self.alarms = alarms.Raised()
         self.readings: deque[Reading] = deque()
         self.preparations: deque[tuple[int, int, int, int]] = deque(maxlen=32)  # UTC s, code, W, s ahead of the step
@@ -123,8 +82,6 @@ class Service:
         self.refusal = ""  # why the board and this host do not talk
         self.board: dict | None = None
         self.replies: dict[int, tuple[int, list]] = {}
-        # The board has no order to start the set: a plan that counted on it would be short of its power.
-        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
         self._key, self._sealed_hour = key, -1
         self._record_keys = tuple(record_keys)
         self._to_bind = [*commitments, *map(commitment, record_keys)]
@@ -134,15 +91,11 @@ class Service:
         # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
         self._boots: dict[int, tuple[int, int, int]] = {}
         self.jobs: dict[str, Announcement] = {}
-        self.job_log = JobLog()  # what the forecast takes out of the past
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
-        self._last_registers: tuple[int, list[int]] | None = None
-        self._peak_import_w = 0
         self._plan_id = 0
         self._replan_at_s = 0
-        self._load_model: JobModel | None = None
-        self._refit_at_s = 0
-        self._settings_asked = -1
+        self._tell_time_at_s = 0
+        self._settings_asked = self._info_asked = -1
         self._heartbeat_us = 0
         self._owed = False  # records wait for a disk that takes nothing
         self._commit_again_us = 0
@@ -174,6 +127,8 @@ class Service:
         now_s = self._utc_s(now_us)
         if self._clock.known:
             self._prepare_jobs(now_s)
+        if self.session.up and now_s >= self._tell_time_at_s:
+            self._tell_time(now_s)
         if self._plannable() and now_s >= self._replan_at_s:
             self._replan(now_us)
 
@@ -208,7 +163,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
         self._commit()
         self.jobs[job.job] = job
-        self.job_log.announce(self._utc_s(now_us), job)
+        self.planner.job_log.announce(self._utc_s(now_us), job)
         self.told_jobs.discard(job.job)
         self._replan_at_s = 0
         self.step(now_us)
@@ -218,7 +173,7 @@ class Service:
         self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
         self._commit()
         self.jobs.pop(job.job, None)
-        self.job_log.cancel(self._utc_s(now_us), job.job)
+        self.planner.job_log.cancel(self._utc_s(now_us), job.job)
         self._replan_at_s = 0
         self.step(now_us)
 
@@ -229,10 +184,10 @@ class Service:
     def reconfigure(self, site: SiteFile, now_us: int) -> None:
         """Go on with another site file: the board gets its settings, and the plan is made anew."""
         self.site = site
-        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
+        self.planner.configure(site)
         self._journal(now_us, LINK, ["site file read again"])
         self._commit()
-        self._replan_at_s = self._refit_at_s = 0
+        self._replan_at_s = self._tell_time_at_s = 0
         if self.session.up:
             self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(site))
 
@@ -240,8 +195,9 @@ class Service:
         """This host's clock was set: what it dates from now on is not what it dated before."""
         self._journal(now_us, LINK, ["clock stepped", by_us])
         self._told_clock = None
+        self.planner.clock_stepped()
         self._commit()
-        self._replan_at_s = self._refit_at_s = 0
+        self._replan_at_s = self._tell_time_at_s = 0
         self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
 
     def note_control(self, body: list, now_us: int) -> bool:
@@ -319,7 +275,7 @@ class Service:
         self._told_clock = None
         self._tell_keys(hello)
         self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
-        self._replan_at_s = 0
+        self._replan_at_s = self._tell_time_at_s = 0
         self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
 
     def _acknowledge(self) -> None:
@@ -332,6 +288,12 @@ class Service:
         elif self.session.keyring and not hello["key_id"]:
             self.say("the board holds no key although this host has some: was it taken away on site? Everybody on the "
                      "line may command it until `forerun commission keys provision`")  # fmt: skip
+
+    def _tell_time(self, now_s: int) -> None:
+        """Quiet hours and billing windows are those of people: the board is told the second of the local day."""
+        self._tell_time_at_s = (now_s // TIME_S + 1) * TIME_S
+        local = datetime.fromtimestamp(now_s, ZoneInfo(self.site.reporting.timezone))
+        self.session.command(messages.SITE_TIME, (60 * local.hour + local.minute) * 60 + local.second)
 
     def _on_clock(self, event: tuple, now_us: int) -> None:
         _, _, rx_s, rx_us, tx_s, tx_us = event[:6]
@@ -366,6 +328,10 @@ class Service:
             if changed:
                 self.session.command(messages.SETTINGS_SET, *changed)
                 self._journal(now_us, LINK, ["settings", changed])
+        elif seq == self._info_asked and code == messages.DONE:
+            cell_c = results[CELL_AT] / 10 if len(results) > CELL_AT else None
+            if self.planner.feel(cell_c):
+                self._replan_at_s = 0
         elif code != messages.DONE:
             sentence = results[0] if results else messages.CODES[min(code, len(messages.CODES) - 1)]
             self.say(f"the board refused {dict(messages.OPS).get(op, op)}: {sentence}")
@@ -459,45 +425,29 @@ class Service:
                 at_s = entry.utc_us // 1_000_000
                 if duration_s:
                     self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
-                    self.job_log.announce(at_s, self.jobs[name])
+                    self.planner.job_log.announce(at_s, self.jobs[name])
                 else:  # cancelled
                     self.jobs.pop(name, None)
-                    self.job_log.cancel(at_s, name)
+                    self.planner.job_log.cancel(at_s, name)
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
             elif kind == RECORD_KEY:
                 self._bound_to.add(entry.body["sha256"])
 
     def _learn(self, utc_us: int, kind: int, body: list) -> None:
-        """Events as alarms; load and PV of an interval from the difference of its cumulative registers."""
+        """Events as alarms and as what may be planned with; load and PV out of the intervals."""
         if kind != messages.INTERVAL:
             self._note(utc_us // 1_000_000, kind, body)
             return
         interval = messages.fields_named(messages.INTERVAL_FIELDS, body)
         self.last_soc = interval["soc_permille"] / 1000
         self._keep_reading(utc_us // 1_000_000, interval)
-        names = ("import_wh", "export_wh", "charge_wh", "discharge_wh", "pv_wh", "genset_wh")
-        registers = [interval[name] for name in names]
-        end_s, length_s = utc_us // 1_000_000, interval["interval_s"]
-        self._peak_import_w = max(self._peak_import_w, interval["import_max_w"])
-        before, self._last_registers = self._last_registers, (end_s, registers)
-        if before is None or not 0.5 * length_s <= end_s - before[0] <= 1.5 * length_s:
-            return
-        imported, exported, charged, discharged, pv, genset = (
-            now - then for now, then in zip(registers, before[1], strict=True)
-        )
-        if min(imported, exported, charged, discharged, pv, genset) < 0:
-            return
-        to_w = 3600 / (end_s - before[0])
-        load_w = (imported - exported - charged + discharged + pv + genset) * to_w
-        if self.history is None:
-            self.history = History(before[0] // FORECAST_STEP_S * FORECAST_STEP_S)
-        middle_s = (end_s + before[0]) // 2
-        self.history.put(middle_s // FORECAST_STEP_S * FORECAST_STEP_S, max(0.0, load_w), pv * to_w)
+        self.planner.history.learn(utc_us // 1_000_000, interval)
 
     def _note(self, utc_s: int, kind: int, body: list) -> None:
         if kind == messages.BOOT:
             self.alarms.boot()
+            self.planner.note(utc_s, None)
             self.maintenance_until_s = 0
         elif kind == messages.ACTED:
             op, _, value, reason = body[:4]
@@ -508,6 +458,8 @@ class Service:
         elif kind == messages.EVENT:
             code, value, limit = body[:3]
             self.alarms.take(utc_s, code, value, limit)
+            if self.planner.note(utc_s, code):
+                self._replan_at_s = 0
             if code in _PREPARATIONS:
                 self.preparations.append((utc_s, code, value, limit))
 
@@ -539,61 +491,35 @@ class Service:
             self.told_jobs.discard(name)
         self._tell_if_missed(now_us)
         try:
-            made = self.outlook(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"])
-            plan, start_s = self._dispatcher.plan(made.situation), made.start_s
+            self.planner.make(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"], self.jobs.values())
         except (DispatchInputError, ForecastError) as problem:
             # The board carries the plan that it has to its end, then falls to its commissioned behaviour.
             self._journal(now_us, PLAN_REFUSED, [str(problem)])
             self._commit()
             self.say(f"no new plan, the one before stays in force: {problem}")
             return
-        self.plan, self.plan_start_s, self.made = plan, start_s, made
         self._plan_id = (self._plan_id + 1) % 65536
-        self._journal(now_us, PLAN, [self._plan_id, start_s, made.basis, list(plan.relaxed)])
+        made, plan = self.planner.made, self.planner.plan
+        self._journal(now_us, PLAN, [self._plan_id, made.start_s, made.basis, list(plan.relaxed)])
         self._commit()
-        self._send_plan(board_points(plan), start_s)
+        self._send_plan(made.start_s)
+        self._info_asked = self.session.command(messages.INFO)  # the cells' temperature, for the next one
 
     def _tell_if_missed(self, now_us: int) -> None:
         """A battery that is far from where the plan in force has it by now is told of; the next plan begins where the
         battery is."""
-        if self.plan is None:
-            return
-        ends_s = self.plan_start_s + np.cumsum(self.plan.step_s)
-        step = int(np.searchsorted(ends_s, self._utc_s(now_us), side="right")) - 1
-        if not 0 <= step < len(ends_s):
-            return
-        planned, measured = round(1000 * self.plan.soc[step]), self.latest["soc_permille"]
-        if abs(planned - measured) >= MISSED_PERMILLE:
+        measured = self.latest["soc_permille"]
+        planned = self.planner.missed(self._utc_s(now_us), measured)
+        if planned is not None:
             self._journal(now_us, PLAN_MISSED, [self._plan_id, planned, measured])
             self.say(
                 f"the battery is at {measured / 10:.0f} % where the plan had {planned / 10:.0f} %; the new plan begins "
                 "there: look for a derated inverter, a limit that bound, or load that nobody foresaw"
             )
 
-    def outlook(self, now_s: int, soc: float, load_now_w: float) -> Outlook:
-        """What is known now, on plan steps from the running one on."""
-        start_s = now_s // FORECAST_STEP_S * FORECAST_STEP_S
-        load_history, pv_history = self.history.until(start_s) if self.history else (np.array([]), np.array([]))
-        if start_s >= self._refit_at_s and can_fit(load_history, FORECAST_STEP_S):
-            count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
-            first_s = start_s - FORECAST_STEP_S * len(load_history)
-            self.job_log.forget(first_s)
-            self._load_model = JobModel(load_history, FORECAST_STEP_S, count, first_s, self.job_log.told)
-            self._refit_at_s = start_s + REFIT_S
-        known = Known(start_s, load_history, pv_history, soc, load_now_w, float(self._peak_import_w))
-        # The running step began a moment ago; what was announced since then is known all the same.
-        told = [replace(item, announced_utc_s=min(item.announced_utc_s, start_s)) for item in self.job_log.told]
-        return outlook(self.site, known, self.jobs.values(), self._load_model, told)
-
-    def _send_plan(self, points: list[tuple[int, int, int]], start_s: int) -> None:
+    def _send_plan(self, start_s: int) -> None:
         start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
-        shift_s = max(0, -start_uptime_s)  # the board may be younger than the running step
-        while shift_s and points and points[0][0] <= shift_s:
-            shift_s -= points[0][0]
-            start_uptime_s += points[0][0]
-            points = points[1:]
-        if shift_s and points:
-            points = [(points[0][0] - shift_s, *points[0][1:]), *points[1:]]
+        points = self.planner.points(max(0, -start_uptime_s))  # the board may be younger than the running step
         for first in range(0, len(points), POINTS_PER_FRAME):
             flat = [number for point in points[first : first + POINTS_PER_FRAME] for number in point]
             self.session.command(messages.PLAN_POINTS, self._plan_id, first, *flat)

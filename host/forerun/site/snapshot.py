@@ -263,9 +263,9 @@ class Viewer:
         """The snapshot at the Service's own time `now_us`, with what its edges know."""
         service, site, around = self.service, self.service.site, around or Surroundings()
         utc_s = (now_us + service.utc_offset_us) / 1e6
-        made = service.made
+        made = service.planner.made
         if made is not self._planned[0]:
-            views = (plan_view(site, made, service.plan), forecast_view(made)) if made else (None, None)
+            views = (plan_view(site, made, service.planner.plan), forecast_view(made)) if made else (None, None)
             self._planned = (made, *views)
         day = datetime.fromtimestamp(utc_s, ZoneInfo(site.reporting.timezone)).date()
         key = (service.readings[-1] if service.readings else None, day, site.carbon)
@@ -461,7 +461,7 @@ def _alarms(
     if around.clock_synchronised is False:
         found.append(Alarm("clock_unsynchronised", WARNING, "this host's clock is not synchronised: hours of the "
                            "report may be wrong", "`timedatectl set-ntp true`, or start chrony"))  # fmt: skip
-    for sentence in service.plan.relaxed if service.plan else ():
+    for sentence in service.planner.plan.relaxed if service.planner.plan else ():
         found.append(Alarm("plan_relaxed", WARNING, f"the plan does not keep: {sentence}", "`forerun plan explain`"))
     for sentence in around.complaints:
         found.append(Alarm("integration_failed", WARNING, sentence, "the site runs on without it"))

@@ -1,0 +1,101 @@
+"""The plan of a running site: what it may count on, and what of it the board is given."""
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forerun import config
+from forerun.dispatch import dispatcher as d
+from forerun.dispatch.planning import quiet_steps
+from forerun.site.planner import Planner
+from forerun_wire import messages as m
+
+NOW = 1_568_937_600  # 2019-09-20 00:00 UTC
+SITE = config.load(Path(config.__file__).with_name("demo_site.toml"))
+RULES = {"functions": 128, "genset_warm_up_s": 40}
+
+
+def site(limit_w=3000, **functions):
+    """The demo's site on a connection that does not carry its load, with a set that the board rules."""
+    return replace(SITE, limits=replace(SITE.limits, import_limit_w=limit_w),
+                   functions=replace(SITE.functions, **{**RULES, **functions}))  # fmt: skip
+
+
+def planned(planner, soc=0.15, now_s=NOW):
+    planner.make(now_s, soc, 8000.0, [])
+    return planner.plan
+
+
+def plan_of(step_s, genset_w, battery_w=0.0):
+    n = len(step_s)
+    return d.Plan(np.array(step_s, float), np.full(n, battery_w), np.full(n, 1000.0), np.zeros(n), np.full(n, 0.5),
+                  np.array(genset_w, float), 0.0, ())  # fmt: skip
+
+
+def test_the_set_starts_a_lead_before_the_plan_gives_it_load():
+    plan = plan_of([300, 300, 900, 900, 3600], [0, 0, 0, 9000, 0])
+    assert d.board_points(plan, 360) == [(1140, 0, 0), (360, 2, 0), (900, 3, 1000), (3600, 0, 0)]
+    assert d.board_points(plan, 0) == [(1500, 0, 0), (900, 3, 1000), (3600, 0, 0)]
+    long = d.board_points(plan, 7200)
+    assert long == [(1500, 2, 0), (900, 3, 1000), (3600, 0, 0)], "a lead longer than what is left begins now"
+    apart = plan_of([300, 300, 300], [9000, 0, 9000])
+    assert d.board_points(apart, 200) == [(300, 3, 1000), (100, 0, 0), (200, 2, 0), (300, 3, 1000)]
+
+
+def test_a_plan_with_many_starts_keeps_its_length_and_the_set():
+    plan = plan_of([300] * 300, [9000, 0, 0] * 100)
+    points = d.board_points(plan, 60)
+    assert len(points) == d.MAX_POINTS and sum(point[0] for point in points) == 90_000 and points[-1][1] & d.WITH_SET
+
+
+def test_the_set_is_planned_with_only_where_the_board_rules_one_and_while_it_starts():
+    assert not planned(Planner(site(functions=0))).genset_w.any()
+    planner = Planner(site())
+    assert planned(planner).genset_w.any()
+    modes = {mode for _, mode, _ in planner.points()}
+    assert modes & {2, 3}
+    assert not planner.note(NOW, m.GENSET_START_FAILED), "it has more tries"
+    assert planner.note(NOW, m.GENSET_LOCKED_OUT)
+    assert not planned(planner).genset_w.any() and not {mode for _, mode, _ in planner.points()} & {2, 3}
+    assert planner.note(NOW, m.GENSET_STOPPED), "the lock-out was taken back"
+    assert planned(planner).genset_w.any()
+
+
+def test_a_set_that_runs_is_kept_for_the_least_time_of_board_and_plan():
+    planner = Planner(site(limit_w=30_000, genset_min_run_s=3600))
+    assert not planned(planner, soc=0.6).genset_w.any()
+    planner.note(NOW - 600, m.GENSET_STARTED)
+    plan = planned(planner, soc=0.6)
+    assert list(plan.genset_w > 0) == [start < 3000 for start in np.cumsum(plan.step_s) - plan.step_s]
+    planner.note(NOW, None)
+    assert not planned(planner, soc=0.6).genset_w.any(), "a board that booted has let it stop"
+
+
+def test_quiet_hours_are_left_out_of_the_plan_in_the_time_of_the_site():
+    night = site(quiet_start_min=22 * 60, quiet_end_min=6 * 60)
+    for zone in ("UTC", "Europe/Oslo", "Asia/Kathmandu"):
+        there = replace(night, reporting=replace(night.reporting, timezone=zone))
+        planner = Planner(there)
+        plan = planned(planner, now_s=NOW + 12 * 3600)
+        quiet = quiet_steps(there, planner.start_s, plan.step_s)
+        assert quiet.any() and not plan.genset_w[quiet].any() and plan.genset_w[~quiet].any(), zone
+
+
+@pytest.mark.parametrize("utc, hours", [("2019-03-30T12:00", 11), ("2019-10-26T12:00", 13), ("2019-06-01T12:00", 12)])
+def test_a_night_with_a_change_of_clocks_is_as_long_as_it_is(utc, hours):
+    there = replace(site(quiet_start_min=18 * 60, quiet_end_min=6 * 60),
+                    reporting=replace(SITE.reporting, timezone="Europe/Oslo"))  # fmt: skip
+    start_s = round(datetime.fromisoformat(utc + "+00:00").timestamp())
+    assert quiet_steps(there, start_s, np.full(288, 300.0)).sum() == 12 * hours
+
+
+def test_cold_cells_are_not_charged_by_the_plan_and_unknown_ones_count_as_warm():
+    planner = Planner(site(limit_w=30_000))
+    assert planned(planner, soc=0.12).battery_w.min() < -1000
+    assert planner.feel(-3.0) and not planner.feel(-3.5)
+    assert planned(planner, soc=0.12).battery_w.min() > -1
+    assert planner.feel(None)
+    assert planned(planner, soc=0.12).battery_w.min() < -1000
