@@ -63,8 +63,8 @@ class Planner:
         return bool(self.site.genset.rated_w and self.site.functions.functions & _GENSET) and not self.locked_out
 
     def note(self, utc_s: int, code: int | None, value: int = 0) -> bool:
-        """Take an event of the board with its value, None for its boot; True when a plan may count on the set that could
-        not, or can no longer."""
+        """Take an event of the board with its value, None for its boot; True when a plan may count on the set that
+        could not, or can no longer."""
         before = self.counts_on_set
         if code == messages.GENSET_STARTED:
             # A plan carries on with a set that runs; an exercise run is not there to be carried on with.
