@@ -23,6 +23,7 @@ MISSED_PERMILLE = 100
 CRANK_S = 20  # of the board's own table: how long an engine is cranked at most
 UNKNOWN_C = 20.0  # the plan takes so much for cells that nobody measures; the board and the BMS guard them all the same
 _GENSET = 128  # bit of the setting `functions`
+_EXERCISE = 5  # reason with which a board's diesel set runs to stay fit, for no load
 _SHARE = 0.1  # of the battery's power: a temperature that takes or gives so much makes another plan
 
 
@@ -61,12 +62,13 @@ class Planner:
         """Whether a plan may run the diesel set now."""
         return bool(self.site.genset.rated_w and self.site.functions.functions & _GENSET) and not self.locked_out
 
-    def note(self, utc_s: int, code: int | None) -> bool:
-        """Take an event of the board, None for its boot; True when a plan may count on the set that could not, or can
-        no longer."""
+    def note(self, utc_s: int, code: int | None, value: int = 0) -> bool:
+        """Take an event of the board with its value, None for its boot; True when a plan may count on the set that
+        could not, or can no longer."""
         before = self.counts_on_set
         if code == messages.GENSET_STARTED:
-            self.set_since_s, self.locked_out = utc_s, False
+            # A plan carries on with a set that runs; an exercise run is not there to be carried on with.
+            self.set_since_s, self.locked_out = None if value == _EXERCISE else utc_s, False
         elif code in (messages.GENSET_STOPPED, None):
             self.set_since_s, self.locked_out = None, False
         elif code in (messages.GENSET_START_FAILED, messages.GENSET_LOCKED_OUT):

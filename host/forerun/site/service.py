@@ -458,7 +458,7 @@ class Service:
         elif kind == messages.EVENT:
             code, value, limit = body[:3]
             self.alarms.take(utc_s, code, value, limit)
-            if self.planner.note(utc_s, code):
+            if self.planner.note(utc_s, code, value):
                 self._replan_at_s = 0
             if code in _PREPARATIONS:
                 self.preparations.append((utc_s, code, value, limit))

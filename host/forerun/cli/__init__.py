@@ -1,0 +1,41 @@
+"""The command line: parses, hands over to the composition root, prints. Exit status 0 done, 1 failed, 2 wrong usage."""
+
+import sys
+
+import typer
+
+from forerun.cli import accounts, board, plan, simulate, site, store
+from forerun.commission.cli import app as commission_app
+
+app = typer.Typer(
+    help="Site controller for edge-computing nodes: storage moves before the compute load does.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawing frames around the help would cost half of the time that it may take
+)
+app.add_typer(simulate.app)
+app.add_typer(site.app)
+app.add_typer(accounts.app)
+app.add_typer(board.board_app, name="board")
+app.add_typer(plan.plan_app, name="plan")
+app.add_typer(plan.forecast_app, name="forecast")
+app.add_typer(commission_app, name="commission")
+app.add_typer(board.link_app, name="link")
+app.add_typer(site.token_app, name="token")
+app.add_typer(store.store_app, name="store")
+
+
+def main() -> None:
+    """Entry point; every known trouble ends as one sentence on standard error, never as a traceback."""
+    from forerun.errors import Trouble, WrongUsage
+
+    try:
+        app()
+    except WrongUsage as problem:
+        print(f"forerun: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except Trouble as problem:
+        print(f"forerun: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(1)
