@@ -101,7 +101,7 @@ def test_a_firmware_that_nobody_confirms_gives_way_by_itself(place):
     while not seen or seen[-1] != OLD:
         assert time.monotonic() < ends_s, seen
         done = command("board", "info", "--site", path, "--json")
-        assert done.returncode == 0 or "Traceback" not in done.stderr, done.stderr  # it restarts: no answer now and then
+        assert done.returncode == 0 or "Traceback" not in done.stderr, done.stderr  # restarting: no answer now and then
         seen += [json.loads(done.stdout)["software"]] if done.returncode == 0 else []
     print(seen)
     assert set(seen) <= {OLD, NEW}

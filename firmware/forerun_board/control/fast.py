@@ -39,7 +39,8 @@ class Fast:
             return False
         import_w = self.import_w
         rose_w = import_w - self._used_w
-        return rose_w > (FOLLOW_W if self._rising else APART_W + (abs(import_w) >> 4)) and controller.import_pressing(import_w)
+        least_w = FOLLOW_W if self._rising else APART_W + (abs(import_w) >> 4)
+        return rose_w > least_w and controller.import_pressing(import_w)
 
     def measure(self, image, events):
         """Before a decision: put the import into the image if it rose, and say when meter and channels do not agree."""
