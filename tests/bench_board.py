@@ -39,6 +39,8 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
         sections = {"limits": {"import_limit_w": LIMIT_W}, **options.pop("sections", {})}
         with Rig(Path(folder), load_w=BASE_W, sections=sections, seed=seed, **options) as bench:
             bench.run_until_armed()
+            if options.get("senses"):  # its zeros are found and the meter agrees: from then on the channel counts
+                bench.run_until(lambda: any(name == "analog_back" for _, name, _, _ in bench.events()), 30, 0.5)
             writes: list[int] = []
             controls = bench.site.inverter
             written = controls.written

@@ -7,6 +7,7 @@ from forerun_board.control import inner
 from forerun_board.control.trip import BACK_MS, OVER_CURRENT, OVER_VOLTAGE, TRIP_CLEARED, TRIPPED
 
 APART_W = 500  # by so much, and a sixteenth, may meter and analogue channels differ
+FOLLOW_W = 200  # a rise seen while the half cycle was only partly of the new load goes on by at least so much
 DISTRUST_MS = 1000  # a meter follows a step within a round or two: who is apart for longer has it wrong
 LEASE_ROUNDS = 4
 
@@ -23,6 +24,7 @@ class Fast:
         self._differs_ms = DISTRUST_MS
         self._agrees_ms = 0
         self._used_w = 0
+        self._rising = False  # the last decision was made of a rise, perhaps of only a part of it
         self._tripped = 0
         self._calm_ms = 0
 
@@ -37,7 +39,8 @@ class Fast:
             return False
         import_w = self.import_w
         rose_w = import_w - self._used_w
-        return rose_w > APART_W + (abs(import_w) >> 4) and controller.import_pressing(import_w)
+        least_w = FOLLOW_W if self._rising else APART_W + (abs(import_w) >> 4)
+        return rose_w > least_w and controller.import_pressing(import_w)
 
     def measure(self, image, events):
         """Before a decision: put the import into the image if it rose, and say when meter and channels do not agree."""
@@ -46,7 +49,8 @@ class Fast:
         apart = abs(rose_w) > APART_W + (abs(import_w) >> 4)
         if image.pcc_age_ms == 0 and self.state[inner.STEPS] == inner.WARM:
             self._judge(apart, image.dt_ms, import_w, image.pcc_import_w, events)
-        if self.trusted and apart and rose_w > 0:
+        self._rising = self.trusted and rose_w > 0 and (apart or (self._rising and rose_w > FOLLOW_W))
+        if self._rising:
             image.pcc_import_w = import_w
         self._used_w = max(import_w, image.pcc_import_w)
         tripped = self.state[inner.TRIPPED]
