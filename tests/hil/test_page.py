@@ -209,7 +209,9 @@ def test_the_keyboard_reaches_everything_and_the_theme_stays(page):
 def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _interpreter):
     with contextlib.ExitStack() as plant:
         emulated = plant.enter_context(EmulatedSite(Site(SiteConfig(start_soc=0.6)), with_board=True))
-        with running_site(site_file(tmp_path, emulated.link_path)) as site:
+        port = tmp_path / "port"  # a name of its own: the number of a closed pseudo-terminal is given to the next comer
+        port.symlink_to(emulated.link_path)
+        with running_site(site_file(tmp_path, port)) as site:
             until(lambda: site.running.snapshot.live and site.running.snapshot.plan)
             for hold_s in (60, 0):
                 change = {"change": {"action": "maintenance", "hold_s": hold_s}}
@@ -218,6 +220,7 @@ def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _in
                 assert done[0] == 200 and done[1]["state"] == "done", done
                 until(lambda held=hold_s > 0: leased(site) == held)
                 until(lambda held=hold_s > 0: (site.running.snapshot.live.state == "maintenance") == held)
+            port.unlink()
             plant.close()
             until(lambda: "board_silent" in [alarm["name"] for alarm in site.read.ask("GET", "/api/v1/alarms")[1]])
             asked = site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})[1]
