@@ -85,7 +85,7 @@ def test_overvoltage_of_the_channels_trips_within_a_round(rig):
     channels = {**ANALOG, "trip_voltage_mv": 270_000}
     with rig(sections={"sensors": channels}, senses=True, plant={"trip_high_s": 10.0}) as bench:
         running(bench)
-        took_s, value, limit = tripped(bench, "over_voltage", lambda: bench.site.set_grid_voltage(285.0), 0.1)
+        _, value, limit = tripped(bench, "over_voltage", lambda: bench.site.set_grid_voltage(285.0), 0.1)
         assert 270_000 < value < 290_000 and limit == 270_000
         bench.site.set_grid_voltage(230.0)
         bench.run_until(lambda: not bench.bench.outputs & 1, 6, 0.1)
