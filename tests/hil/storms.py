@@ -256,9 +256,10 @@ def site_of(storm: Storm) -> dict:
              "genset_start_s": 4.0, "genset_cool_s": 5.0, "genset_w": 0.0 if islanding else 40_000.0,
              "ups_hold_up_s": 0.6, "feeder_r_ohm": 0.3}  # fmt: skip
     sections = {"functions": functions, "limits": {"import_limit_w": LIMIT_W, "export_limit_w": EXPORT_W},
-                "safety": {"inverter_watchdog_s": WATCHDOG_S, "host_lost_s": 5.0}}  # fmt: skip
+                "safety": {"inverter_watchdog_s": WATCHDOG_S, "host_lost_s": 5.0},
+                "sensors": {"sensors": 1 if storm.functions & CARE else 0}}  # fmt: skip
     return {"load_w": storm.load_w, "pv_w": storm.pv_w or 0.001, "plant": plant, "sections": sections,
-            "seed": storm.seed, "heap": HEAP}  # fmt: skip
+            "seed": storm.seed, "heap": HEAP, "senses": bool(storm.functions & CARE)}  # fmt: skip
 
 
 def timeline(storm: Storm) -> list[tuple[float, int, str, float]]:
