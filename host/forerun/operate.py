@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from forerun import __version__, config
+from forerun import __version__, config, sections
 from forerun.errors import Trouble, WrongUsage
 from forerun.link.port import open_port
 from forerun.site.running import Running
@@ -245,8 +245,8 @@ def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: 
     """The demo's site at this hour of the day in real time, on `port` or a new pseudo-terminal, until told to stop."""
     from forerun.simulate import scene
 
-    if baud not in config.BAUD_RATES:
-        raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
+    if baud not in sections.BAUD_RATES:
+        raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, sections.BAUD_RATES))}")
     stop, ends = Stop(), time.monotonic() + seconds
     site, _ = scene.new_site(scene.scene(), seed=1)
     site.advance(int(time.time() % scene.DAY_S) * 1_000_000)

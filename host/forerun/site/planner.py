@@ -8,13 +8,13 @@ import numpy as np
 
 from forerun.compute.load import Announcement
 from forerun.compute.weather import Sky
-from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, storage_of
 from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.dispatch.reserve import LEAD_S
 from forerun.dispatch.situation import Storage, temperature_shares
 from forerun.forecast.jobs import JobLog, JobModel
 from forerun.forecast.model import can_fit
+from forerun.sections import SiteFile
 from forerun.site.history import FORECAST_STEP_S, History
 from forerun_wire import messages
 

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
 from forerun.compute.load import Announcement
-from forerun.config import SiteFile, board_settings
+from forerun.config import board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
 from forerun.forecast.model import ForecastError
 from forerun.link.clock import DRIFT_PPM, BoardClock
+from forerun.sections import SiteFile
 from forerun.site import alarms
 from forerun.site.history import History
 from forerun.site.planner import Planner

@@ -16,9 +16,9 @@ from forerun.carbon import accounting
 from forerun.carbon.factors import HOUR_S
 from forerun.carbon.intake import REGISTERS, Reading
 from forerun.compute.load import Announcement
-from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Plan
 from forerun.dispatch.planning import STEP_S, Outlook
+from forerun.sections import SiteFile
 from forerun.site.alarms import CRITICAL, WARNING, Alarm
 from forerun_wire import messages as m
 
