@@ -354,11 +354,11 @@ def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[
     if not Path(site.store.path).exists():
         raise Trouble(f"{site.store.path}: there is no journal yet; `forerun run --site {site_path}` makes one")
     service = Service(site, _JournalReader(site.store.path), nonce=b"no board")
-    if service.last_soc is None:
+    if service.lookback.last_soc is None:
         raise Trouble(f"{site.store.path}: no interval of the board is in it yet, so the state of charge is unknown")
     planner = service.planner
     load_w = planner.history.load_w
-    planner.make(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0, service.jobs.values())
+    planner.make(int(time.time()), service.lookback.last_soc, load_w[-1] if load_w else 0.0, service.jobs.values())
     made, plan = planner.made, planner.plan
     document = planning.document(site, made, plan)
     if picture:

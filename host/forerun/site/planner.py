@@ -62,6 +62,16 @@ class Planner:
         """Whether a plan may run the diesel set now."""
         return bool(self.site.genset.rated_w and self.site.functions.functions & _GENSET) and not self.locked_out
 
+    def learn(self, utc_s: int, kind: int, body: list) -> bool:
+        """Take a record of the board; True when it asks for a new plan."""
+        if kind == messages.INTERVAL:
+            self.history.learn(utc_s, messages.fields_named(messages.INTERVAL_FIELDS, body))
+        elif kind == messages.BOOT:
+            self.note(utc_s, None)
+        elif kind == messages.EVENT:
+            return self.note(utc_s, *body[:2])
+        return False
+
     def note(self, utc_s: int, code: int | None, value: int = 0) -> bool:
         """Take an event of the board with its value, None for its boot; True when a plan may count on the set that
         could not, or can no longer."""
