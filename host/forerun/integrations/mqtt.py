@@ -13,9 +13,9 @@ from pathlib import Path
 
 from paho.mqtt import client as paho
 
-from forerun import __version__, config
-from forerun.config import SiteFile
+from forerun import __version__, sections
 from forerun.errors import Trouble
+from forerun.sections import SiteFile
 from forerun.site.alarms import CRITICAL
 from forerun.site.snapshot import Snapshot
 
@@ -123,10 +123,10 @@ class Publisher:
             mqtt.host.encode("idna")
         except UnicodeError as problem:
             raise Trouble(f"{self._broker} cannot be reached: that is no name of a machine") from problem
-        if mqtt.username != config.NONE:
-            secret = None if mqtt.password_file == config.NONE else _secret(Path(mqtt.password_file))
+        if mqtt.username != sections.NONE:
+            secret = None if mqtt.password_file == sections.NONE else _secret(Path(mqtt.password_file))
             client.username_pw_set(mqtt.username, secret)
-        if mqtt.ca_file != config.NONE:
+        if mqtt.ca_file != sections.NONE:
             try:
                 client.tls_set(mqtt.ca_file)
             except (OSError, ValueError) as problem:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forerun import config
+from forerun import config, sections
 from forerun.errors import Trouble
 from forerun.link.keys import keyring
 from forerun.link.port import SerialLink
@@ -145,11 +145,11 @@ class Running:
             from forerun.integrations import metrics
 
             wanted["metrics"] = (site.metrics, lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
-        if any(getattr(site.compute, key) != config.NONE for key in config.SOURCES):
+        if any(getattr(site.compute, key) != sections.NONE for key in sections.SOURCES):
             from forerun.compute import feeds
 
             wanted["compute"] = (site, lambda: feeds.Feeds(site, self.ask, self._metered_w, complain))
-        if site.mqtt.host != config.NONE:
+        if site.mqtt.host != sections.NONE:
             from forerun.integrations import mqtt
 
             wanted["mqtt"] = ((site.mqtt, site.site.name), lambda: mqtt.Publisher(site, self._seen, complain))
