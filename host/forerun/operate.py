@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from forerun import __version__, config
+from forerun import __version__, config, sections
 from forerun.errors import Trouble, WrongUsage
 from forerun.link.port import open_port
 from forerun.site.running import Running
@@ -245,8 +245,8 @@ def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: 
     """The demo's site at this hour of the day in real time, on `port` or a new pseudo-terminal, until told to stop."""
     from forerun.simulate import scene
 
-    if baud not in config.BAUD_RATES:
-        raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, config.BAUD_RATES))}")
+    if baud not in sections.BAUD_RATES:
+        raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, sections.BAUD_RATES))}")
     stop, ends = Stop(), time.monotonic() + seconds
     site, _ = scene.new_site(scene.scene(), seed=1)
     site.advance(int(time.time() % scene.DAY_S) * 1_000_000)
@@ -354,11 +354,11 @@ def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[
     if not Path(site.store.path).exists():
         raise Trouble(f"{site.store.path}: there is no journal yet; `forerun run --site {site_path}` makes one")
     service = Service(site, _JournalReader(site.store.path), nonce=b"no board")
-    if service.last_soc is None:
+    if service.lookback.last_soc is None:
         raise Trouble(f"{site.store.path}: no interval of the board is in it yet, so the state of charge is unknown")
     planner = service.planner
     load_w = planner.history.load_w
-    planner.make(int(time.time()), service.last_soc, load_w[-1] if load_w else 0.0, service.jobs.values())
+    planner.make(int(time.time()), service.lookback.last_soc, load_w[-1] if load_w else 0.0, service.jobs.values())
     made, plan = planner.made, planner.plan
     document = planning.document(site, made, plan)
     if picture:

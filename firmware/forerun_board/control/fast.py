@@ -27,6 +27,7 @@ class Fast:
         self._used_w = 0
         self._rising = False  # the last decision was made of a rise, perhaps of only a part of it
         self._tripped = 0
+        self._tripped_s = 0
         self._calm_ms = 0
 
     @property
@@ -78,6 +79,7 @@ class Fast:
         config = self._config
         if tripped != self._tripped:
             self._tripped = tripped
+            self._tripped_s = image.now_s
             if tripped == 1:
                 current_ma = effective(state[inner.CURRENT_SQUARES], config.current_gain_q8)
                 events.push(TRIPPED + OVER_CURRENT, current_ma, config.trip_current_ma)
@@ -88,7 +90,8 @@ class Fast:
         calm = calm and state[inner.VOLTAGE_SQUARES] <= state[inner.VOLTAGE_MAX]
         self._calm_ms = min(self._calm_ms + image.dt_ms, BACK_MS) if calm and tripped else 0
         if self._calm_ms == BACK_MS:
-            events.push(TRIP_CLEARED, tripped, BACK_MS // 1000)
+            cause = OVER_CURRENT if tripped == 1 else OVER_VOLTAGE
+            events.push(TRIP_CLEARED, cause, image.now_s - self._tripped_s)
             self._tripped = state[inner.TRIPPED] = 0
             self._calm_ms = 0
 

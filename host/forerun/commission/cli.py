@@ -67,7 +67,8 @@ def scan(
     from forerun.commission import scan as scanning
     from forerun.commission.line import SerialLine
     from forerun.commission.steps import Steps
-    from forerun.config import BAUD_RATES, load
+    from forerun.config import load
+    from forerun.sections import BAUD_RATES
 
     if baud and baud not in BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, BAUD_RATES))}")

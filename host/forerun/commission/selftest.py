@@ -14,7 +14,8 @@ from forerun.commission.check import Check, in_range
 from forerun.commission.contacts import ContactTest
 from forerun.commission.desk import Desk
 from forerun.commission.transformers import ct_fault
-from forerun.config import BAUD_RATES, SiteFile, board_settings
+from forerun.config import board_settings
+from forerun.sections import BAUD_RATES, SiteFile
 from forerun_wire import messages as m
 
 _KEY = {name: key for key, name, *_ in m.SETTINGS}

@@ -24,8 +24,8 @@ from forerun.compute.sources import (
     document,
 )
 from forerun.compute.weather import clearness_of
-from forerun.config import NONE, SiteFile
 from forerun.errors import WrongUsage
+from forerun.sections import NONE, SiteFile
 from forerun.site.service import Service
 
 SLURM, KUBERNETES = "slurm-", "k8s-"  # how the names of their jobs begin

@@ -15,9 +15,9 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from forerun import __version__
-from forerun.config import ModbusTcpSection
 from forerun.errors import Trouble
 from forerun.integrations.sunspec import BASE, Bank, ModbusRefusal, Model
+from forerun.sections import ModbusTcpSection
 from forerun.site.snapshot import Live, Snapshot
 
 READ_HOLDING, READ_INPUT = 3, 4

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from paho.mqtt import client as paho
 
-from forerun import __version__, config
-from forerun.config import SiteFile
+from forerun import __version__, sections
 from forerun.errors import Trouble
+from forerun.sections import SiteFile
 from forerun.site.alarms import CRITICAL
 from forerun.site.snapshot import Snapshot
 
@@ -119,10 +119,10 @@ class Publisher:
         client.on_connect_fail = lambda *_: self._complain("mqtt", f"{self._broker} cannot be reached; still trying")
         client.max_queued_messages_set(100)
         mqtt = site.mqtt
-        if mqtt.username != config.NONE:
-            secret = None if mqtt.password_file == config.NONE else _secret(Path(mqtt.password_file))
+        if mqtt.username != sections.NONE:
+            secret = None if mqtt.password_file == sections.NONE else _secret(Path(mqtt.password_file))
             client.username_pw_set(mqtt.username, secret)
-        if mqtt.ca_file != config.NONE:
+        if mqtt.ca_file != sections.NONE:
             try:
                 client.tls_set(mqtt.ca_file)
             except (OSError, ValueError) as problem:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forerun import config
+from forerun import config, sections
 from forerun.errors import Trouble
 from forerun.link.keys import keyring
 from forerun.link.port import SerialLink
@@ -143,11 +143,11 @@ class Running:
             from forerun.integrations import metrics
 
             self._start(cleanup, "metrics", lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
-        if any(getattr(site.compute, key) != config.NONE for key in config.SOURCES):
+        if any(getattr(site.compute, key) != sections.NONE for key in sections.SOURCES):
             from forerun.compute import feeds
 
             self._start(cleanup, "compute", lambda: feeds.Feeds(site, self.ask, self._metered_w, self._complain))
-        if site.mqtt.host != config.NONE:
+        if site.mqtt.host != sections.NONE:
             from forerun.integrations import mqtt
 
             self._start(cleanup, "mqtt", lambda: mqtt.Publisher(site, self._seen, self._complain))
