@@ -7,9 +7,9 @@ from forerun_board.control.config import Config
 from forerun_board.control.events import EventRing
 from forerun_board.control.functions import Functions
 from forerun_board.control.genset_control import GensetControl
+from forerun_board.control.interlock import Interlock
 from forerun_board.control.islanding import Islanding, Shedding
 from forerun_board.control.table import Machine, mermaid
-from forerun_board.control.interlock import Interlock
 from forerun_board.control.trip import Trip
 from forerun_wire import messages as m
 
