@@ -7,8 +7,8 @@ _PREPARE = """An announced load step: the inverter is woken, the reserve charged
 a deadline; `ready` is told with the notice that is left."""
 _GENSET = "The start contact of the diesel set, and when it is given load."
 _ISLANDING = "Leaving a grid that failed, living without it, and going back to it."
-_INTERLOCK = """Emergency stop, door or insulation: the inverter is off the bus at once, whatever the site is commissioned for,
-and stays so, through restarts, until somebody on site resets it with all contacts closed again."""
+_INTERLOCK = """Emergency stop, door or insulation: the inverter is off the bus at once, whatever is
+commissioned, and stays so, through restarts, until somebody on site resets it with all contacts closed again."""
 _TRIP = "A measurement outside its limits for its time takes the inverter off the bus at once, and clears itself."
 
 MACHINES = (

@@ -1,4 +1,4 @@
-"""What could hurt somebody: it takes the inverter off the bus at once, and stays so until somebody on site resets it."""
+"""What could hurt somebody: it takes the inverter off the bus at once, and stays so until it is reset on site."""
 
 from forerun_board.control.image import INPUT_DOOR, INPUT_EMERGENCY_STOP, INPUT_INSULATION, INPUT_RESET
 from forerun_board.control.table import Machine

@@ -75,9 +75,9 @@ class Trip:
             self.cause = found
             self.limit = limit[found]
             self.at_s = now_s
-            if found == OVER_VOLTAGE or found == UNDER_VOLTAGE:
+            if found <= UNDER_VOLTAGE:
                 self.value = voltage_mv
-            elif found == OVER_FREQUENCY or found == UNDER_FREQUENCY:
+            elif found <= UNDER_FREQUENCY:
                 self.value = frequency_millihz
             elif found == OVER_CURRENT:
                 self.value = current_ma
