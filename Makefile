@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 REALTIME ?=
 PORT ?=
-BOARD ?= pico
+BOARD ?=
 
 .PHONY: help demo test lint bench peer soak docs examples flash clean
 
@@ -78,7 +78,7 @@ examples: $(VENV)/.ready-test ## the bundles of examples/rank, made again
 
 flash: $(VENV)/.ready-demo ## put the firmware on a board: make flash PORT=/dev/ttyACM0 BOARD=pico
 	@test -n "$(PORT)" || { echo "make flash: say where the board is, for example: make flash PORT=/dev/ttyACM0"; exit 2; }
-	@$(BIN)/forerun board flash --port "$(PORT)" --board "$(BOARD)"
+	@$(BIN)/forerun commission flash --port "$(PORT)" $(if $(BOARD),--board "$(BOARD)")
 
 clean: ## remove what was made
 	@rm -rf $(VENV) out build dist docs/reference tests/wasm/node_modules docs/node_modules

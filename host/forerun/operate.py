@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
+import pty
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -134,49 +134,6 @@ def record_link(
                                lambda: stop.asked or bool(seconds and time.monotonic() >= ends), tell)  # fmt: skip
 
 
-def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
-    """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board with MicroPython,
-    and reset it; returns what was copied. mpremote stops whatever runs on the board. Raises WrongUsage for an unknown
-    kind, Trouble with mpremote's own words when it fails."""
-    from forerun.bytecode import PACKAGES, library_for
-    from forerun.plant.board import ENTRY, board_kinds
-
-    kinds = board_kinds()
-    if kind not in kinds:
-        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(sorted(kinds))}")
-    if not os.path.exists(port):
-        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    place = tempfile.TemporaryDirectory(prefix="forerun-lib-")
-    library = library_for(kind, Path(place.name))
-    _mpremote(port, ["fs", "mkdir", ":lib"], quiet)  # it may be there already
-    copied = []
-    for name in PACKAGES:
-        copied += [f"lib/{file.relative_to(library)}" for file in sorted((library / name).rglob("*.mpy"))]
-        problem = _mpremote(port, ["fs", "cp", "-r", str(library / name), ":lib/"], quiet)
-        if problem:
-            raise Trouble(f"mpremote could not copy {name} to {port}: {problem}")
-    problem = _mpremote(port, ["fs", "cp", str(kinds[kind]), ":pins.py"], quiet)
-    if problem:
-        raise Trouble(f"mpremote could not copy the pins of {kind} to {port}: {problem}")
-    problem = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({ENTRY!r}); f.close()"], quiet)
-    if problem:
-        raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
-    _mpremote(port, ["reset"], quiet)
-    return [*copied, "pins.py", "main.py"]
-
-
-def remove_keys(port: str, *, quiet: bool) -> list[str]:
-    """Remove the key files on a board whose MicroPython prompt is at `port`; which there were. Raises Trouble."""
-    if not os.path.exists(port):
-        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    # "resume": the board stands at its prompt already, and a reset of it would only ask for the contact once more.
-    problem = _mpremote(port, ["resume", "fs", "ls", ":/records"], quiet=True)
-    if problem:
-        raise Trouble(f"the board at {port} shows no records folder ({problem}): is its maintenance contact closed?")
-    names = [f"keys.{slot}" for slot in (0, 1)]
-    return [name for name in names if not _mpremote(port, ["resume", "fs", "rm", f":/records/{name}"], quiet=True)]
-
-
 def make_release(out: Path, board: str, version: str, key_file: Path) -> dict:
     """Write this host's firmware for one kind of board as a signed release that calls itself `version`; the key of its
     maker is made when there is none yet. Raises Trouble."""
@@ -229,17 +186,7 @@ def update_board(release: Path | None, trust: str, port: str, baud: int, site_pa
         return {"port": port, "before": before, "now": board_update.send(desk, image, say), "bytes": len(image.data)}
 
 
-def _mpremote(port: str, step: list[str], quiet: bool) -> str:
-    """'' when the step went well, else the last line that mpremote printed."""
-    command = [sys.executable, "-m", "mpremote", "connect", port, *step]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not quiet and done.stdout:
-        print(done.stdout, end="")
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    return "" if done.returncode == 0 else (lines[-1] if lines else f"status {done.returncode}")
-
-
-def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: bool) -> None:
+def emulate(port: str, baud: int, *, with_board: bool, bare: bool, seconds: float, as_json: bool) -> None:
     """The demo's site at this hour of the day in real time, on `port` or a new pseudo-terminal, until told to stop."""
     from forerun.simulate import scene
 
@@ -248,8 +195,9 @@ def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: 
     stop, ends = Stop(), time.monotonic() + seconds
     site, _ = scene.new_site(scene.scene(), seed=1)
     site.advance(int(time.time() % scene.DAY_S) * 1_000_000)
-    with EmulatedSite(site, port=port, baud=baud, with_board=with_board) as emulated:
-        told = {"modbus": emulated.path, "baud": baud, "units": emulated.units, "board_link": emulated.link_path}
+    with EmulatedSite(site, port=port, baud=baud, with_board=with_board or bare, bare=bare) as emulated:
+        told = {"modbus": emulated.path, "baud": baud, "units": emulated.units, "board_link": emulated.link_path,
+                "board_prompt": emulated.prompt_path}  # fmt: skip
         _tell_emulated(told, as_json)
         while emulated.running and not stop.asked and not (seconds and time.monotonic() >= ends):
             time.sleep(0.05)
@@ -259,12 +207,15 @@ def emulate(port: str, baud: int, *, with_board: bool, seconds: float, as_json: 
 
 class EmulatedSite:
     """A site that answers in real time while the `with` block lasts; `path` is its Modbus line, `link_path` what a host
-    opens to reach the board that was started with it (None without one)."""
+    opens to reach the board that was started with it (None without one). A `bare` board has no firmware yet, and its
+    prompt at `prompt_path`. Whoever opens `path` takes the board off the line meanwhile."""
 
-    def __init__(self, site, *, port: str = "", baud: int = 115200, with_board: bool = False):
+    def __init__(self, site, *, port: str = "", baud: int = 115200, with_board: bool = False, bare: bool = False):
         self._site, self._port, self._baud, self._with_board = site, port, baud, with_board
+        self._bare = bare
         self.path = port
         self.link_path: str | None = None
+        self.prompt_path: str | None = None
         self.units: list[int] = []
         self.problem: Trouble | None = None
         self._stopped = threading.Event()
@@ -275,9 +226,8 @@ class EmulatedSite:
         return self._thread.is_alive()
 
     def __enter__(self) -> "EmulatedSite":
-        from forerun.plant.board import BoardProcess, NullModem, open_line
+        from forerun.plant.board import open_line
         from forerun.plant.devices import units
-        from forerun.plant.realtime import Wires
 
         with contextlib.ExitStack() as cleanup:
 
@@ -293,31 +243,47 @@ class EmulatedSite:
                 fd, self.path = line()
             banks = units(self._site)
             self.units = sorted(banks)
-            wires = None
+            wires, adapter_fd = None, -1
             if self._with_board:
-                store = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-store-"))
-                board = BoardProcess(Path(store), lockstep=False, bus_path=self.path, contacts=True)
-                cleanup.callback(board.close)
-                host_fd, self.link_path = line()
-                cleanup.callback(NullModem(board.link_fd, host_fd).close)
-                board.power_on()
-                wires = Wires(self._site, board)
-            self._thread = threading.Thread(target=self._serve, args=(banks, fd, wires), name="emulated site")
+                wires = self._start_board(cleanup, line, self.path)
+                if not self._port:
+                    adapter_fd, far_fd = pty.openpty()
+                    cleanup.callback(os.close, adapter_fd)
+                    self.path = os.ttyname(far_fd)
+                    os.close(far_fd)  # open only while somebody scans
+            self._thread = threading.Thread(target=self._serve, args=(banks, fd, wires, adapter_fd), name="site")
             self._thread.start()
             cleanup.callback(self._thread.join)
             cleanup.callback(self._stopped.set)
             self._cleanup = cleanup.pop_all()
         return self
 
+    def _start_board(self, cleanup: contextlib.ExitStack, line: Callable, bus_path: str):
+        """A board in real time on the Modbus line at `bus_path`, its link joined to a new line; its contacts' wires."""
+        from forerun.plant.board import BareBoard, BoardProcess, NullModem
+        from forerun.plant.realtime import Wires
+
+        flash = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-"))) / "flash"
+        if self._bare:
+            board = BareBoard(flash, bus_path)
+            self.prompt_path = board.prompt_path
+        else:
+            board = BoardProcess(flash, lockstep=False, bus_path=bus_path, contacts=True)
+        cleanup.callback(board.close)
+        host_fd, self.link_path = line()
+        cleanup.callback(NullModem(board.link_fd, host_fd).close)
+        board.power_on()
+        return Wires(self._site, board)
+
     def __exit__(self, *exc) -> None:
         self._cleanup.close()
 
-    def _serve(self, banks, fd: int, wires) -> None:
+    def _serve(self, banks, fd: int, wires, adapter_fd: int) -> None:
         from forerun.plant.realtime import serve
 
         try:
             serve(self._site, banks, fd, self._baud, self._stopped.is_set, paced=not self._port,
-                  wires=wires)  # fmt: skip
+                  wires=wires, adapter_fd=adapter_fd)  # fmt: skip
         except Trouble as problem:
             self.problem = problem
 
@@ -330,6 +296,9 @@ def _tell_emulated(told: dict, as_json: bool) -> None:
     print("  1 inverter with battery, 2 meter at the PCC, 3 PV meter, 4 genset meter; SunSpec at 40000", flush=True)
     if told["board_link"]:
         print(f"board: its link is {told['board_link']}: put that in site.toml as link.port", flush=True)
+    if told["board_prompt"]:
+        print(f"  nothing but MicroPython is on it: `forerun commission flash --port {told['board_prompt']} "
+              f"--link {told['board_link']}`", flush=True)  # fmt: skip
 
 
 def show_report(result: dict) -> None:

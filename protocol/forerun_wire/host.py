@@ -305,4 +305,4 @@ def counts_of(session):
 
 
 def _compare(what, theirs, ours):
-    return f"board speaks {what} {theirs}, this host {ours}: update the board with `forerun board flash`"
+    return f"board speaks {what} {theirs}, this host {ours}: update the board with `forerun commission flash`"

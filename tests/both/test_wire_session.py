@@ -148,7 +148,7 @@ def test_another_schema_is_said_in_a_sentence_and_nothing_wedges():
     sentence = world.host.events[0][1]
     ours, theirs = OTHER_SCHEMA.hex()[:8], messages.SCHEMA_HASH.hex()[:8]
     assert sentence == (
-        f"board speaks schema {theirs}, this host {ours}: update the board with `forerun board flash`"
+        f"board speaks schema {theirs}, this host {ours}: update the board with `forerun commission flash`"
     ), sentence
     assert world.board.events == ["refused"]
     assert not world.host.session.up and not world.board.session.up
@@ -168,7 +168,7 @@ def test_another_wire_version_is_said_in_a_sentence():
     host.receive(line, len(line), 0)
     assert host.event() == (
         "mismatch",
-        "board speaks wire version 2, this host 1: update the board with `forerun board flash`",
+        "board speaks wire version 2, this host 1: update the board with `forerun commission flash`",
     )
     assert host.event() is None and not host.up
 

@@ -8,7 +8,7 @@ import typer
 
 from forerun.cli.shared import Json, SitePath, print_json
 
-board_app = typer.Typer(help="Look at a board, or put the firmware on it.", no_args_is_help=True)
+board_app = typer.Typer(help="Look at a board, or update its firmware over its link.", no_args_is_help=True)
 link_app = typer.Typer(help="What crosses the serial line: record, show, replay.", no_args_is_help=True)
 Recording = Annotated[Path, typer.Argument(help="The recording.")]
 
@@ -77,20 +77,6 @@ def board_update(
         print_json(done)
     else:
         print(f"the board runs {done['now']} (before: {done['before']})")
-
-
-@board_app.command("flash")
-def board_flash(
-    port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],
-    kind: Annotated[str, typer.Option("--board", help="Which board: a folder of firmware/boards.")],
-    as_json: Json = False,
-) -> None:
-    """Put the firmware on a board that runs MicroPython. It stops the control loop: first make the site independent."""
-    from forerun import operate
-
-    files = operate.flash(port, kind, quiet=as_json)
-    if as_json:
-        print_json({"port": port, "files": files})
 
 
 @link_app.command("record")

@@ -46,13 +46,14 @@ def emulate(
     port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
     baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,
     board: Annotated[bool, typer.Option(help="Also start a board on it: MicroPython, in real time.")] = False,
+    bare: Annotated[bool, typer.Option("--bare", help="A board with nothing but MicroPython, to be flashed.")] = False,
     seconds: Annotated[float, typer.Option("--for", min=0, help="Stop after so many seconds; 0: run on.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Start the emulated site alone, in real time, and print where it listens."""
     from forerun import operate
 
-    operate.emulate(port, baud, with_board=board, seconds=seconds, as_json=as_json)
+    operate.emulate(port, baud, with_board=board, bare=bare, seconds=seconds, as_json=as_json)
 
 
 @app.command()

@@ -22,31 +22,44 @@ FIRMWARE_LINK_BAUD = 115200
 
 @app.command()
 def flash(
-    port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt.")],
-    kind: Annotated[str, typer.Option("--board", help="Which board: a folder of firmware/boards.")],
+    port: Annotated[str, typer.Option(help="Port of its MicroPython prompt; without it, the one plugged in.")] = "",
+    kind: Annotated[str, typer.Option("--board", help="Which board it has to be; without it, what it is.")] = "",
+    link: Annotated[str, typer.Option(help="Serial port of its link, to hear it; without it, the site file's.")] = "",
     site: SitePath = Path("site.toml"),
     maintenance: Annotated[
         bool, typer.Option("--maintenance", help="The site does without this board: flash it though it controls.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put the firmware on a board, unless it controls a site right now."""
-    from forerun import config, operate
-    from forerun.commission.flashing import live_board
+    """Put the firmware on a board, compare it there, and hear it say hello; not while it controls a site."""
+    from forerun import config
+    from forerun.commission import flashing
     from forerun.commission.steps import Steps
 
+    port = port or flashing.only_board()
+    lines = {port: FIRMWARE_LINK_BAUD}
+    if link:
+        lines[link] = FIRMWARE_LINK_BAUD
+    elif site.exists():
+        known = config.load(site).link
+        link = known.port if Path(known.port).exists() else ""
+        lines |= {link: known.baud} if link else {}
     if not maintenance:
-        lines = {port: FIRMWARE_LINK_BAUD}
-        if site.exists():
-            link = config.load(site).link
-            if Path(link.port).exists():
-                lines[link.port] = link.baud
         for path, baud in lines.items():
-            if Path(path).exists() and (said := live_board(path, baud)):
+            if Path(path).exists() and (said := flashing.live_board(path, baud)):
                 raise Trouble(f"{said}; make the site independent of it, then flash with --maintenance")
-    files = operate.flash(port, kind, quiet=as_json)
-    result = Steps(site).record("flash", True, time.time(), port=port, board=kind, files=files)
-    show(result, as_json, f"{len(files)} files are on the board; next: forerun commission scan")
+    board = flashing.who(port)
+    kind = flashing.kind_of(board, kind)
+    if not as_json:
+        print(f"{port}: {board['machine']} {board['identity']}, MicroPython {board['version']}")
+    with progress(as_json) as note:
+        sums = flashing.flash(port, kind, note)
+        note("waiting for its hello")
+        heard = flashing.hello(link, lines[link]) if link else None
+    result = Steps(site).record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
+    said = f"{heard['identity']} runs {heard['software']}" if heard else "its link is not known yet (--link)"
+    show(result, as_json, f"{len(sums)} files are on the board, compared by their sums; {said}; "
+         "next: forerun commission scan")  # fmt: skip
 
 
 @app.command()

@@ -17,6 +17,7 @@ from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
 RESTARTS = 3  # status of a board's process that asks to be started again
+RAW_MODE = b"\x01"  # Ctrl-A at the prompt
 ENTRY = "from forerun_board.start import main; main()"
 
 
@@ -146,14 +147,7 @@ class BoardProcess:
         """Start the interpreter; every boot draws its own nonce from the seed, so that a run repeats."""
         self.boots += 1
         nonce = (self.nonce_seed * 1_000_003 + self.boots * 7919) & 0xFFFF_FFFF_FFFF_FFFF
-        environment = {
-            **os.environ,
-            "MICROPYPATH": self._library.name,
-            "FORERUN_LINK": self.link_path,
-            "FORERUN_BUS": str(self.bus_path),
-            "FORERUN_STORE": str(self.store),
-            "FORERUN_IDENTITY": self.identity,
-        }
+        environment = self._environment(self._library.name, self.store)
         if self.lockstep:
             environment |= {"FORERUN_LOCKSTEP": "1", "FORERUN_NONCE": f"{nonce:016x}"}
         if self.contacts:
@@ -173,6 +167,21 @@ class BoardProcess:
             if errors:
                 errors.close()
 
+    def restart(self) -> None:
+        """What reset button or watchdog do."""
+        self.power_off()
+        self.power_on()
+
+    def _environment(self, library: str, store: Path) -> dict[str, str]:
+        return {
+            **os.environ,
+            "MICROPYPATH": library,
+            "FORERUN_LINK": self.link_path,
+            "FORERUN_BUS": str(self.bus_path),
+            "FORERUN_STORE": str(store),
+            "FORERUN_IDENTITY": self.identity,
+        }
+
     @property
     def bench_in(self) -> int:
         """Descriptor to write barrier releases to."""
@@ -189,8 +198,9 @@ class BoardProcess:
             return
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
         self.process = None
         for fd in (self.link_fd, self.bus_fd):
             if fd >= 0:
@@ -204,3 +214,62 @@ class BoardProcess:
                 os.close(fd)
         self.link_fd = self._link_far_fd = self.bus_fd = self._bus_far_fd = -1
 
+
+class BareBoard(BoardProcess):
+    """A board with nothing but MicroPython on it, at its prompt on `prompt_path`, until main.py is put on its flash and
+    it is reset: from then on it runs, by the wall clock, what was put into /lib. Contacts are always wired."""
+
+    def __init__(self, store: Path, bus_path: str):
+        super().__init__(store, lockstep=False, bus_path=bus_path, contacts=True)
+        self._prompt_fd, self._prompt_far_fd, self.prompt_path = open_line()
+        (self.store.parent / "prompt.py").write_text(_AT_PROMPT.replace("FLASH", repr(str(self.store))))
+
+    @property
+    def at_prompt(self) -> bool:
+        """Whether MicroPython's prompt is all that runs."""
+        return self.process is not None and self.process.stdin is None
+
+    def restart(self) -> None:
+        """What the reset button does; a soft reset of the prompt, which ends it with status 0, is none: main.py stays
+        where it is, and the prompt keeps its mode."""
+        soft = self.at_prompt and self.process.poll() == 0
+        self.power_off()
+        if soft:
+            os.write(self._prompt_fd, b"MPY: soft reboot\r\n")
+            os.write(self._prompt_far_fd, RAW_MODE)
+        self._start(prompt=soft or not (self.store / "main.py").exists())
+
+    power_on = restart
+
+    def _start(self, *, prompt: bool) -> None:
+        records = self.store / "records"
+        records.mkdir(exist_ok=True)
+        words = ["-i", str(self.store.parent / "prompt.py")] if prompt else ["-c", ENTRY]
+        line = self._prompt_fd if prompt else subprocess.PIPE
+        environment = self._environment(str(self.store / "lib"), records) | {"FORERUN_CONTACTS": "1"}
+        self.process = subprocess.Popen(
+            [self._interpreter, "-X", f"heapsize={self.heap}", *words],
+            stdin=line, stdout=line, bufsize=0, env=environment, start_new_session=True,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._prompt_fd)
+        os.close(self._prompt_far_fd)
+
+
+# The unix port's prompt with a file system of its own at / and with the modules of a chip that flashing asks for.
+_AT_PROMPT = """
+import os, sys, vfs
+class machine:
+    @staticmethod
+    def reset():
+        sys.exit(3)
+    @staticmethod
+    def unique_id():
+        return b"emulated"
+sys.modules["machine"] = machine
+vfs.umount("/")
+vfs.mount(vfs.VfsPosix(FLASH), "/")
+os.chdir("/")
+"""

@@ -17,25 +17,30 @@ LOOK_S = 0.2  # how often the site moves on and `stopped` is asked while the lin
 
 
 def serve(site: Site, units, fd: int, baud: int, stopped: Callable[[], bool], *, paced: bool = True,
-          wires: "Wires | None" = None) -> Responder:  # fmt: skip
+          wires: "Wires | None" = None, adapter_fd: int = -1) -> Responder:  # fmt: skip
     """Answer for `units` ({unit id: registers}) on `fd` until stopped() or Ctrl-C; returns the counts of the line.
 
     The site's clock runs with the wall clock from where it stands. A frame whose parts are 20 ms or three t3.5 apart,
     whichever is longer, is dropped; below that, what arrives in pieces is one frame, because an operating system's
     jitter is not the client's fault. `paced`: replies take the time that they would need at this baud rate, for a
-    pseudo-terminal; a real port takes that time by itself. `wires`: of a board's contacts. Raises
-    Trouble when the port goes away.
+    pseudo-terminal; a real port takes that time by itself. `wires`: of a board's contacts. `adapter_fd`: our end of
+    another pseudo-terminal onto the same line; while somebody has its far end open, the board on `fd` is off the line,
+    as a person takes it off to scan. Raises Trouble when the port goes away.
     """
     line = _Line(fd, Responder(units, site.seed), baud, paced)
+    adapter = _Line(adapter_fd, line.responder, baud, paced) if adapter_fd >= 0 else None
     start_s = time.monotonic() - site.now_us / 1e6
     try:
         while not stopped():
-            ready = select.select([fd], [], [], line.patience_s())[0]
+            talker = adapter if adapter is not None and adapter.is_open() else line
+            ready = select.select({fd, talker.fd}, [], [], talker.patience_s())[0]
             now_s = time.monotonic()
             site.advance(int((now_s - start_s) * 1e6))
             if wires is not None:
                 wires.carry()
-            line.hear(line.read() if ready else b"", now_s)
+            if talker is adapter and fd in ready:
+                line.read()
+            talker.hear(talker.read() if talker.fd in ready else b"", now_s)
     except KeyboardInterrupt:
         pass
     return line.responder
@@ -59,9 +64,10 @@ class Wires:
             self.contacts.drive(0)
             if process is not None and now_s >= self._restart_s:
                 self._restart_s = now_s + RESTART_S
-                self._board.power_off()
-                self._board.power_on()
+                self._board.restart()
                 self._held, self._inputs = b"", 0
+            return
+        if process.stdin is None:  # at its prompt, where no firmware drives a contact
             return
         while select.select([self._board.bench_out], [], [], 0)[0]:
             data = os.read(self._board.bench_out, 4096)
@@ -83,7 +89,7 @@ class _Line:
 
     def __init__(self, fd: int, responder: Responder, baud: int, paced: bool, turnaround_s: float = 0.002):
         self.responder = responder
-        self._fd = fd
+        self.fd = fd
         self._baud = baud
         self._char_s = 11.0 / baud
         t35_s = 0.00175 if baud > 19200 else 3.5 * self._char_s
@@ -95,18 +101,24 @@ class _Line:
         self._frame = bytearray()
         self._heard_s = 0.0
 
+    def is_open(self) -> bool:
+        """Whether anybody has the far end of this pseudo-terminal open."""
+        looked = select.poll()
+        looked.register(self.fd, select.POLLHUP)
+        return not looked.poll(0)
+
     def patience_s(self) -> float:
         """How long the line may stay quiet before hear() must be called."""
         return self._gap_s if self._frame else LOOK_S
 
     def read(self) -> bytes:
         try:
-            data = os.read(self._fd, 4096)
+            data = os.read(self.fd, 4096)
         except OSError as error:
             raise Trouble(f"the emulated site's serial port failed ({error.strerror}): plug it in again") from None
         if not data:
             raise Trouble("the emulated site's serial port was closed: plug it in again")
-        if self._paced and line_rate(self._fd) != self._baud:
+        if self._paced and line_rate(self.fd) != self._baud:
             self.responder.counts["bad_crc"] += 1  # bits of another length: whatever is read, no frame
             return b""
         return data
@@ -136,10 +148,10 @@ class _Line:
             due_s += (len(request) + len(reply)) * self._char_s
         time.sleep(max(0.0, due_s - time.monotonic()))
         while reply:
-            writable = select.select([], [self._fd], [], LOOK_S)[1]
+            writable = select.select([], [self.fd], [], LOOK_S)[1]
             if not writable:  # nobody reads and the line is full: the rest of the reply is lost, as on copper
                 return
-            reply = reply[os.write(self._fd, reply) :]
+            reply = reply[os.write(self.fd, reply) :]
 
 
 def request_length(frame: bytes | bytearray) -> int | None:
