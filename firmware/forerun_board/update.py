@@ -205,7 +205,8 @@ class Update:
         return m.DONE, []
 
     def _drive(self, args):
-        """Contacts to drive for hold_s as long as somebody holds the battery; answered by what the inputs say."""
+        """Contacts to drive for hold_s as long as somebody holds the battery; answered by what the inputs say, and by
+        how many requests the bus has had since it was set up, and how many of them twice."""
         if not isinstance(args[1], int) or not 0 <= args[1] <= TESTED_MAX:
             return m.OUT_OF_RANGE, ["contacts go up to %d" % TESTED_MAX]
         self._until_s = self._board.clock.s + args[0]
@@ -215,7 +216,8 @@ class Update:
         if cycle.tested != args[1]:
             cycle.tested = args[1]
             self._board.note_acted(m.MAINTENANCE, m.HOLD_BATTERY, args[1], 1)
-        return m.DONE, [self._board.image.inputs]
+        bus = cycle.fieldbus.bus
+        return m.DONE, [self._board.image.inputs, bus.transactions, bus.retried]
 
     def _status(self):
         if self.slots.trial:

@@ -195,7 +195,7 @@ def emulate(port: str, baud: int, *, with_board: bool, bare: bool, seconds: floa
     stop, ends = Stop(), time.monotonic() + seconds
     site, _ = scene.new_site(scene.scene(), seed=1)
     site.advance(int(time.time() % scene.DAY_S) * 1_000_000)
-    with EmulatedSite(site, port=port, baud=baud, with_board=with_board or bare, bare=bare) as emulated:
+    with EmulatedSite(site, port=port, baud=baud, with_board=with_board, bare=bare) as emulated:
         told = {"modbus": emulated.path, "baud": baud, "units": emulated.units, "board_link": emulated.link_path,
                 "board_prompt": emulated.prompt_path}  # fmt: skip
         _tell_emulated(told, as_json)
@@ -211,7 +211,7 @@ class EmulatedSite:
     prompt at `prompt_path`. Whoever opens `path` takes the board off the line meanwhile."""
 
     def __init__(self, site, *, port: str = "", baud: int = 115200, with_board: bool = False, bare: bool = False):
-        self._site, self._port, self._baud, self._with_board = site, port, baud, with_board
+        self._site, self._port, self._baud, self._with_board = site, port, baud, with_board or bare
         self._bare = bare
         self.path = port
         self.link_path: str | None = None

@@ -12,6 +12,7 @@ from forerun.config import board_settings
 from forerun.errors import Trouble
 from forerun.plant import devices
 from forerun.plant.contacts import GENSET_RUNNING, GENSET_START, TIE_IS_OPEN, TIE_OPEN, TRIP
+from forerun.plant.series import Series
 from forerun_wire import messages as m
 from hil.commissioning import UTC_S, desk_on, flips
 
@@ -70,12 +71,29 @@ def test_a_failed_test_leaves_the_battery_at_rest(rig):
 @pytest.mark.parametrize(
     ("share", "cause"),
     [(-1.0, "swapped_ct"), (1 / 3, "one_ct_swapped"), (-1 / 3, "two_cts_swapped"), (-0.5, "cts_on_wrong_phases"),
-     (0.0, "pcc_meter_blind"), (0.75, "ct_ratio"), (2.0, "ct_ratio")],
+     (2 / 3, "one_ct_open"), (0.0, "cts_open"), (0.75, "ct_ratio"), (2.0, "ct_ratio")],
 )  # fmt: skip
-def test_the_orientation_of_the_current_transformers(rig, share, cause):
-    with rig(host=False, plant={"meter_noise_w": 15.0}) as bench:
+def test_the_orientation_of_the_current_transformers(rig, brisk, share, cause):
+    with rig(host=False) as bench:
         bench.site.pcc_ct = share
         assert outcome_of(bench)[0].get("CT orientation") == cause
+
+
+def test_a_meter_that_repeats_one_value(rig, brisk):
+    with rig(host=False, load_w=2500.0) as bench:
+        desk = desk_on(bench)
+        bench.run(2)
+        bench.slave.responder.units[2].freeze(True)
+        check = next(check for check in selftest(desk, bench.config, UTC_S) if not check.passed)
+        assert "pcc meter (unit 2)" in check.measured and "repeats one old value" in check.advice
+
+
+def test_another_meter_in_place_of_that_at_the_pcc(rig, brisk):
+    sunny = Series(0, 1_000_000, [2000.0 + 40 * (second % 7) for second in range(900)])
+    with rig(host=False, pv=sunny) as bench:
+        units = bench.slave.responder.units
+        units[2] = units[3]
+        assert outcome_of(bench)[0].get("CT orientation") == "pcc_meter_blind"
 
 
 def test_a_load_that_switches_meanwhile_does_no_harm(rig):
@@ -132,6 +150,21 @@ def test_noise_on_either_line(rig):
             setattr(bench.bench, line, lambda direction, data, now_us, noise=noise: noise(data))
             found, _ = outcome_of(bench, desk)
             assert found.get(name) == ("noisy_line" if line == "bus_filter" else "noisy_link"), line
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.0, {}), (0.05, {"Modbus line": "noisy_line"})])
+def test_a_slow_line_is_judged_as_well(rig, share, named):
+    """At 9600 baud a round takes longer than telemetry can tell; the board counts its requests."""
+    sections = {"bus": {"baud": 9600}, "safety": {"cycle_ms": 500, "inverter_watchdog_s": 10}}
+    with rig(host=False, sections=sections) as bench:
+        bench.bench.slave = devices.slave(bench.site, baud=9600)
+        desk, noise = desk_on(bench), flips(random.Random(4), share)
+        desk.set(board_settings(bench.config))
+        bench.bench.bus_filter = lambda direction, data, now_us: noise(data)
+        tester = commission_selftest._Tester(desk, bench.config, (), ("genset", "trip"))
+        tester.hold_still()
+        assert tester.devices().passed
+        assert failures([tester.line()]) == named
 
 
 def test_an_inverter_that_does_not_follow(rig, monkeypatch):

@@ -16,6 +16,7 @@ ANSWER_S = 10.0  # a board that is there says hello within half a second; its bo
 LEASE_MS = 3000
 RENEW_S = 1.0
 SLICE_S = 0.05
+SETTINGS_AT_ONCE = 20  # a board that tests its contacts has no room for a list of them all
 
 
 class Desk:
@@ -73,7 +74,11 @@ class Desk:
     def settings(self) -> dict[int, int]:
         """{key: value} of all settings that this host knows."""
         keys = [key for key, *_ in m.SETTINGS]
-        return dict(zip(keys, self.ask(m.SETTINGS_GET, *keys), strict=False))
+        found: dict[int, int] = {}
+        for at in range(0, len(keys), SETTINGS_AT_ONCE):
+            some = keys[at : at + SETTINGS_AT_ONCE]
+            found |= zip(some, self.ask(m.SETTINGS_GET, *some), strict=False)
+        return found
 
     def set(self, values: dict[int, int]) -> None:
         """Change settings on the board, all or nothing; those it has already are not written again."""

@@ -1,5 +1,6 @@
 """The emulated site by the wall clock, on an open serial line: a pseudo-terminal or a real port."""
 
+import errno
 import os
 import select
 import time
@@ -115,6 +116,8 @@ class _Line:
         try:
             data = os.read(self.fd, 4096)
         except OSError as error:
+            if error.errno == errno.EIO and not self.is_open():  # whoever scanned is done
+                return b""
             raise Trouble(f"the emulated site's serial port failed ({error.strerror}): plug it in again") from None
         if not data:
             raise Trouble("the emulated site's serial port was closed: plug it in again")
