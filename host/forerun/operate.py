@@ -208,7 +208,8 @@ def emulate(port: str, baud: int, *, with_board: bool, bare: bool, seconds: floa
 class EmulatedSite:
     """A site that answers in real time while the `with` block lasts; `path` is its Modbus line, `link_path` what a host
     opens to reach the board that was started with it (None without one). A `bare` board has no firmware yet, and its
-    prompt at `prompt_path`. Whoever opens `path` takes the board off the line meanwhile."""
+    prompt at `prompt_path`; `flash` is the folder that plays its flash. Whoever opens `path` takes the board off the
+    line meanwhile."""
 
     def __init__(self, site, *, port: str = "", baud: int = 115200, with_board: bool = False, bare: bool = False):
         self._site, self._port, self._baud, self._with_board = site, port, baud, with_board or bare
@@ -263,12 +264,12 @@ class EmulatedSite:
         from forerun.plant.board import BareBoard, BoardProcess, NullModem
         from forerun.plant.realtime import Wires
 
-        flash = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-"))) / "flash"
+        self.flash = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-"))) / "flash"
         if self._bare:
-            board = BareBoard(flash, bus_path)
+            board = BareBoard(self.flash, bus_path)
             self.prompt_path = board.prompt_path
         else:
-            board = BoardProcess(flash, lockstep=False, bus_path=bus_path, contacts=True)
+            board = BoardProcess(self.flash, lockstep=False, bus_path=bus_path, contacts=True)
         cleanup.callback(board.close)
         host_fd, self.link_path = line()
         cleanup.callback(NullModem(board.link_fd, host_fd).close)

@@ -13,9 +13,11 @@ import typer
 from typer.testing import CliRunner
 
 from forerun.cli import app
-from forerun.commission import cli, desk, line, seal
+from forerun.commission import cli, desk, flashing, line, seal
 from forerun.commission.cli import Person
 from forerun.errors import Trouble, WrongUsage
+from forerun.operate import EmulatedSite
+from forerun.plant.site import Site
 from hil.commissioning import UTC_S, SlaveLine, opened_desk
 
 PATIENCE_S = 60
@@ -208,3 +210,27 @@ def test_a_board_that_controls_a_site_is_not_flashed(emulated, tmp_path):
         done = forerun(*words, "--json")
     assert done.returncode == 1 and "controls a site" in done.stderr and "--maintenance" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "s.commission.json").exists()
+
+
+def test_a_bare_board_is_looked_at_flashed_and_heard(_interpreter, tmp_path):
+    spoilt = []
+
+    def spoil(step):
+        if step == "comparing" and not spoilt:
+            spoilt.append(flash / "lib/forerun_board/cycle.mpy")
+            spoilt[0].write_bytes(b"M")
+
+    with EmulatedSite(Site(), bare=True) as emulated:
+        flash = emulated.flash
+        port, link = emulated.prompt_path, emulated.link_path
+        words = ("commission", "flash", "--port", port, "--link", link, "--site", tmp_path / "site.toml")
+        done = forerun(*words, "--board", "pico")
+        assert done.returncode == 1 and "takes --board unix, not pico" in done.stderr
+        with pytest.raises(Trouble, match=r"cycle\.mpy came out wrong on the board"):
+            flashing.flash(port, "unix", spoil)
+        assert spoilt and not (flash / "main.py").exists(), "a board with half a firmware starts nothing"
+        done = forerun(*words, "--json")
+        told = json.loads(done.stdout)
+        assert done.returncode == 0 and told["board"] == "unix", done.stderr
+        assert told["hello"]["identity"] == "emulated-board" and len(told["files"]) > 60
+        assert forerun("commission", "flash", "--site", tmp_path / "site.toml").returncode == 2, "which board?"

@@ -189,8 +189,8 @@ class _Tester:
             cause, advice = "battery_silent", "the inverter tells nothing of its battery: check the BMS cable"
         else:
             cause = advice = ""
-        measured = f"no answer, or nothing new, from {', '.join(shown)}" if silent else cause.replace("_", " ") or "all answer"
-        return Check("devices on the bus", measured, "all answer", not cause, cause, advice)
+        measured = f"no answer, or nothing new, from {', '.join(shown)}" if silent else cause.replace("_", " ")
+        return Check("devices on the bus", measured or "all answer", "all answer", not cause, cause, advice)
 
     def _other_rate(self, mask: int) -> int:
         """The line rate at which any device answers, 0 for none; the board has its own rate back afterwards."""

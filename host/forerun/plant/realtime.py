@@ -64,7 +64,7 @@ class Wires:
         if process is None or process.poll() is not None:
             self.contacts.drive(0)
             if process is not None and now_s >= self._restart_s:
-                self._restart_s = now_s + RESTART_S
+                self._restart_s = now_s + (0.0 if process.stdin is None else RESTART_S)
                 self._board.restart()
                 self._held, self._inputs = b"", 0
             return
