@@ -14,6 +14,40 @@ MOST_VIEWERS = 200
 PARTS = ("alarms", "jobs", "plan", "forecast", "carbon", "commissioning", "link", "store")
 
 
+def _ref(name: str) -> dict:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _event_schema(name: str, about: str, required: list[str], **properties: dict) -> dict:
+    data = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {
+        "type": "object",
+        "description": about,
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"const": name},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            "retry": {"type": "integer", "description": "ms after which to connect again"},
+        },
+    }
+
+
+def _or_null(name: str) -> dict:
+    return {"anyOf": [_ref(name), {"type": "null"}]}
+
+
+# One event (HTML, section 9.2) as OpenAPI describes it; the schemas that it refers to are the application's.
+EVENT_SCHEMA = {"oneOf": [
+    _event_schema("live", "With each telemetry.", ["utc_s", "connected", "live"],
+                  utc_s={"type": "number"}, connected={"type": "boolean"}, live=_or_null("Live")),
+    _event_schema("parts", "Parts of the snapshot that changed; all of them in the first event, and `site`.", [],
+                  alarms={"type": "array", "items": _ref("Alarm")}, jobs={"type": "array", "items": _ref("Job")},
+                  plan=_or_null("PlanView"), forecast=_or_null("ForecastView"), carbon=_or_null("CarbonToday"),
+                  commissioning=_ref("Commissioning"), link=_ref("LinkHealth"), store=_ref("StoreHealth"),
+                  controls=_ref("ControlState"), site={"type": "object"}),
+]}  # fmt: skip
+
+
 class Stream:
     """Events for every open page: `live` with each snapshot, `parts` with those parts of it that changed.
 
