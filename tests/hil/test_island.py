@@ -41,6 +41,7 @@ def test_an_island_sheds_by_priority_before_its_battery_is_empty(rig):
         bench.run_until_armed()
         bench.site.lose_grid()
         bench.run_until(lambda: bench.site.island.live, 2)
+        bench.coarse(250)
         loads = []
         for _ in range(22):
             bench.run(20)
