@@ -95,7 +95,7 @@ def test_overvoltage_of_the_channels_trips_within_a_round(rig):
 
 @pytest.mark.parametrize("cause", CONTACTS)
 def test_what_could_hurt_somebody_stays_tripped_through_a_restart_until_it_is_reset(rig, cause):
-    with rig(sections=TRIPS) as bench:
+    with rig() as bench:
         running(bench)
 
         def close():

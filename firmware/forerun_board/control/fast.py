@@ -4,7 +4,8 @@ from forerun_board.control import controller as ctl
 from forerun_board.control import events as ev
 from forerun_board.control import image as im
 from forerun_board.control import inner
-from forerun_board.control.trip import BACK_MS, OVER_CURRENT, OVER_VOLTAGE, TRIP_CLEARED, TRIPPED
+from forerun_board.control.interlock import TRIP_CLEARED, TRIPPED
+from forerun_board.control.trip import BACK_MS, OVER_CURRENT, OVER_VOLTAGE
 
 APART_W = 500  # by so much, and a sixteenth, may meter and analogue channels differ
 FOLLOW_W = 200  # a rise seen while the half cycle was only partly of the new load goes on by at least so much
@@ -102,7 +103,7 @@ class Fast:
         most_w = 0
         if not controller.faults & unfit and not controller.grid_down and image.soc_permille > config.soc_min_permille:
             most_w = min(config.discharge_max_w, image.discharge_max_w) - max(0, controller.setpoint_w)
-        state[inner.IMPORT_LIMIT_W] = max(0, controller.held_import_w())
+        state[inner.IMPORT_LIMIT_W] = max(0, controller.held_import_w)
         state[inner.POWER_MAX_W] = max(0, min(config.stage_max_w, most_w))
         if controller.meter.stale:
             state[inner.FREQUENCY_MILLIHZ] = inner.NOMINAL_MILLIHZ
