@@ -163,7 +163,9 @@ class Controller:
         """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
         limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
-        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0
+        # A meter that the site is not connected to, or that a set stands in for, shows nothing of what moves on it.
+        apart = image.inputs & im.INPUT_TIE_OPEN or (image.genset_w > 0 and image.pcc_import_w == 0)
+        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0 and not apart
         if measured and self._frozen.step(image, dt_ms, 1000 * self.config.meter_freeze_s):
             code = ev.METER_FROZEN if self._frozen.active else ev.METER_MOVING
             self.events.push(code, self._frozen.moved_w, image.pcc_import_w)
