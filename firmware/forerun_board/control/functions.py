@@ -282,8 +282,8 @@ class Functions:
                 outputs |= ctl.OUTPUT_SYNCHRONISE
         if self.shedding is not None:
             outputs |= (1 << self.shedding.level) - 1 << ctl.OUTPUT_SHED_SHIFT
-        controller.pv_permille = self.pv_permille
-        controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
+        controller.pv_permille = min(controller.pv_permille, self.pv_permille)
+        controller.outputs = outputs
 
 
 def _support(config, mask, curves):
