@@ -1,8 +1,8 @@
 """What the board holds on the emulated site: import limit, lease, ramp, battery limits."""
 
-import bench_board
 import pytest
 
+import bench_board
 from forerun.plant.series import Series
 from forerun_wire import messages as m
 
