@@ -1,5 +1,7 @@
 """What keeps the battery well, by the board's own sensors: heat, cold, dew, and slowly towards full and empty."""
 
+import itertools
+
 import pytest
 
 from forerun_wire import messages as m
@@ -69,5 +71,5 @@ def test_the_last_of_the_charge_goes_in_and_out_slowly(rig, soc, wanted_w):
             powers.append(abs(bench.site.inverter.power_w))
         print([round(power_w) for power_w in powers], round(bench.site.battery.soc, 4))
         assert powers[0] < 0.9 * abs(wanted_w) and powers[3] < powers[0] and powers[-1] < 0.25 * powers[0]
-        assert all(after <= before + 300 for before, after in zip(powers, powers[1:], strict=False))
+        assert all(after <= before + 300 for before, after in itertools.pairwise(powers))
         bench.held.assert_rules(soc=(0.02, 0.98))

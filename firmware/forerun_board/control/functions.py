@@ -121,8 +121,8 @@ class Functions:
             self.pv_permille = min(self.pv_permille, self.support.pv_permille)
 
     def _find_fed(self, controller, image):
-        """What the inverter feeds: behind an open contactor the island, whatever the grid does meanwhile, else the grid.
-        A voltage that nobody measures, or that is not there, has its own names: here it counts as nominal."""
+        """What the inverter feeds: the island behind an open contactor, whatever the grid does meanwhile, else the
+        grid. A voltage that nobody measures, or that is not there, has its own names: here it counts as nominal."""
         self._fed_mv = NOMINAL_MV
         self._fed_millihz = c.NOMINAL_MILLIHZ
         if image.inputs & im.INPUT_TIE_OPEN:
