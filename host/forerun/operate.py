@@ -42,7 +42,8 @@ def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None
     """Run a site until told to stop. With `as_json`, one JSON object a line: what was said, then a closing summary.
     With `web`, also its page and API on that (host, port), None: those of the site file."""
     stop, ends, manager = Stop(), time.monotonic() + seconds, Systemd()
-    with Running(site_path, say=_speaker(as_json)) as running, _web(running, web):
+    page = web and (lambda running: _page(running, *web))
+    with Running(site_path, say=_speaker(as_json), web=page) as running:
         service = running.service
         with live_line(lambda: running.snapshot.sentence(), as_json):  # noqa: PLW0108 (another snapshot each time)
             manager.ready()
@@ -67,21 +68,18 @@ def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None
 
 
 @contextlib.contextmanager
-def _web(running: Running, where: tuple[str | None, int | None] | None):
-    """The web application of a running site while the `with` block lasts; nothing when `where` is None."""
-    if where is None:
-        yield
-        return
+def _page(running: Running, host: str | None, port: int | None):
+    """The web application of a running site while the `with` block lasts, at the site file's address for None."""
     from forerun.web.server import LOCAL, WebServer
 
-    host, port = where[0] or running.site.web.host, running.site.web.port if where[1] is None else where[1]
+    host, port = host or running.site.web.host, running.site.web.port if port is None else port
     with WebServer(running, host, port) as server:
         running.say(f"page and API at {server.url}")
         if not server.parts.tokens.people():
             running.say(f"nobody has a token yet: `forerun token add NAME --role operate --site {running.site_path}`")
         if host not in LOCAL:
             running.say(f"{server.url} is reached from other machines without encryption: put a TLS proxy before it")
-        yield
+        yield server
 
 
 def tokens(site_path: Path):

@@ -83,10 +83,11 @@ class FunctionsSection:
     """What the board does for the grid, battery and genset beyond its limits, under the names of its own settings.
 
     `functions` adds up what is commissioned: 1 over- and 2 underfrequency, 4 volt-watt, 8 volt-var, 16 enter service,
-    32 peak shaving, 64 battery temperature and taper, 128 genset, 256 islanding, 512 trips.
+    32 peak shaving, 64 battery temperature and taper, 128 genset, 256 islanding, 512 measured trips,
+    1024 a dump load for the genset.
     """
 
-    functions: int = _key(int, 0, 1023, 0)
+    functions: int = _key(int, 0, 2047, 0)
     rated_w: int = _key(int, 1000, 1000000, 30000)
     over_start_millihz: int = _key(int, 50000, 52000, 50200)
     over_droop_permille: int = _key(int, 20, 120, 50)

@@ -180,7 +180,8 @@ class _Tester:
                 "without power; `forerun commission scan` lists who is where"
             )  # fmt: skip
         elif contacts:
-            cause, advice = "contact_open", f"open: {', '.join(contacts)}; close it, or mend its wire, and start again"
+            advice = f"open: {', '.join(contacts)}; close it, or mend its wire, press the reset button, and start again"
+            cause = "contact_open"
         elif faults & _BIT["battery"]:
             cause, advice = "battery_silent", "the inverter tells nothing of its battery: check the BMS cable"
         else:
