@@ -213,19 +213,15 @@ def test_an_oversized_body_is_refused_however_it_comes(site):
     line.close()
 
 
-def raw(site, data: bytes, *, then: bytes = b"") -> bytes:
-    """What the server answers to these bytes on a line of their own, up to the end of it."""
+def raw(site, data: bytes, *, ends: bool = True) -> bytes:
+    """What the server answers to these bytes on a line of their own; with `ends`, they are all that comes."""
     with socket.create_connection(site.server.address, timeout=20) as line:
         line.sendall(data)
-        if then:
-            line.sendall(then)
-        else:
+        if ends:
             line.shutdown(socket.SHUT_WR)
         answer = b""
         while piece := line.recv(65_536):
             answer += piece
-            if then:
-                break
         return answer
 
 
@@ -241,7 +237,7 @@ def test_what_is_no_request_or_no_json_is_answered_and_the_next_one_is_served(si
             "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n").encode()  # fmt: skip
     raw(site, head + b"{")  # the browser is gone in the middle of its request
     monkeypatch.setattr("forerun.web.guard.BODY_S", 0.2)
-    slow = raw(site, head, then=b"{")
+    slow = raw(site, head + b"{", ends=False)
     assert slow.startswith(b"HTTP/1.1 408 ") and b"did not come within" in slow
     assert site.operate.ask("GET", "/api/v1/controls")[1]["waiting"] == [] and site.running.service.jobs == {}
 
