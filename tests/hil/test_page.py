@@ -151,7 +151,7 @@ def in_words(page, import_w: int) -> str:
 def test_forecast_plan_readiness_and_carbon_are_shown(page, site):
     wait(page, lambda: "ready" in text(page, "jobs"))
     assert "train-17" in text(page, "jobs") and "5.0 kW" in text(page, "jobs")
-    assert "Planned: import up to" in text(page, "next-read") and " of 12 kW, state of charge" in text(page, "next-read")
+    assert "import up to" in text(page, "next-read") and " of 12 kW, state of charge" in text(page, "next-read")
     assert len(page.find_elements(By.CSS_SELECTOR, "#next .band")) == 2
     assert "import limit 12 kW" in page.find_element(By.ID, "next").text
     chart = page.find_element(By.CSS_SELECTOR, "#next svg")

@@ -302,7 +302,7 @@ def test_every_answer_carries_the_security_headers(site):
 
 
 def test_the_page_holds_no_inline_code_and_asks_nobody_else(site):
-    for path in ("/", "/page.css", "/page.js", "/diagram.js", "/charts.js", "/controls.js"):
+    for path in ("/", "/page.css", "/page.js", "/diagram.js", "/charts.js", "/controls.js", "/reports.js"):
         status, content, _ = Client(site.server.url).ask("GET", path)
         text = content.decode()
         assert status == 200 and "style=" not in text and "onclick" not in text and "eval(" not in text

@@ -11,7 +11,7 @@ LOOK_S = 0.02  # how old a snapshot gets before it is passed on
 PARTS_S = 0.5  # what changes seldom is looked at so often
 CHECK_S = 5.0  # a session that ended is cut off after so long at the latest
 MOST_VIEWERS = 200
-PARTS = ("alarms", "jobs", "plan", "forecast", "carbon", "commissioning", "link", "store")
+PARTS = ("alarms", "jobs", "compute", "plan", "forecast", "carbon", "commissioning", "link", "store")
 
 
 def _ref(name: str) -> dict:
@@ -42,6 +42,7 @@ EVENT_SCHEMA = {"oneOf": [
                   utc_s={"type": "number"}, connected={"type": "boolean"}, live=_or_null("Live")),
     _event_schema("parts", "Parts of the snapshot that changed; all of them in the first event, and `site`.", [],
                   alarms={"type": "array", "items": _ref("Alarm")}, jobs={"type": "array", "items": _ref("Job")},
+                  compute={"type": "array", "items": _ref("ComputeLoad")},
                   plan=_or_null("PlanView"), forecast=_or_null("ForecastView"), carbon=_or_null("CarbonToday"),
                   commissioning=_ref("Commissioning"), link=_ref("LinkHealth"), store=_ref("StoreHealth"),
                   controls=_ref("ControlState"), site={"type": "object"}),

@@ -5,7 +5,8 @@ const LEFT = 46, RIGHT = 12, GAP = 32, AXIS = 24, LETTER = 6.8;
 
 export function clock(utc_s, timezone, day = false) {
   const options = { hour: "2-digit", minute: "2-digit", hour12: false, timeZone: timezone };
-  if (day) Object.assign(options, { weekday: "short", day: "numeric", month: "short" });
+  if (day) options.weekday = "short";
+  if (Math.abs(utc_s * 1000 - Date.now()) > 6 * 86400000) Object.assign(options, { day: "numeric", month: "short" });
   return new Intl.DateTimeFormat("en-GB", options).format(utc_s * 1000);
 }
 
@@ -43,7 +44,7 @@ export class Chart {
       top += pane.height + GAP;
     }
     const bottom = top - GAP;
-    const hours = Math.ceil((end - start) / 3600 / Math.max(3, Math.floor(width / 90)));
+    const hours = Math.ceil((end - start) / 3600 / Math.max(3, Math.floor(width / 60)));
     const every = 3600 * ([1, 2, 3, 4, 6, 12, 24].find((count) => count >= hours) || 24);
     for (let at = Math.ceil(start / every) * every; at <= end; at += every) {
       if (this.x(at) > width - 20) break;
@@ -79,7 +80,7 @@ export class Chart {
   }
 
   pane({ title, height, low, high, series, marks = [] }, top, width) {
-    const size = step(high - low, Math.max(2, height / 40));
+    const size = step(high - low, Math.max(2, height / 30));
     const y = (value) => top + (high - value) / (high - low) * height;
     const made = [node("text", { class: "title", x: 0, y: top - 9 }, title)];
     for (let value = Math.ceil(low / size - 1e-6) * size; value <= high + size * 1e-6; value += size) {

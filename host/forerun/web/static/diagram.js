@@ -29,7 +29,7 @@ function leads(live, site) {
     genset: { into_w: live.genset_w, sub: live.genset_w > 50 ? "runs" : "stands still" },
     battery: { into_w: live.active_power_w, sub: Math.abs(live.active_power_w) < 50 ? `${soc.toFixed(0)} %, idle` :
       `${soc.toFixed(0)} %, ${live.active_power_w > 0 ? "discharges" : "charges"}` },
-    load: { into_w: -live.load_w, sub: "compute and site" },
+    load: { into_w: -live.load_w, sub: "all loads" },
   };
 }
 
@@ -79,10 +79,12 @@ export class Diagram {
     this.pcc = node("text", { class: "sub", x: grid.x + 20, y: grid.middle - 14 });
     this.svg.append(this.pcc);
     this.place.replaceChildren(this.svg);
+    this.stale(this.old ?? false);
     if (this.live !== undefined) this.update();
   }
 
   stale(yes) {
+    this.old = yes;
     this.svg?.classList.toggle("stale", yes);
   }
 

@@ -2,6 +2,7 @@
 import { Diagram, inWords, kw, node, set } from "/diagram.js";
 import { Chart, clock, sameDay, table } from "/charts.js";
 import { Controls } from "/controls.js";
+import { element, Reports } from "/reports.js";
 
 const at = (id) => document.getElementById(id);
 const STALE_MS = 5000;
@@ -47,7 +48,7 @@ function enter(person) {
   controls.person(who);
   contact_ms = performance.now();
   follow();
-  reports();
+  reports.show(who);
 }
 
 function leave(why = "") {
@@ -163,7 +164,8 @@ function age() {
   place.classList.toggle("old", old);
   document.body.classList.toggle("old-values", old);
   diagram.stale(old);
-  set(at("flow-words"), now && old ? `Last known, ${seconds} ago: ${inWords(now)}` : inWords(now));
+  set(at("flow-words"), now && old ? `Last known, ${seconds} ago: ${inWords(now).replace(/^./, (first) => first.toLowerCase())}` : inWords(now));
+  compute();
   at("gauges-old").hidden = !now || !old;
   if (now && old) set(at("gauges-old"), `Last known values, ${seconds} old`);
 }
@@ -190,10 +192,6 @@ function site() {
   set(at("timezone"), parts.site.timezone);
 }
 
-function element(name, text = "", properties = {}) {
-  return Object.assign(document.createElement(name), { textContent: text, ...properties });
-}
-
 // Sentences put commands between backquotes.
 function withCode(name, text, properties = {}) {
   const made = element(name, "", properties);
@@ -217,6 +215,12 @@ function alarms() {
   const fold = element("details", "", { open: at("alarms").querySelector("details")?.open ?? false });
   if (more.length) fold.append(element("summary", `${more.length} more warnings`), ...more);
   at("alarms").replaceChildren(...made.slice(0, shown), ...(more.length ? [fold] : []));
+}
+
+function compute() {
+  const now_s = last ? last.utc_s + (performance.now() - heard_ms) / 1000 : Date.now() / 1000;
+  const said = (parts.compute ?? []).map((one) => `${one.name}: ${kw(one.power_w)} kW, ${Math.max(0, Math.round(now_s - one.utc_s))} s ago`);
+  set(at("compute"), said.length ? `Compute by its own account: ${said.join("; ")}.` : "");
 }
 
 const span = (seconds) => (seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${+(seconds / 3600).toFixed(1)} h`);
@@ -263,7 +267,7 @@ function next() {
   const wide = at("next").clientWidth > 600;
   const panes = [
     { title: "Forecast, kW (band: 10 to 90 %)", height: wide ? 140 : 120, low: 0, high: most, series: [...cast("load", "load"), ...cast("pv", "pv")], marks },
-    { title: "Plan, kW (battery above 0 discharges)", height: wide ? 150 : 130, low: Math.min(...battery, ...imported, 0) * 1.05, high: Math.max(...battery, ...imported, limit) * 1.08,
+    { title: "Plan, kW (battery above 0 discharges)", height: wide ? 150 : 130, low: Math.min(...battery, ...imported, 0) * 1.05, high: Math.max(...battery, ...imported, limit) * 1.2,
       series: [line("battery", battery, "area"), line("grid", imported), ...(genset.some((w) => w > 0) ? [line("genset", genset)] : []),
         { kind: "limit", value: limit, text: `import limit ${limit} kW` }] },
     { title: "State of charge, %", height: 80, low: 0, high: 100, series: [line("battery", soc, "area"), line("battery", soc)] },
@@ -337,54 +341,6 @@ function health() {
   rows.forEach(([name, text], i) => { set(at("health").children[2 * i], name); set(at("health").children[2 * i + 1], text); });
 }
 
-async function reports() {
-  const place = at("reports");
-  try {
-    const { reports: files } = await ask("GET", "/api/v1/reports");
-    const made = [];
-    if (files.length) {
-      const list = element("table"), body = list.createTBody();
-      for (const file of files.slice(0, 40)) {
-        const row = body.insertRow();
-        row.insertCell().append(element("a", file.name, { href: `/api/v1/reports/${file.name.split("/").map(encodeURIComponent).join("/")}`, download: "" }));
-        row.insertCell().textContent = file.kind;
-        row.insertCell().textContent = `${Math.ceil(file.bytes / 1000)} kB`;
-      }
-      const scroll = element("div", "", { className: "scroll" });
-      scroll.append(list);
-      made.push(scroll);
-    } else made.push(element("p", "No report has been made yet.", { className: "muted" }));
-    if (who.role !== "read") made.push(reportForm());
-    place.replaceChildren(...made);
-  } catch (problem) {
-    place.replaceChildren(element("p", problem.message, { className: "problem" }));
-  }
-}
-
-function reportForm() {
-  const form = element("form", "", { className: "form" }), today = new Date().toISOString().slice(0, 10);
-  form.style.marginTop = ".8rem";
-  const [first, last_] = ["First day (UTC)", "Last day"].map((text) => {
-    const label = element("label", text), input = element("input", "", { type: "date", value: today, max: today, required: true });
-    label.append(input);
-    form.append(label);
-    return input;
-  });
-  const button = element("button", "Make report", { type: "submit" });
-  form.append(button);
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    [button.disabled, button.textContent] = [true, "Is being made…"];
-    try {
-      await ask("POST", "/api/v1/reports", { first: first.value, last: last_.value });
-    } catch (problem) {
-      toast(problem.message);
-    }
-    reports();
-  });
-  return form;
-}
-
 // ---- colours
 
 const THEMES = ["auto", "light", "dark"];
@@ -396,5 +352,6 @@ function theme(name) {
 theme(THEMES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto");
 at("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf(localStorage.getItem("theme")) + 1) % 3]));
 
+const reports = new Reports(at("reports"), { ask, toast });
 const controls = new Controls(at("controls"), { ask, toast, timezone: () => parts.site.timezone });
 begin();
