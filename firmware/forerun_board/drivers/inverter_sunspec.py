@@ -4,8 +4,6 @@ Beside these: 702, 121 or 120 for what it accepts, 122 for whether its storage i
 strings, 715 to wake it.
 """
 
-import gc
-
 from forerun_board.control.image import (
     INVERTER_ASLEEP,
     INVERTER_FAULT,
@@ -142,7 +140,6 @@ class InverterSunspec(SunspecDevice):
                 self._battery_model = model
                 self._battery_address = self._model(model)
                 break
-        gc.collect()  # code comes into memory in one piece
         if self._model(704):
             from forerun_board.drivers.setpoint_704 import Setpoint704
 
