@@ -51,6 +51,12 @@ def objective(storage: Storage, asked: Situation, plan: Plan) -> float:
     return total
 
 
+def turnover(asked: Situation) -> float:
+    """What the load less PV would cost or earn at its prices, each step counted positive."""
+    net_w = np.abs(asked.load_w - asked.pv_w) * np.abs(asked.energy_price_per_kwh)
+    return float(net_w @ asked.step_s) / 3.6e6
+
+
 def _worth(name: str, hours: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """(n,) cost, below 0 for a benefit, of a kWh in this slice at the end of each step, in dearest kWh."""
     per_h = {"low": -programme.BELOW_MIN, "surge": -programme.RESERVE, "reserve": -programme.RESERVE, "free": 0.0,
