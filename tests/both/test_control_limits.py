@@ -90,6 +90,8 @@ def test_higher_stages_win_and_keep_their_name():
         (50, 30_000, 12_000, 110, 0, "->", 12_000, m.BOUND_BATTERY),
         (50, 30_000, 12_000, 110, 1, "->", 0, m.BOUND_TRIP),
         (50, 30_000, 12_000, 110, 2, "->", 0, m.BOUND_TRIP),
+        (50, 30_000, 12_000, 110, 0, "->", 0, m.BOUND_TRIP),
+        (50, 30_000, 12_000, 110, 4, "->", 12_000, m.BOUND_BATTERY),
     ]
     scene.play("dt pcc_import_w discharge_max_w soc_permille inputs -> setpoint_w bound_by", rows)
 
@@ -178,14 +180,16 @@ def test_a_limit_that_cannot_be_held_is_said_once_and_so_is_its_end():
     assert scene.codes() == []
 
 
-def test_emergency_stop_trips_and_the_door_only_holds():
+def test_emergency_stop_and_door_trip_until_they_are_reset():
     scene = Scene(genset_meter_unit=4)
     scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
     rows = [
         (50, 0, "->", 5_000, 0, m.LEASED),
         (50, 1, "->", 0, 1, m.FAULTED),
-        (50, 2, "->", 0, 0, m.FAULTED),
-        (50, 0, "->", 5_000, 0, m.LEASED),
+        (50, 0, "->", 0, 1, m.FAULTED),
+        (50, 4, "->", 5_000, 0, m.LEASED),
+        (50, 2, "->", 0, 1, m.FAULTED),
+        (50, 4, "->", 5_000, 0, m.LEASED),
     ]
     scene.play("dt inputs -> setpoint_w outputs state", rows)
 

@@ -103,7 +103,7 @@ def test_cloud_edge_does_not_break_the_import_limit(rig):
         excess_w = max(trace.pcc_import_w) - 10_000
         assert over_ms <= 1_200 and excess_w <= 1_500, f"{over_ms} ms above the limit, by {excess_w:.0f} W"
         assert max(trace.pcc_import_w[-500:]) <= 10_000
-        bench.assert_held()
+        bench.assert_held(over_s=1.2)
 
 
 def test_service_is_entered_slowly_after_the_grid_was_away(rig):

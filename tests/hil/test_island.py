@@ -13,7 +13,6 @@ def names(bench):
 def test_grid_loss_and_return_with_an_island_between(rig):
     functions = {"functions": ISLANDING, "grid_wait_s": 20}
     with rig(load_w=8_000, plant=PLANT, sections={"functions": functions}) as bench:
-        print("seed", bench.site.seed)
         bench.run_until_armed()
         bench.run(2)
         bench.site.lose_grid()

@@ -121,7 +121,7 @@ def test_a_board_that_was_power_cycled_goes_on_as_commissioned(rig):
         bench.bench.power_on()
         bench.run(6)
         assert bench.site.pcc_import_w <= 6_000
-        bench.assert_held()
+        bench.assert_held(over_s=0.5)  # from the first boot to the first setpoint; the inverter kept it meanwhile
         assert bench.command(m.SETTINGS_GET, 6) == (m.DONE, [6_000])
 
 

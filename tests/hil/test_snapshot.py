@@ -80,5 +80,5 @@ def test_old_telemetry_is_not_shown_as_now(rig):
         stale = Viewer(hil.host).take(now_us + 60_000_000)
         assert not stale.live.fresh and stale.live.age_ms >= 59_000
         assert "board_silent" in [alarm.name for alarm in stale.alarms]
-        low = take(hil, disk_free_bytes=1 << 20, clock_synchronised=False, complaints=("mqtt: no broker",))
+        low = take(hil, disk_free_bytes=1 << 20, clock_synchronised=False, complaints=(("mqtt", "no broker"),))
         assert [alarm.name for alarm in low.alarms] == ["disk_low", "clock_unsynchronised", "integration_failed"]

@@ -7,6 +7,7 @@ from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION, SENSOR_PULSE
 from forerun_board.control.events import EventRing
 from forerun_board.control.freshness import Freshness
 from forerun_board.control.frozen import Frozen
+from forerun_board.control.interlock import Interlock
 from forerun_board.control.lease import HOLD_PCC, Lease
 from forerun_board.control.persistence import Persistence
 from forerun_board.control.plan import Plan
@@ -86,11 +87,13 @@ class Controller:
         self.load_w = 0
         self.reactive_var = 0  # > 0 injects
         self.pv_permille = 1000  # of its rating: what PV may feed in
+        self.held_import_w = 0  # the import that is held: margin and headroom below the limit
         self.day_offset_s = -1  # second of the local day when the board started; -1: nobody has said
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
         self.host = Freshness(ev.HOST_LOST, ev.HOST_BACK)
+        self.interlock = Interlock()
         self.commission(None)
         self._frozen = Frozen(FROZEN_MS)
         self._ramp = Ramp()
@@ -101,7 +104,7 @@ class Controller:
         self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
         self._hurry_ms = 0
         self._empty = False
-        self._full = False
+        self.full = False  # no charge until the charge is clearly off its upper bound
         self._was_running = False
         self._source = FALLBACK
         self._holds_pcc = False
@@ -119,6 +122,9 @@ class Controller:
         dt_ms = image.dt_ms
         self._judge_sources(image, dt_ms)
         self._watch_grid(image, dt_ms)
+        self.interlock.step(image.inputs, image.now_s, dt_ms, self.events)
+        if self.interlock.latched:
+            self.faults |= FAULT_TRIP
         running = image.inverter_state == im.INVERTER_RUNNING and not self.inverter.stale
         if running and not self._was_running:
             self.events.push(ev.INVERTER_AWAKE, image.active_power_w, 0)
@@ -171,7 +177,7 @@ class Controller:
 
         faults = 0
         self.load_w = image.pcc_import_w + image.active_power_w
-        if image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_FAST_TRIP):
+        if image.inputs & im.INPUT_FAST_TRIP:
             faults |= FAULT_TRIP
         if image.inputs & im.INPUT_DOOR:
             faults |= FAULT_DOOR
@@ -231,7 +237,8 @@ class Controller:
         if self._grid_lost.active:
             least_w = 0 if self.functions is None else -self.functions.charge_w
             window.narrow(least_w, least_w, win.BOUND_GRID_LOST)  # what a diesel set lacks to its least load
-        held_w = self.held_import_w()
+        self._find_held_import()
+        held_w = self.held_import_w
         needed_w = net_w - held_w + self._import_trim.trim_w
         over = running and image.pcc_import_w > held_w
         self._hurry_ms = min(self._hurry_ms + image.dt_ms, 2 * HURRY_MS) if over else 0
@@ -257,16 +264,15 @@ class Controller:
 
     def import_pressing(self, import_w):
         """Whether this import is so far above what is held that it should not wait for the next round."""
-        return not self.meter.stale and import_w > self.held_import_w() + PRESSING_W
+        return not self.meter.stale and import_w > self.held_import_w + PRESSING_W
 
-    def held_import_w(self):
-        """The import that is held: margin and headroom below the limit; what that takes is never exported against the
-        export limit."""
+    def _find_held_import(self):
+        """The import to hold. What margin and headroom take is never exported against the export limit."""
         config = self.config
         held_w = max(0, config.import_limit_w - config.import_margin_w)
         if self.functions is not None and self.functions.peak is not None:
             held_w = min(held_w, self.functions.peak.allowed_w)
-        return max(-config.export_limit_w, held_w - self.prepare.headroom_w)
+        self.held_import_w = max(-config.export_limit_w, held_w - self.prepare.headroom_w)
 
     def _narrow_to_charge(self, soc_permille):
         """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""
@@ -277,12 +283,12 @@ class Controller:
         elif soc_permille >= low + SOC_HYSTERESIS_PERMILLE:
             self._empty = False
         if soc_permille >= high:
-            self._full = True
+            self.full = True
         elif soc_permille <= high - SOC_HYSTERESIS_PERMILLE:
-            self._full = False
+            self.full = False
         if self._empty:
             self.window.narrow(-win.WIDEST_W, 0, win.BOUND_SOC)
-        if self._full:
+        if self.full:
             self.window.narrow(0, win.WIDEST_W, win.BOUND_SOC)
 
     def _wanted_w(self, dt_ms, net_w):
@@ -332,7 +338,7 @@ class Controller:
         binding = regulated if regulated == self._regulated else 0
         self._regulated = regulated
         import_w = image.pcc_import_w
-        self._import_trim.step(import_w - self.held_import_w(), binding == win.BOUND_IMPORT_LIMIT, dt_ms)
+        self._import_trim.step(import_w - self.held_import_w, binding == win.BOUND_IMPORT_LIMIT, dt_ms)
         export_w = self.config.export_limit_w - self.config.export_margin_w
         self._export_trim.step(import_w + export_w, binding == win.BOUND_EXPORT_LIMIT, dt_ms)
         self._hold_trim.step(import_w - self._held_pcc_w, binding == _ORDER, dt_ms)

@@ -80,7 +80,6 @@ class Functions:
             self.trip = Trip(config)
         self.pv_permille = 1000
         self._supporting = False
-        self._heard = False  # of the temperature: a sensor that never was there is not lost
 
     def step(self, controller, image, dt_ms):
         """Advance all parts by one round; what they found is in them."""
@@ -133,10 +132,6 @@ class Functions:
             controller.events.push(code, image.frequency_millihz, image.pcc_voltage_mv)
 
     def _trip_step(self, trip, controller, image, dt_ms):
-        trip.emergency_stop = image.inputs & im.INPUT_EMERGENCY_STOP != 0
-        trip.door = image.inputs & im.INPUT_DOOR != 0
-        trip.insulation = image.inputs & im.INPUT_INSULATION != 0
-        trip.reset = image.inputs & im.INPUT_RESET != 0
         dark = controller.meter.stale or controller.grid_down  # those have their own names
         trip.step(
             NOMINAL_MV if dark else image.pcc_voltage_mv,
@@ -177,7 +172,8 @@ class Functions:
             available_w = min(config.discharge_max_w, image.discharge_max_w) + max(0, image.pv_w) + image.genset_w
             if config.battery_wh:
                 above = max(0, image.soc_permille - config.soc_min_permille)
-                energy_wh = min(ENERGY_MAX_WH, config.battery_wh // 1000 * above)
+                whole_wh, rest_wh = config.battery_wh // 1000, config.battery_wh % 1000
+                energy_wh = min(ENERGY_MAX_WH, whole_wh * above + rest_wh * above // 1000)
         if island.shed_all:
             shedding.shed_all()
         else:
@@ -206,7 +202,8 @@ class Functions:
         genset.grid_good = not controller.grid_down
         genset.grid_weak = not controller.meter.stale and image.pcc_voltage_mv < NOMINAL_MV * 9 // 10
         genset.pv_covers = image.pv_w >= controller.load_w > 0
-        genset.charge_free_w = 0 if controller.battery.stale else image.charge_max_w
+        genset.charge_free_w = self._charge_free_w(controller, image)
+        genset.dump_there = self._config.functions & c.FUNCTION_DUMP != 0
         genset.quiet = self._is_quiet(image)
         genset.fuel_permille = 0 if image.inputs & im.INPUT_FUEL_LOW else -1
         genset.plan = controller.plan.step_index >= 0 and controller.plan.mode & 2 != 0
@@ -214,6 +211,15 @@ class Functions:
         genset.release = image.inputs & im.INPUT_RESET != 0
         genset.step(dt_ms, controller.events)
         self.charge_w = genset.charge_w
+
+    def _charge_free_w(self, controller, image):
+        """What the battery may really be charged with now, in W >= 0: the bounds of the decision, once more."""
+        if controller.battery.stale or controller.full:
+            return 0
+        free_w = min(self._config.charge_max_w, image.charge_max_w)
+        if self.care is not None:
+            free_w = min(free_w, self._config.rated_w * self.care.charge_permille // 1000)
+        return free_w
 
     def narrow_battery(self, window):
         """Temperature, taper near full and empty."""

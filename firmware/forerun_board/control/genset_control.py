@@ -156,9 +156,12 @@ class GensetControl:
         self.rested = not self._max_run_hit
         self.min_run_over = self.run_s >= config.genset_min_run_s
         self.max_run_over = self.run_s >= config.genset_max_run_s
-        light = self.power_w < config.genset_min_load_w and self.charge_free_w <= 0 and not self.dump_there
-        self._light_ms = min(MAX_MS, self._light_ms + dt_ms) if light and state == "running" else 0
-        self.underloaded = self._light_ms >= UNDERLOAD_MS and self.grid_good
+        # Beside a good grid neither battery nor dump can load it: what they take comes from the grid.
+        # An exercise is short enough to go without load.
+        light = self.grid_good and self.power_w < config.genset_min_load_w and self.reason != REASON_EXERCISE
+        light = light and state == "running"
+        self._light_ms = min(MAX_MS, self._light_ms + dt_ms) if light else 0
+        self.underloaded = self._light_ms >= UNDERLOAD_MS
         self.may_stop = self._goal_reached(in_state_ms)
 
     def _goal_reached(self, in_state_ms):

@@ -24,8 +24,8 @@ from forerun.compute.sources import (
     document,
 )
 from forerun.compute.weather import clearness_of
-from forerun.config import NONE, SiteFile
 from forerun.errors import WrongUsage
+from forerun.sections import NONE, SiteFile
 from forerun.site.service import Service
 
 SLURM, KUBERNETES = "slurm-", "k8s-"  # how the names of their jobs begin
@@ -65,6 +65,10 @@ class Feeds:
         self._raw: dict[str, dict] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compute sources", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     def __enter__(self) -> "Feeds":
         self._thread.start()

@@ -96,7 +96,7 @@ class Dispatcher:
 
 
 def dispatcher_of(site) -> Dispatcher:
-    """The dispatcher of a site file (forerun.config.SiteFile); it plans the import margin below the import limit."""
+    """The dispatcher of a site file (forerun.sections.SiteFile); it plans the import margin below the import limit."""
     return Dispatcher(storage_of(site))
 
 

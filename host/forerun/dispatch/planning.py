@@ -10,13 +10,13 @@ import numpy as np
 
 from forerun.compute.load import Announcement, overlay, surges
 from forerun.compute.weather import Sky
-from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Plan, Situation, plan_steps
 from forerun.dispatch.reserve import outage_reserve_wh
 from forerun.forecast.jobs import JobModel, Told, forecast_both
 from forerun.forecast.model import Forecast, LoadModel, forecast_load
 from forerun.forecast.sun import forecast_pv
 from forerun.report.pictures import clock
+from forerun.sections import SiteFile
 
 STEP_S = 300  # of histories and forecasts
 _WORTH_SAYING_W = 50.0

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from forerun import config
+from forerun import sections
 from forerun.compute.load import Announcement, google_2019_utilisation, node_power_w
 from forerun.dispatch.planning import STEP_S, hourly
 from forerun.errors import Trouble, WrongUsage
@@ -29,7 +29,7 @@ LEAST_CELL_C, ENCLOSURE_W_PER_K = 10.0, 10.0  # a heater keeps the battery's enc
 COMPARED = ("import_kwh", "diesel_h", "cost", "co2e_kg")
 
 
-def simulate(site: config.SiteFile, year: int, seed: int, monte_carlo: int,
+def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
              tick: Callable[[float], None] = lambda share: None) -> dict:  # fmt: skip
     """Every case's figures over the same year and the same `monte_carlo` drawn years, as a JSON-ready document;
     tick(share that is done, 0–1)."""
@@ -55,7 +55,7 @@ def simulate(site: config.SiteFile, year: int, seed: int, monte_carlo: int,
     }
 
 
-def sweep(site: config.SiteFile, sizes: list[tuple[float, float]], year: int, seed: int, monte_carlo: int,
+def sweep(site: sections.SiteFile, sizes: list[tuple[float, float]], year: int, seed: int, monte_carlo: int,
           tick: Callable[[float], None] = lambda share: None) -> list[dict]:  # fmt: skip
     """`simulate` at other sizes (kWp, kWh) of PV and battery; everything else as in the site file."""
     results = []
@@ -112,7 +112,7 @@ def weather_of(pv_peak_w: float, year: int, seed: int) -> Weather:
                    tuple(sorted(jobs, key=lambda item: item[0])))  # fmt: skip
 
 
-def _played(site: config.SiteFile, weather: Weather, tick: Callable[[float], None]) -> dict[str, Played]:
+def _played(site: sections.SiteFile, weather: Weather, tick: Callable[[float], None]) -> dict[str, Played]:
     """Every case, its stretches on two processes; the ones that take longest first."""
     parts = {(name, *stretch): None for name in reversed(CASES) for stretch in stretches(name, len(weather.load_w))}
     done = 0
@@ -128,7 +128,7 @@ def _played(site: config.SiteFile, weather: Weather, tick: Callable[[float], Non
 _SHARED: list = []  # of a worker process: site and weather, sent once
 
 
-def _take(site: config.SiteFile, weather: Weather) -> None:
+def _take(site: sections.SiteFile, weather: Weather) -> None:
     _SHARED[:] = [site, weather]
 
 
@@ -136,12 +136,12 @@ def _play(name: str, first: int, last: int) -> Played:
     return play(name, *_SHARED, first, last)
 
 
-def litres_per_h(site: config.SiteFile, power_w: float) -> float:
+def litres_per_h(site: sections.SiteFile, power_w: float) -> float:
     """Fuel of the running set."""
     return float(site.genset.idle_litre_per_h) + float(site.genset.litre_per_kwh) * power_w / 1000
 
 
-def _fate(site: config.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> Fate:
+def _fate(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> Fate:
     battery, limits = site.battery, site.limits
     return fate(
         drawn,
@@ -157,7 +157,7 @@ def _fate(site: config.SiteFile, weather: Weather, played: Played, drawn: Drawn)
     )
 
 
-def _figures(site: config.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> dict:
+def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> dict:
     """Energy, hours, cost by component, emissions; means over the drawn years for what outages do."""
     tariff, carbon, genset = site.tariff, site.carbon, site.genset
     befallen = _fate(site, weather, played, drawn)
@@ -207,7 +207,7 @@ def _figures(site: config.SiteFile, weather: Weather, played: Played, drawn: Dra
     }  # fmt: skip
 
 
-def _sizing(site: config.SiteFile, weather: Weather) -> dict:
+def _sizing(site: sections.SiteFile, weather: Weather) -> dict:
     peak_w = float(site.pv.peak_w)
     return {
         "pv_peak_w": peak_w,
@@ -223,7 +223,7 @@ def _sizing(site: config.SiteFile, weather: Weather) -> dict:
     }
 
 
-def _capital(site: config.SiteFile) -> dict:
+def _capital(site: sections.SiteFile) -> dict:
     """What PV and battery cost to buy, and by the year over their lives without interest; in no case's cost."""
     pv = float(site.pv.cost_per_kw) * site.pv.peak_w / 1000
     battery = float(site.battery.cost_per_kwh) * site.battery.capacity_wh / 1000
