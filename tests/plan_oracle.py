@@ -164,3 +164,5 @@ class _Model:
             self.row([(c["start"], 1), (self.at["on"][later], -1)], -np.inf, 0)
         if ran and starts[t] < genset.min_run_s - inputs.genset_run_s:
             self.row([(c["on"], 1)], 1, 1)
+        elif inputs.genset_barred[t]:
+            self.row([(c["on"], 1)], 0, 0)

@@ -35,6 +35,28 @@ def burning_pays(inputs: Inputs) -> bool:
                        | (inputs.export_price_per_kwh > inputs.energy_price_per_kwh)))  # fmt: skip
 
 
+def grid_cost(storage: Storage, inputs: Inputs, left_w: np.ndarray, over_per_kwh: float,
+              peak_w: float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(n, A) cost of a step, and power from the grid, for left_w (n, A) that battery, set and all of PV leave; PV is
+    curtailed as is cheapest. over_per_kwh: for what is over a limit; import above peak_w costs the demand charge."""
+    price, export_price = inputs.energy_price_per_kwh[:, None], inputs.export_price_per_kwh[:, None]
+    hours, most_w = inputs.step_s[:, None] / 3600, left_w + inputs.pv_w[:, None]
+    aims_w = (-np.inf, -storage.export_limit_w, 0.0, storage.import_limit_w, np.inf) if inputs.pv_w.any() else (0.0,)
+    best = grid_w = None
+    for aim_w in aims_w:
+        here_w = np.minimum(np.maximum(aim_w, left_w), most_w)
+        import_w, export_w = np.maximum(here_w, 0), np.maximum(-here_w, 0)
+        over_w = np.maximum(import_w - storage.import_limit_w, 0) + np.maximum(export_w - storage.export_limit_w, 0)
+        cost = (import_w * price - export_w * export_price + over_w * over_per_kwh) * hours
+        cost += np.maximum(import_w - peak_w, 0) * storage.demand_charge_per_kw
+        if best is None:
+            best, grid_w = cost, here_w
+        else:
+            grid_w = np.where(cost < best, here_w, grid_w)
+            best = np.minimum(cost, best)
+    return best / 1000, grid_w
+
+
 class Envelopes:
     """The cheapest way through the envelopes: one small programme, warm from one plan to the next. kWh."""
 
@@ -116,28 +138,8 @@ class _Points:
         hours = inputs.step_s[:, None] / 3600
         self.battery_w = battery_w
         self.stored_wh = (in_w * storage.efficiency_charge - out_w / storage.efficiency_discharge) * hours
-        cost, self.grid_w = self._grid(rest_w[:, None] - battery_w, over_per_kwh, peak_w)
-        self.cost = hours * (cost + out_w / 1000 * storage.wear_cost_per_kwh)
-
-    def _grid(self, left_w: np.ndarray, over_per_kwh: float, peak_w: float) -> tuple[np.ndarray, np.ndarray]:
-        """Cost an hour, and power, of what the grid gives for left_w; PV is curtailed as is cheapest."""
-        storage, inputs = self.storage, self.inputs
-        price, export_price = inputs.energy_price_per_kwh[:, None], inputs.export_price_per_kwh[:, None]
-        most_w, demand = left_w + inputs.pv_w[:, None], storage.demand_charge_per_kw / inputs.step_s[:, None] * 3600
-        best = grid_w = None
-        for aim_w in (-np.inf, -storage.export_limit_w, 0.0, storage.import_limit_w, np.inf):
-            here_w = np.clip(aim_w, left_w, most_w)
-            import_w, export_w = np.clip(here_w, 0, None), np.clip(-here_w, 0, None)
-            over_w = np.clip(import_w - storage.import_limit_w, 0, None)
-            over_w += np.clip(export_w - storage.export_limit_w, 0, None)
-            cost = import_w * price - export_w * export_price + over_w * over_per_kwh
-            cost += np.clip(import_w - peak_w, 0, None) * demand
-            if best is None:
-                best, grid_w = cost, here_w
-            else:
-                grid_w = np.where(cost < best, here_w, grid_w)
-                best = np.minimum(cost, best)
-        return best / 1000, grid_w
+        cost, self.grid_w = grid_cost(storage, inputs, rest_w[:, None] - battery_w, over_per_kwh, peak_w)
+        self.cost = cost + hours * out_w / 1000 * storage.wear_cost_per_kwh
 
     def envelope(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(n, count) stored energy and cost of the points on each step's lower convex envelope, the last one again

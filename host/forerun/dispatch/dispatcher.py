@@ -76,19 +76,19 @@ class Dispatcher:
         choices = [commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))]
         if starts(choices[0], inputs.genset_run_s) <= 1:
             choices.append(kept)
-        best = min((self._priced(inputs, on) for on in choices), key=lambda found: found[0])
+        best = min((self._priced(inputs, on, True) for on in choices), key=lambda found: found[0])
         tried = {on.tobytes() for on in choices}
         for _ in range(_MOVES):
-            ahead = [on for on in moves(genset, inputs, *best[1:]) if on.tobytes() not in tried]
-            if not ahead:
+            ahead = next((on for on in moves(genset, inputs, *best[1:]) if on.tobytes() not in tried), None)
+            if ahead is None:
                 break
-            tried.add(ahead[0].tobytes())
-            best = min(best, self._priced(inputs, ahead[0]), key=lambda found: found[0])
+            tried.add(ahead.tobytes())
+            best = min(best, self._priced(inputs, ahead), key=lambda found: found[0])
         return best[2], best[1]
 
-    def _priced(self, inputs: Inputs, on: np.ndarray) -> tuple[float, np.ndarray, dict, np.ndarray]:
+    def _priced(self, inputs: Inputs, on: np.ndarray, direct: bool = False) -> tuple[float, np.ndarray, dict, np.ndarray]:
         """Cost with penalties, the hours, the flows, and what a kW more would be worth in each step."""
-        self._programme.commit(on)
+        self._programme.commit(on, direct)
         flows, cost = self._programme.solve()
         genset, hours = self.storage.genset, inputs.step_s / 3600
         cost += genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))

@@ -4,6 +4,8 @@ Limits that the world can break (import and export at the PCC, a state of charge
 an announced surge needs) cost money in the programme instead of forbidding, so that it always has an answer.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from forerun.dispatch.directions import FLOWS, Directions, Envelopes, burning_pays
@@ -24,7 +26,7 @@ _TOLERANCE_KW = 1e-6
 _ROUNDS = 8
 _NEAR = 5e-4  # of what the load would cost: near enough to what no plan can be below
 _OTHERS = 12  # so many other directions are tried at most, fewer in a plan of many steps
-_OTHER_STEPS = 4000
+_OTHER_STEPS = 2600
 _SLICES = ("low", "surge", "reserve", "free", "high")
 _BLOCKS = ("charge", "discharge", "import", "over_import", "export", "over_export", "curtail", "genset", *_SLICES)
 
@@ -43,8 +45,12 @@ class Programme:
             self._build(inputs.step_s)
         self._set(inputs, targets_wh)
 
-    def commit(self, on: np.ndarray) -> None:
-        """The genset runs between its least power and its rating in the steps where `on`, and not at all elsewhere."""
+    def commit(self, on: np.ndarray, direct: bool = False) -> None:
+        """The genset runs between its least power and its rating in the steps where `on`, and not at all elsewhere.
+        `direct`: with what it gave in the last answer, directions are chosen anew where burning energy pays."""
+        if direct and burning_pays(self._inputs):
+            given_kw = np.clip(self._solver.values()[self._columns["genset"]], self.storage.genset.least_w / 1000, None)
+            self._genset_w, self._directions = 1000 * on * given_kw, None
         genset, columns = self.storage.genset, self._columns["genset"]
         self._solver.bound(on * genset.least_w / 1000, on * genset.rated_w / 1000, columns)
         self._solver.price(self._hours * genset.cost_per_kwh / self.dearest, columns)
@@ -108,6 +114,7 @@ class Programme:
         right[n] = inputs.soc * storage.capacity_wh / 1000
         self._inputs, self._lower, self._upper, self._cost, self._ties = inputs, lower, upper, cost, ties
         self._directions: Directions | None = None
+        self._genset_w = np.zeros(n)
         self._turnover = float(hours @ (np.abs(price) * np.abs(rest_w))) / 1000 / dearest
         self._solver.bound(lower, upper)
         self._solver.price(cost + ties)
@@ -144,6 +151,7 @@ class Programme:
         """Close what the directions of this situation forbid, where burning energy pays."""
         n = len(self._step_s)
         self._shut = np.zeros((n, len(FLOWS)), dtype=bool)
+        self._close(range(n))
         self._directions = Directions(self._shut, self._shut, np.zeros(0, dtype=int), -np.inf)
         if not burning_pays(self._inputs):
             return
@@ -152,7 +160,8 @@ class Programme:
             peak_kw = self._solver.values()[-1]  # burning is worth no higher one
         slices = [(self._lower[at], self._upper[at], self._cost[at])
                   for at in (self._columns[name] for name in _SLICES)]  # fmt: skip
-        found = self._envelopes.directions(self._inputs, slices, self.dearest, OVER_LIMIT, 1000 * peak_kw)
+        inputs = replace(self._inputs, genset_w=self._inputs.genset_w + self._genset_w)
+        found = self._envelopes.directions(inputs, slices, self.dearest, OVER_LIMIT, 1000 * peak_kw)
         if found is not None:
             self._directions, self._shut = found, found.shut.copy()
             self._close(np.flatnonzero(found.shut.any(axis=1)))
