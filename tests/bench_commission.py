@@ -17,9 +17,9 @@ import time
 import tty
 from pathlib import Path
 
-from forerun.operate import EmulatedSite
 from forerun.plant.site import Site
 from forerun.simulate import scene
+from forerun.simulate.emulated import EmulatedSite
 
 LIMIT_S = 15 * 60
 QUESTIONS_MAX = 10

@@ -16,8 +16,8 @@ from forerun.cli import app
 from forerun.commission import cli, desk, flashing, line, seal
 from forerun.commission.cli import Person
 from forerun.errors import Trouble, WrongUsage
-from forerun.operate import EmulatedSite
 from forerun.plant.site import Site
+from forerun.simulate.emulated import EmulatedSite
 from hil.commissioning import UTC_S, SlaveLine, opened_desk
 
 PATIENCE_S = 60

@@ -36,6 +36,7 @@ def flash(
     from forerun.commission import flashing
     from forerun.commission.steps import Steps
 
+    flashing.known(kind)
     port = port or flashing.only_board()
     lines = {port: FIRMWARE_LINK_BAUD}
     if link:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from forerun.commission.desk import open_desk
 from forerun.errors import Trouble, WrongUsage
-from forerun.link.port import PortError, open_port
+from forerun.link.port import PortError, open_port, plugged_in
 from forerun_wire import messages as m
 
 LISTEN_S = 1.5  # a board without a host says hello every half second
@@ -91,9 +91,7 @@ def _speaks(port: str, baud: int) -> bool:
 
 def only_board() -> str:
     """The port of the one board with MicroPython that is plugged in. Raises WrongUsage for none or several."""
-    from serial.tools.list_ports import comports
-
-    found = [port for port in comports() if port.vid in MAKERS]
+    found = [port for port in plugged_in() if port.vid in MAKERS]
     if len(found) == 1:
         return found[0].device
     if not found:
@@ -117,19 +115,24 @@ def who(port: str) -> dict:
         ) from None
 
 
-def kind_of(board: dict, wanted: str) -> str:
-    """Which folder of firmware/boards it takes; `wanted`: what a person says it is, '' for nothing. Raises Trouble."""
-    from forerun.bytecode import compiled_packages
+def known(kind: str) -> None:
+    """Returns for '' and for a kind of board that there is firmware for. Raises WrongUsage."""
     from forerun.plant.board import board_kinds
 
     kinds = [*sorted(board_kinds()), "unix"]
-    if wanted and wanted not in kinds:
-        raise WrongUsage(f"--board {wanted}: it must be one of {', '.join(kinds)}")
+    if kind and kind not in kinds:
+        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(kinds)}")
+
+
+def kind_of(board: dict, wanted: str) -> str:
+    """Which folder of firmware/boards it takes; `wanted`: what a person says it is, '' for nothing. Raises Trouble."""
+    from forerun.bytecode import compiled_packages
+
     it = f"{board['machine']} with MicroPython {board['version']}"
     kind = next((kind for (platform, chip), kind in CHIPS.items()
                  if board["platform"] == platform and chip in board["machine"]), "")  # fmt: skip
     if not kind:
-        raise Trouble(f"this is a {it}, for which there is no firmware: {', '.join(kinds)} are known")
+        raise Trouble(f"this is a {it}, for which there is no firmware: it is for {', '.join(sorted(CHIPS.values()))}")
     if wanted and wanted != kind:
         raise Trouble(f"this is a {it}, which takes --board {kind}, not {wanted}: another board is at this port")
     ours = next(Path(compiled_packages().name).rglob("*.mpy")).read_bytes()[1]

@@ -27,6 +27,13 @@ def open_port(port: str, baud: int) -> serial.Serial:
         raise PortError(_explain(port, problem)) from problem
 
 
+def plugged_in() -> list:
+    """The serial ports that are there, each with device, vid, serial_number (serial.tools.list_ports)."""
+    from serial.tools.list_ports import comports
+
+    return list(comports())
+
+
 def _explain(port: str, problem: Exception) -> str:
     number = getattr(problem, "errno", None)
     if number == errno.ENOENT or not os.path.exists(port):
