@@ -57,7 +57,7 @@ def test_wrong_usage_is_status_2():
 def test_a_port_that_is_not_there():
     complains(forerun("board", "info", "--port", "/dev/tty-not-there"), 1, "/dev/tty-not-there", "plugged in")
     complains(forerun("emulate", "--port", "/dev/tty-not-there"), 1, "/dev/tty-not-there", "plugged in")
-    flash = ("board", "flash", "--port", "/dev/tty-not-there", "--board")
+    flash = ("commission", "flash", "--port", "/dev/tty-not-there", "--board")
     complains(forerun(*flash, "pico"), 1, "/dev/tty-not-there", "plugged in")
     complains(forerun(*flash, "toaster"), 2, "toaster", "esp32s3, pico, pico2")
 
