@@ -1,9 +1,13 @@
 """The devices on the bus and the order in which the round talks to them."""
 
+from array import array
+
 from forerun_board.clock import MASK
 from forerun_board.control.config import (
     FUNCTION_ENTER_SERVICE,
+    FUNCTION_ISLANDING,
     FUNCTION_OVER_FREQUENCY,
+    FUNCTION_TRIP,
     FUNCTION_UNDER_FREQUENCY,
     FUNCTION_VOLT_VAR,
 )
@@ -29,8 +33,16 @@ REATTACH_SUBMETER_MS = 10_000  # a missing sub-meter must not slow the round eve
 REARM_MS = 1000
 WAKE_MS = 5000
 VAR_MS = 500
+TELL_AGAIN_MS = 60_000
 CYCLE_MAX_MS = 5000
 
+NEED_FREQUENCY = (
+    FUNCTION_OVER_FREQUENCY
+    | FUNCTION_UNDER_FREQUENCY
+    | FUNCTION_ENTER_SERVICE
+    | FUNCTION_ISLANDING
+    | FUNCTION_TRIP
+)
 GRID_FUNCTIONS = FUNCTION_OVER_FREQUENCY | FUNCTION_UNDER_FREQUENCY | FUNCTION_VOLT_VAR | FUNCTION_ENTER_SERVICE
 
 # When a job is wanted.
@@ -111,8 +123,12 @@ class FieldBus:
         self._controller = controller
         self._image = image
         self._clock = clock
+        self._told = array("i", [0] * 8)  # unit and address of what was refused lately, and when
+        self._told_next = 0
         self.inverter = self._make_inverter(inverter_map)
         self.pcc_meter = MeterSunspec(self.bus, config.pcc_meter_unit, self._refuse)
+        self.pcc_meter.needs_voltage = True
+        self.pcc_meter.needs_frequency = config.functions & NEED_FREQUENCY != 0
         self.pv_meter = MeterSunspec(self.bus, config.pv_meter_unit, self._refuse) if config.pv_meter_unit else None
         self.genset_meter = (
             MeterSunspec(self.bus, config.genset_meter_unit, self._refuse) if config.genset_meter_unit else None
@@ -230,6 +246,22 @@ class FieldBus:
         return quality
 
     def _refuse(self, address, unit):
+        """An event, unless there was one of the same registers in the minute before: a device that goes on like that
+        must not fill the records."""
+        key = unit << 16 | address
+        told = self._told
+        now_ms = self._clock.ms
+        for i in range(0, len(told), 2):
+            if told[i] == key:
+                recent = (now_ms - told[i + 1]) & MASK < TELL_AGAIN_MS
+                told[i + 1] = now_ms
+                if recent:
+                    return
+                break
+        else:
+            told[self._told_next] = key
+            told[self._told_next + 1] = now_ms
+            self._told_next = (self._told_next + 2) % len(told)
         self._controller.events.push(MODBUS_REFUSED, address, unit)
 
     # ---- the round's own transactions
@@ -400,7 +432,7 @@ class FieldBus:
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w
-            if self.inverter.voltage_mv < 0:
+            if self.inverter.voltage_mv < 0 <= meter.voltage_mv:
                 self._image.bus_mv = meter.voltage_mv
                 self._image.bus_millihz = meter.frequency_millihz
                 self._image.bus_age_ms = 0

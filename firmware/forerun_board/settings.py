@@ -9,8 +9,10 @@ from forerun_wire.messages import SETTINGS_TEXT, setting
 
 CYCLE_MS = 0
 FIRST_FUNCTION = 20  # settings with this key or a higher one concern functions that are commissioned apart
-# Pairs of keys: the first has to stay below the second.
-ORDERED = ((11, 12), (26, 27), (42, 43), (38, 39))
+# Pairs of keys, and by how much the first has to stay below the second at least: charge window (twice its hysteresis),
+# volt-watt, charge and run time of the set, heater and fan (a hysteresis), reserve and window, edges of the trips.
+ORDERED = ((11, 12, 20), (26, 27, 1), (42, 43, 1), (38, 39, 1), (72, 73, 50), (34, 12, 0), (68, 67, 10_000),
+           (70, 69, 200))  # fmt: skip
 BAUD, PV_METER, GENSET_METER, FUNCTIONS = 1, 4, 5, 20
 BUS_KEYS = (1, 2, 3, 4, 5, 16, 20, 60, 61)  # a change of these means beginning anew on the bus
 _PAIR = "<Hi"  # key, value
@@ -64,10 +66,10 @@ class Settings:
         cycle_ms = self._value(changed, CYCLE_MS)
         if cycle_ms < least_ms:
             return "cycle_ms = %d is shorter than the %d ms that these devices take" % (cycle_ms, least_ms)
-        for below, above in ORDERED:
+        for below, above, apart in ORDERED:
             low, high = self._value(changed, below), self._value(changed, above)
-            if low >= high:
-                return "%s = %d is not below %s = %d" % (row(below)[1], low, row(above)[1], high)
+            if high - low < apart:
+                return "%s = %d is not at least %d below %s = %d" % (row(below)[1], low, apart, row(above)[1], high)
         return None
 
     def _value(self, changed, key):
@@ -111,6 +113,11 @@ class Settings:
                     _, name, _, low, high, _ = row(key)
                     if low <= value <= high:
                         setattr(self._config, name, value)
+        for below, above, apart in ORDERED:
+            low, high = row(below), row(above)
+            if getattr(self._config, high[1]) - getattr(self._config, low[1]) < apart:
+                setattr(self._config, low[1], low[5])
+                setattr(self._config, high[1], high[5])
         least_ms = self._least_ms({})
         if self._config.cycle_ms < least_ms:
             self.lengthened_from = self._config.cycle_ms

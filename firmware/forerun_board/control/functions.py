@@ -104,8 +104,7 @@ class Functions:
         if self.care is not None and (self._turn or self.genset is None):
             self.care.step(image.cell_decic, image.soc_permille, image.air_decic, image.humidity_permille)
             if image.temperature_age_ms > TEMPERATURE_MS:
-                self.care.charge_permille = 0  # it may be freezing: no charging by guesswork
-                self.care.heat = False
+                self.care.lose()
         if self.trip is not None:
             self._trip_step(self.trip, controller, image, dt_ms)
         if self.island is not None:

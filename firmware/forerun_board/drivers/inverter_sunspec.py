@@ -16,6 +16,7 @@ from forerun_board.drivers.sunspec import (
     NOT_IMPLEMENTED_I16,
     NOT_IMPLEMENTED_U16,
     SunspecDevice,
+    energy_wh,
     scale_valid,
     scaled,
 )
@@ -40,6 +41,8 @@ MODULE_AT_160 = 10
 MODULE_SIZE_160 = 20
 POWER_IN_MODULE = 11
 STRINGS_MAX = 6
+SOC_MOST_PERMILLE = 1020  # some count a little beyond full
+SOC_JUMP_PERMILLE = 100
 APART_W = 1000
 APART_SAMPLES = 8  # readings in a row that are nowhere near the setpoint: is it still what the inverter has?
 
@@ -67,6 +70,7 @@ class InverterSunspec(SunspecDevice):
         self.charge_max_w = 0
         self.discharge_max_w = 0
         self.battery_fresh = False  # the last read_battery() was good
+        self._soc_known = False
         self.charge_wh = 0
         self.discharge_wh = 0
         self.energy_fresh = False
@@ -303,10 +307,11 @@ class InverterSunspec(SunspecDevice):
         volts = bus.u16(34 - BATTERY_AT_802)
         charge = bus.u16(45 - BATTERY_AT_802)
         discharge = bus.u16(46 - BATTERY_AT_802)
-        if NOT_IMPLEMENTED_U16 in (volts, charge, discharge):
-            self.refused(self._battery_address + 34)
+        state = bus.u16(22 - BATTERY_AT_802)
+        if NOT_IMPLEMENTED_U16 in (volts, charge, discharge, state):
+            self.refused(self._battery_address + 22)
             return
-        ready = bus.u16(22 - BATTERY_AT_802) in BATTERY_READY
+        ready = state in BATTERY_READY
         self._take_soc(bus.u16(0), self._soc_scale)
         decivolts = max(0, min(20_000, scaled(volts, self._volt_scale + 1)))
         self.charge_max_w = _power_w(decivolts, scaled(charge, self._ampere_scale + 1)) if ready else 0
@@ -316,7 +321,17 @@ class InverterSunspec(SunspecDevice):
         if percent == NOT_IMPLEMENTED_U16 or not scale_valid(scale):
             self.refused(self._battery_address)
             return
-        self.soc_permille = max(0, min(1000, scaled(percent, scale + 1)))
+        permille = scaled(percent, scale + 1)
+        strange = permille > SOC_MOST_PERMILLE
+        if strange or (self._soc_known and abs(permille - self.soc_permille) > SOC_JUMP_PERMILLE):
+            # No battery is so fast. Another scale factor? The next reading counts, with factors that are new.
+            self.scales_due = True
+            if strange and not self._soc_known:
+                self.refused(self._battery_address)
+            self._soc_known = False
+            return
+        self._soc_known = True
+        self.soc_permille = min(1000, permille)
         if self._battery_model != 802:  # knows no limits of the moment: the settings hold
             self.charge_max_w = self.discharge_max_w = POWER_MAX_W
         self.battery_fresh = True
@@ -348,10 +363,11 @@ class InverterSunspec(SunspecDevice):
         if not good:
             return
         scale = self._energy_scale
-        injected = self.bus.u64(0)
-        absorbed = self.bus.u64(4)
-        self.discharge_wh = injected * 10**scale if scale >= 0 else injected // 10**-scale
-        self.charge_wh = absorbed * 10**scale if scale >= 0 else absorbed // 10**-scale
+        if self.bus.u16(0) == NOT_IMPLEMENTED_U16 or self.bus.u16(4) == NOT_IMPLEMENTED_U16:
+            self.counts_energy = False  # until its scale factors are read again: the round integrates
+            return
+        self.discharge_wh = energy_wh(self.bus.u64(0), scale)
+        self.charge_wh = energy_wh(self.bus.u64(4), scale)
         self.energy_fresh = True
 
     # ---- commanding it
