@@ -50,6 +50,7 @@ def test_a_genset_that_fails_to_start_is_tried_again_and_locked_out(rig):
         bench.site.lose_grid()
         bench.run(15)
         assert bench.site.genset.state != 2 and bench.bench.outputs & 2
+        bench.coarse(250)
         bench.run(100)
         assert names(bench).count("genset_start_failed") == 1 and names(bench).count("genset_locked_out") == 1
         assert not bench.bench.outputs & 2, "nobody cranks an engine that will not start until its battery is flat"
@@ -63,7 +64,9 @@ def test_a_genset_that_starts_at_the_second_try_carries_the_site_and_stops_when_
         bench.run_until_armed()
         bench.site.genset.failing_starts = 1
         bench.site.lose_grid()
-        bench.run(90)
+        bench.run(5)
+        bench.coarse(250)
+        bench.run(85)
         assert bench.site.genset_w > 5_000, "it carries the servers"
         assert bench.site.genset.starts == 2
         bench.site.return_grid()

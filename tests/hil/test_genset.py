@@ -33,9 +33,11 @@ def test_an_exercise_run_waits_for_the_end_of_quiet_hours_and_is_told_apart_from
         assert bench.site.genset.wh == 0.0 and bench.site.genset.litres > 0.0, "it carried nobody, and burnt fuel"
         bench.coarse(0)
         bench.site.lose_grid()
-        bench.run(120)
+        bench.run(30)
+        bench.coarse(500)
+        bench.run(90)
         bench.site.return_grid()
-        bench.bench.cycle_ms = lambda now_us: 1000
+        bench.coarse(2000)
         bench.run(2_000)
         seen = genset_events(bench)[2:]
         assert [(name, reason) for name, reason, _ in seen[:1]] == [("genset_started", 1)], "voltage: a backup run"

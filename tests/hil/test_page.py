@@ -11,10 +11,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from browser import browser, picture, prefer, resize
-from forerun.operate import EmulatedSite
 from forerun.plant.series import Series
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
+from forerun.simulate.emulated import EmulatedSite
 from forerun.store.journal import read
 from site_web import remember, running_site, site_file
 

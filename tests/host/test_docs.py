@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from forerun.operate import EmulatedSite
 from forerun.plant.site import Site
+from forerun.simulate.emulated import EmulatedSite
 from hil.rig import EXAMPLE, Rig
 
 ROOT = Path(__file__).parents[2]

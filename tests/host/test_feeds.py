@@ -183,7 +183,8 @@ def test_the_site_file_starts_them_beside_the_board(tmp_path):
     path.write_text(path.read_text() + '\n[compute]\nslurm = "squeue.json"\nredfish_url = "http://127.0.0.1:9/power"\n')
     with running_site(path) as site:
         ends = time.monotonic() + 20
-        while not ("slurm-7" in site.running.service.jobs and "compute.redfish_url" in site.running.complaints):
+        while "slurm-7" not in site.running.service.jobs or "compute.redfish_url" not in dict(
+            site.running.integrations.complaints):  # fmt: skip
             assert time.monotonic() < ends
             time.sleep(0.02)
 

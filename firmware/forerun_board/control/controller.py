@@ -5,6 +5,7 @@ from forerun_board.control import image as im
 from forerun_board.control import window as win
 from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION, SENSOR_PULSE
 from forerun_board.control.events import EventRing
+from forerun_board.control.export_hold import ExportHold
 from forerun_board.control.freshness import Freshness
 from forerun_board.control.frozen import Frozen
 from forerun_board.control.interlock import Interlock
@@ -94,6 +95,7 @@ class Controller:
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
         self.host = Freshness(ev.HOST_LOST, ev.HOST_BACK)
         self.interlock = Interlock()
+        self.export_hold = ExportHold()
         self.commission(None)
         self._frozen = Frozen(FROZEN_MS)
         self._ramp = Ramp()
@@ -135,6 +137,11 @@ class Controller:
         self.prepare.step(dt_ms, running, self.load_w, lead_ms, self.events)
         if self.functions is not None:
             self.functions.step(self, image, dt_ms)
+        if self._grid_lost.active or image.inputs & im.INPUT_TIE_OPEN:
+            self.export_hold.release()
+        elif not self.meter.stale:
+            export_w = self.config.export_limit_w - self.config.export_margin_w
+            self.export_hold.step(image.pcc_import_w, export_w, image.pv_w, dt_ms)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
         self._open_window(image, net_w, running)
@@ -163,7 +170,9 @@ class Controller:
         """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
         limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
-        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0
+        # A meter that the site is not connected to, or that a set stands in for, shows nothing of what moves on it.
+        apart = image.inputs & im.INPUT_TIE_OPEN or (image.genset_w > 0 and image.pcc_import_w == 0)
+        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0 and not apart
         if measured and self._frozen.step(image, dt_ms, 1000 * self.config.meter_freeze_s):
             code = ev.METER_FROZEN if self._frozen.active else ev.METER_MOVING
             self.events.push(code, self._frozen.moved_w, image.pcc_import_w)
@@ -355,12 +364,14 @@ class Controller:
     def _conclude(self, image):
         """The state to report and the hard outputs."""
         self.outputs = 0
+        self.pv_permille = self.export_hold.permille
         if self.faults & FAULT_TRIP:
             self.outputs |= OUTPUT_TRIP
         if self.functions is not None:
             self.functions.drive(self)
         elif self._grid_lost.active and self.config.genset_meter_unit != 0 and not self.faults & FAULT_TRIP:
             self.outputs |= OUTPUT_GENSET_START
+        self.outputs |= (1000 - self.pv_permille + 99) // 100 << OUTPUT_PV_SHIFT
         if self.faults & (FAULT_TRIP | FAULT_DOOR):
             self.state = FAULTED
         elif self._grid_lost.active:

@@ -79,13 +79,16 @@ class Functions:
 
             self.trip = Trip(config)
         self.pv_permille = 1000
+        self._fed_mv = NOMINAL_MV
+        self._fed_millihz = c.NOMINAL_MILLIHZ
         self._supporting = False
 
     def step(self, controller, image, dt_ms):
         """Advance all parts by one round; what they found is in them."""
         fresh = not controller.meter.stale
+        self._find_fed(controller, image)
         controller.reactive_var = 0  # a voltage that is not measured asks for nothing
-        if fresh and self.support is not None:
+        if self.support is not None and (fresh or image.inputs & im.INPUT_TIE_OPEN):
             self._support_step(self.support, controller, image, dt_ms)
         if self.enter is not None:
             if controller.grid_down or image.inverter_state != im.INVERTER_RUNNING:
@@ -116,8 +119,23 @@ class Functions:
         if self.support is not None:
             self.pv_permille = min(self.pv_permille, self.support.pv_permille)
 
+    def _find_fed(self, controller, image):
+        """What the inverter feeds: the island behind an open contactor, whatever the grid does meanwhile, else the
+        grid. A voltage that nobody measures, or that is not there, has its own names: here it counts as nominal."""
+        self._fed_mv = NOMINAL_MV
+        self._fed_millihz = c.NOMINAL_MILLIHZ
+        if image.inputs & im.INPUT_TIE_OPEN:
+            known = image.bus_age_ms <= max(self._config.stale_ms, 3 * image.period_ms)
+            if known and image.bus_mv >= NOMINAL_MV // 2:
+                self._fed_mv = image.bus_mv
+                if image.bus_millihz > 0:  # not every inverter tells it
+                    self._fed_millihz = image.bus_millihz
+        elif not (controller.meter.stale or controller.grid_down):
+            self._fed_mv = image.pcc_voltage_mv
+            self._fed_millihz = image.frequency_millihz
+
     def _support_step(self, support, controller, image, dt_ms):
-        support.step(image.frequency_millihz, image.pcc_voltage_mv)
+        support.step(self._fed_millihz, self._fed_mv)
         rated_w = self._config.rated_w
         # An open-loop response of 5 s to 90 % (IEEE 1547-2018, table 8, category B): the voltage answers to the
         # reactive power, and without it they would chase each other.
@@ -128,13 +146,12 @@ class Functions:
         if supporting != self._supporting:
             self._supporting = supporting
             code = SUPPORT_BEGAN if supporting else SUPPORT_ENDED
-            controller.events.push(code, image.frequency_millihz, image.pcc_voltage_mv)
+            controller.events.push(code, self._fed_millihz, self._fed_mv)
 
     def _trip_step(self, trip, controller, image, dt_ms):
-        dark = controller.meter.stale or controller.grid_down  # those have their own names
         trip.step(
-            NOMINAL_MV if dark else image.pcc_voltage_mv,
-            c.NOMINAL_MILLIHZ if dark else image.frequency_millihz,
+            self._fed_mv,
+            self._fed_millihz,
             0,
             image.cell_decic,
             image.now_s,
@@ -264,8 +281,8 @@ class Functions:
                 outputs |= ctl.OUTPUT_SYNCHRONISE
         if self.shedding is not None:
             outputs |= (1 << self.shedding.level) - 1 << ctl.OUTPUT_SHED_SHIFT
-        controller.pv_permille = self.pv_permille
-        controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
+        controller.pv_permille = min(controller.pv_permille, self.pv_permille)
+        controller.outputs = outputs
 
 
 def _support(config, mask, curves):

@@ -49,8 +49,8 @@ def forecast_backtest(
 ) -> None:
     """Score the load forecast over the last week of each file, against persistence, yesterday and installed libraries;
     count the surges that it saw coming, and what announced jobs are worth."""
+    from forerun.console import progress
     from forerun.forecast import backtest
-    from forerun.operate import progress
 
     with progress(as_json, f"{len(files)} series") as tick:
         result = backtest.backtest(files, tick)

@@ -66,6 +66,10 @@ class Feeds:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compute sources", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def __enter__(self) -> "Feeds":
         self._thread.start()
         return self

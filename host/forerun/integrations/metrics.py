@@ -145,8 +145,9 @@ def serve(host: str, port: int, snapshot: Callable[[], Snapshot]) -> Iterator[in
     """Serve /metrics while the `with` block lasts; gives the port, chosen by the system for 0. Raises Trouble."""
     try:
         server, thread = start_http_server(port, host, registry(snapshot))
-    except OSError as problem:
-        raise Trouble(f"metrics.port {port} on {host} cannot be opened ({problem.strerror})") from problem
+    except (OSError, UnicodeError) as problem:
+        words = getattr(problem, "strerror", None) or "this is no name of a machine"
+        raise Trouble(f"metrics.port {port} on {host} cannot be opened ({words})") from problem
     try:
         yield server.server_port
     finally:

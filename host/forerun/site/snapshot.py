@@ -19,7 +19,7 @@ from forerun.compute.load import Announcement
 from forerun.dispatch.dispatcher import Plan
 from forerun.dispatch.planning import STEP_S, Outlook
 from forerun.sections import SiteFile
-from forerun.site.alarms import CRITICAL, WARNING, Alarm
+from forerun.site.alarms import CRITICAL, WARNING, Alarm, remedy_of
 from forerun_wire import messages as m
 
 VERSION = 1
@@ -41,7 +41,7 @@ class Surroundings:
     commission_next: str = ""
     commission_problem: str = ""
     started_utc_s: int | None = None
-    complaints: tuple[str, ...] = ()  # of integrations that do not work, one sentence each
+    complaints: tuple[tuple[str, str], ...] = ()  # (part, sentence) of optional parts that do not work
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,8 +463,8 @@ def _alarms(
                            "report may be wrong", "`timedatectl set-ntp true`, or start chrony"))  # fmt: skip
     for sentence in service.planner.plan.relaxed if service.planner.plan else ():
         found.append(Alarm("plan_relaxed", WARNING, f"the plan does not keep: {sentence}", "`forerun plan explain`"))
-    for sentence in around.complaints:
-        found.append(Alarm("integration_failed", WARNING, sentence, "the site runs on without it"))
+    for part, sentence in around.complaints:
+        found.append(Alarm("integration_failed", WARNING, f"{sentence}; the site runs on without it", remedy_of(part)))
     return tuple(sorted(found, key=lambda alarm: alarm.severity))
 
 
