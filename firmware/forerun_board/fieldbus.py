@@ -11,6 +11,7 @@ from forerun_board.control.config import (
     FUNCTION_UNDER_FREQUENCY,
     FUNCTION_VOLT_VAR,
 )
+from forerun_board.control.image import saturated_w
 from forerun_board.drivers.inverter_sunspec import BATTERY_COUNT_802, FAST_COUNT_103, FAST_COUNT_701, InverterSunspec
 from forerun_board.drivers.meter_sunspec import FAST_COUNT, WATCH_COUNT, MeterSunspec
 from forerun_board.drivers.modbus_rtu import Master, read_us, write_us
@@ -105,7 +106,7 @@ class Job:
     def begin(self, now_ms):
         """The work, as a generator that has not yet begun."""
         self.last_ms = now_ms
-        return self._make(self.device)
+        return self._make()
 
     def lateness_ms(self, now_ms):
         """How long it has been due, in ms; negative while it is not."""
@@ -168,27 +169,27 @@ class FieldBus:
         jobs = [
             Job(self._arm, REARM_MS, UNARMED, inverter, URGENT),
             self._refresh_job,
-            Job(self._wake, WAKE_MS, ASLEEP, inverter, URGENT),
-            Job(self._attach, REATTACH_MS, DOWN, inverter),
-            Job(self._attach, REATTACH_MS, DOWN, self.pcc_meter),
+            Job(inverter.wake, WAKE_MS, ASLEEP, inverter, URGENT),
+            Job(inverter.attach, REATTACH_MS, DOWN, inverter),
+            Job(self.pcc_meter.attach, REATTACH_MS, DOWN, self.pcc_meter),
             Job(self._read_battery, BATTERY_MS, UP, inverter, STRETCHES),
         ]
         for meter, read in ((self.pv_meter, self._read_pv), (self.genset_meter, self._read_genset)):
             if meter is not None:
-                jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, meter))
+                jobs.append(Job(meter.attach, REATTACH_SUBMETER_MS, DOWN, meter))
                 jobs.append(Job(read, SUBMETER_MS, UP, meter, STRETCHES))
         for device in self._devices:
-            jobs.append(Job(self._read_energy, 0, ENERGY, device))
+            jobs.append(Job(device.read_energy, 0, ENERGY, device))
         self._check_job = Job(self._check, max(10_000, watchdog_ms), CHECK, inverter)
         jobs.append(self._check_job)
-        self._scales_job = Job(self._read_scales, SCALES_MS, SCALES, inverter)
+        self._scales_job = Job(inverter.read_scales, SCALES_MS, SCALES, inverter)
         jobs.append(self._scales_job)
         if inverter.grid is not None:
-            jobs.append(Job(self._begin_grid, REARM_MS, GRID, inverter))
+            jobs.append(Job(inverter.grid.begin, REARM_MS, GRID, inverter))
             self._var_job = Job(self._write_var, VAR_MS, VAR, inverter)
             jobs.append(self._var_job)
         if self.pv_inverter is not None:
-            jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, self.pv_inverter))
+            jobs.append(Job(self.pv_inverter.attach, REATTACH_SUBMETER_MS, DOWN, self.pv_inverter))
             jobs.append(Job(self._curtail, VAR_MS, CURTAIL, self.pv_inverter))
         if self.pv_meter is None:
             jobs.append(Job(self._read_strings, SUBMETER_MS, STRINGS, inverter, STRETCHES))
@@ -369,45 +370,35 @@ class FieldBus:
                         return self._generator
         return None
 
-    # Each is called with its device.
+    # Work that is more than a device's own.
 
-    def _attach(self, device):
-        return device.attach()
-
-    def _wake(self, inverter):
-        return inverter.wake()
-
-    def _read_energy(self, device):
-        return device.read_energy()
-
-    def _read_scales(self, inverter):
-        return inverter.read_scales()
-
-    def _begin_grid(self, inverter):
-        return inverter.grid.begin()
-
-    def _write_var(self, inverter):
+    def _write_var(self):
+        inverter = self.inverter
         return inverter.grid.write_var(self._controller.reactive_var, self._config.inverter_watchdog_s)
 
-    def _curtail(self, device):
-        return device.limit(self._controller.pv_permille, self._config.inverter_watchdog_s)
+    def _curtail(self):
+        return self.pv_inverter.limit(self._controller.pv_permille, self._config.inverter_watchdog_s)
 
-    def _arm(self, inverter):
+    def _arm(self):
+        inverter = self.inverter
         yield from inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)
         if inverter.armed:
             self._refresh_job.last_ms = self._clock.ms
             if not inverter.confirmed:
                 self._controller.events.push(WATCHDOG_UNCONFIRMED, self._config.inverter_watchdog_s, inverter.unit)
 
-    def _refresh(self, inverter):
+    def _refresh(self):
+        inverter = self.inverter
         accepted = yield from inverter.refresh(self._config.inverter_watchdog_s)
         if not accepted:
             self._refresh_job.last_ms = (self._clock.ms - self._refresh_job.interval_ms) & MASK  # again at once
 
-    def _check(self, inverter):
+    def _check(self):
+        inverter = self.inverter
         yield from inverter.check(self._config.inverter_watchdog_s)
 
-    def _read_battery(self, inverter):
+    def _read_battery(self):
+        inverter = self.inverter
         image = self._image
         yield from inverter.read_battery()
         if inverter.battery_fresh:
@@ -416,19 +407,23 @@ class FieldBus:
             image.discharge_max_w = inverter.discharge_max_w
             image.battery_age_ms = 0
 
-    def _read_strings(self, inverter):
-        good = yield from inverter.read_strings()
-        if good:
-            self._image.pv_w = inverter.pv_w
+    def _read_strings(self):
+        from forerun_board.drivers.strings_sunspec import read_strings
+
+        total_w = yield from read_strings(self.inverter)
+        if total_w >= 0:
+            self._image.pv_w = saturated_w(total_w)
             self._image.pv_age_ms = 0
 
-    def _read_pv(self, meter):
+    def _read_pv(self):
+        meter = self.pv_meter
         good = yield from meter.read_fast()
         if good:
             self._image.pv_w = meter.power_w
             self._image.pv_age_ms = 0
 
-    def _read_genset(self, meter):
+    def _read_genset(self):
+        meter = self.genset_meter
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w

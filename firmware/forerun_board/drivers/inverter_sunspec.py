@@ -1,7 +1,6 @@
 """SunSpec battery inverter: 701 or 103 measured, 704 or 124 or 123 commanded, 802 or 713 or 124 for the battery.
 
-Beside these: 702, 121 or 120 for what it accepts, 122 for whether its storage is connected, 160 for the power of its PV
-strings, 715 to wake it.
+Beside these: 702, 121 or 120 for what it accepts, 122 for whether its storage is connected, 715 to wake it.
 """
 
 from forerun_board.control.image import (
@@ -35,12 +34,6 @@ EXIT_STANDBY = 3
 BATTERY_READY = (3, 4)  # connected, standby
 STORAGE_AT_122 = 3  # StorConn
 STORAGE_CONNECTED = 1
-SCALE_AT_160 = 4  # DCW_SF
-COUNT_AT_160 = 8
-MODULE_AT_160 = 10
-MODULE_SIZE_160 = 20
-POWER_IN_MODULE = 11
-STRINGS_MAX = 6
 SOC_MOST_PERMILLE = 1020  # some count a little beyond full
 SOC_JUMP_PERMILLE = 100
 APART_W = 1000
@@ -82,7 +75,6 @@ class InverterSunspec(SunspecDevice):
         self._pending_counts = 0
         self.armed = False
         self.confirmed = False
-        self.pv_w = 0  # of its strings, where it has model 160
         self.grid: "Any" = None  # type: ignore  # noqa: F821  GridSunspec, where such functions are commissioned
         self._scales_fresh = False
         self.scales_due = False  # a reading that may be due to another scale factor: it counts once they were read
@@ -336,26 +328,6 @@ class InverterSunspec(SunspecDevice):
             self.charge_max_w = self.discharge_max_w = POWER_MAX_W
         self.battery_fresh = True
         self.succeeded()
-
-    def read_strings(self):
-        """Generator: bring pv_w, the DC power of all strings, up to date (model 160); True if that worked."""
-        at = self.models[160][0]
-        good = yield from self.get(at + SCALE_AT_160, COUNT_AT_160 - SCALE_AT_160 + 1)
-        if not good:
-            return False
-        scale, count = self.bus.i16(0), self.bus.u16(COUNT_AT_160 - SCALE_AT_160)
-        if not scale_valid(scale) or not 1 <= count <= STRINGS_MAX:
-            self.refused(at + SCALE_AT_160)
-            return False
-        total_w = 0
-        for i in range(count):
-            good = yield from self.get(at + MODULE_AT_160 + MODULE_SIZE_160 * i + POWER_IN_MODULE, 1)
-            if not good:
-                return False
-            if self.bus.u16(0) != NOT_IMPLEMENTED_U16:
-                total_w += saturated_w(scaled(self.bus.u16(0), scale))
-        self.pv_w = total_w
-        return True
 
     def read_energy(self):
         """Generator: bring charge_wh and discharge_wh up to date (model 701); `energy_fresh` says so."""
