@@ -126,7 +126,7 @@ class FieldBus:
         self._clock = clock
         self._told = array("i", [0] * 8)  # unit and address of what was refused lately, and when
         self._told_next = 0
-        self.inverter = self._make_inverter(inverter_map)
+        self.inverter: "Any" = self._make_inverter(inverter_map)  # type: ignore  # noqa: F821  one of two kinds
         self.pcc_meter = MeterSunspec(self.bus, config.pcc_meter_unit, self._refuse)
         self.pcc_meter.needs_voltage = True
         self.pcc_meter.needs_frequency = config.functions & NEED_FREQUENCY != 0
@@ -134,7 +134,7 @@ class FieldBus:
         self.genset_meter = (
             MeterSunspec(self.bus, config.genset_meter_unit, self._refuse) if config.genset_meter_unit else None
         )
-        self.pv_inverter = None
+        self.pv_inverter: "Any" = None  # type: ignore  # noqa: F821
         if config.pv_inverter_unit:
             from forerun_board.drivers.pv_sunspec import PvSunspec
 
@@ -416,14 +416,14 @@ class FieldBus:
             self._image.pv_age_ms = 0
 
     def _read_pv(self):
-        meter = self.pv_meter
+        meter: "Any" = self.pv_meter  # type: ignore  # noqa: F821
         good = yield from meter.read_fast()
         if good:
             self._image.pv_w = meter.power_w
             self._image.pv_age_ms = 0
 
     def _read_genset(self):
-        meter = self.genset_meter
+        meter: "Any" = self.genset_meter  # type: ignore  # noqa: F821
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w
