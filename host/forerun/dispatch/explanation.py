@@ -78,12 +78,14 @@ class _Told:
         return sentences or [self._idle()]
 
     def unused_pv(self) -> list[str]:
-        unused = self.plan.curtail_w > _WORTH_SAYING_W
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], unused, [False]])))
+        kind = np.where(self.plan.curtail_w > _WORTH_SAYING_W, 1 + (self.price < 0), 0)
+        edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(kind)]
         sentences = []
-        for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        for first, last in pairwise(edges):
+            if kind[first] == 0:
+                continue
             kwh = float(self.plan.curtail_w[first:last] @ self.hours[first:last]) / 1000
-            if self.price[first:last].mean() < 0:
+            if kind[first] == 2:
                 why = f"taking from the grid is paid for, {self._mean(self.price, first, last)} a kWh"
             elif self.inputs.export_price_per_kwh[first:last].mean() < 0:
                 why = f"exporting costs {self._mean(-self.inputs.export_price_per_kwh, first, last)} a kWh"
