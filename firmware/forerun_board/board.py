@@ -84,7 +84,15 @@ class Board:
             self.controller.events.push(m.SETTINGS_CHANGED, CYCLE_MS, self.config.cycle_ms)
 
     def run(self):
-        """Drive everything, for ever; nothing in the loop waits but hal.wait()."""
+        """Drive everything, for ever. Memory that no longer holds something in one piece does so after a new start: a
+        board goes on, as it would by its watchdog."""
+        try:
+            self._drive()
+        except MemoryError:
+            self.hal.restart()
+
+    def _drive(self):
+        """Nothing in the loop waits but hal.wait()."""
         while True:
             self.link.receive()
             self.cycle.poll()

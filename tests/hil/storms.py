@@ -198,11 +198,16 @@ def _cycle_on(weather, much):
 
 
 def _frequency(weather, much):
-    """1 Hz/s up or down, to 1 Hz off."""
+    """1 Hz/s up or down, to 1 Hz off or as far as there is time."""
     sign = 1 if much > 0.5 else -1
     site = weather.site
+
+    def ramp(hz):
+        if weather.active["frequency"]:
+            site.set_grid_frequency(hz)
+
     for tenth in range(1, 11):
-        site.at(site.now_us + tenth * 100_000, lambda hz=50.0 + sign * tenth / 10: site.set_grid_frequency(hz))
+        site.at(site.now_us + tenth * 100_000, lambda hz=50.0 + sign * tenth / 10: ramp(hz))
 
 
 def _stop(weather, much):
