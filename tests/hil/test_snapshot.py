@@ -19,10 +19,11 @@ def test_a_site_with_an_announced_job(rig):
         assert [alarm.name for alarm in before.alarms] == ["board_silent"]
         hil.run_until_armed()
         start_s = (hil.bench.now_us + UTC_OFFSET_US) / 1e6 + 400
-        hil.coarse(200)
         hil.host.announce(Announcement("train-7", 9000, start_s, 120), hil.bench.now_us)
         assert take(hil).jobs[0].readiness == "told"
+        hil.coarse(500)
         hil.run_until(lambda: take(hil).jobs[0].readiness == "ready", 120, 1)
+        hil.coarse(0)
         hil.run(1)
         seen = take(hil)
         job = seen.jobs[0]
@@ -40,8 +41,8 @@ def test_a_site_with_an_announced_job(rig):
         assert max(seen.forecast.load_q50_w) - min(seen.forecast.load_q50_w) > 3000, "the job is in the forecast"
         assert len(seen.plan.step_start_utc_s) == len(seen.plan.battery_w) == len(seen.plan.soc_permille)
         assert json.loads(json.dumps(seen.document()))["live"]["pcc_import_w"] == seen.live.pcc_import_w
-        hil.coarse(500)
-        hil.run_until(lambda: take(hil).jobs[0].readiness == "running", 500, 5)
+        hil.coarse(2000)
+        hil.run_until(lambda: take(hil).jobs[0].readiness == "running", 500, 6)
         hil.run_until(lambda: not take(hil).jobs, 300, 10)
 
 
@@ -66,7 +67,7 @@ def test_alarms_come_and_go_and_survive_the_host(rig):
 def test_hours_of_today_are_those_of_the_ledger(rig):
     with rig(load_w=6000.0, sections={"reporting": {"timezone": "Europe/Oslo"}}) as hil:
         hil.run_until_armed()
-        hil.coarse(1000)
+        hil.coarse(4000)
         hil.run(1300 - hil.now_s)
         seen = take(hil).carbon
         (hour,) = seen.hours

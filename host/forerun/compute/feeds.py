@@ -66,6 +66,12 @@ class Feeds:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compute sources", daemon=True)
 
+    def readings(self) -> list[tuple[str, str, Reading]]:
+        """(key in the site file, what to call it, the last Reading that is believed) of each source."""
+        nodes = f"nodes by utilisation ({self.nodes.idle_w / 1000:.1f} kW idle, {self.nodes.full_w / 1000:.1f} full)"
+        names = {"power_query": "Prometheus", "redfish_url": "Redfish", "utilisation": nodes}
+        return [(key, names.get(key, key), reading) for key, reading in sorted(self.latest.copy().items())]
+
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()

@@ -77,6 +77,11 @@ class Integrations:
         """(name, sentence) of what does not work."""
         return tuple(self._complaints.items())
 
+    def given(self, name: str) -> object | None:
+        """What a part gave when it began; None while it does not work."""
+        part = self._parts.get(name)
+        return part and part.given
+
     def _run(self) -> None:
         while True:
             self._news.clear()

@@ -20,7 +20,7 @@ from forerun.link.keys import keyring
 from forerun.link.port import SerialLink
 from forerun.site.integrations import Integrations
 from forerun.site.service import Service
-from forerun.site.snapshot import Snapshot, Surroundings, Viewer
+from forerun.site.snapshot import ComputeLoad, Snapshot, Surroundings, Viewer
 from forerun.site.status import StatusSocket
 from forerun.store import entries
 from forerun.store.journal import Journal
@@ -193,6 +193,11 @@ class Running:
         if self.integrations.complaints:
             self.integrations.complain("telemetry", "")
 
+    def _compute(self) -> tuple[ComputeLoad, ...]:
+        feeds = self.integrations.given("compute")
+        return tuple(ComputeLoad(source, name, round(reading.power_w), round(reading.utc_s))
+                     for source, name, reading in (feeds.readings() if feeds else ()))  # fmt: skip
+
     def _look_around(self) -> Surroundings:
         for sentence in entries.take_box(self.journal):
             self.say(sentence)
@@ -208,6 +213,7 @@ class Running:
             commission_next=following,
             commission_problem=problem,
             started_utc_s=self._started_utc_s,
+            compute=self._compute(),
             complaints=self.integrations.complaints,
         )
 

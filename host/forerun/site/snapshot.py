@@ -29,6 +29,16 @@ DISK_LOW_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeLoad:
+    """What a compute source said last, at utc_s. It explains the metered load and never stands for it."""
+
+    source: str  # the key of the site file that names it
+    name: str
+    power_w: int
+    utc_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the edges know and the Service does not; None or '' where nobody looked."""
 
@@ -41,6 +51,7 @@ class Surroundings:
     commission_next: str = ""
     commission_problem: str = ""
     started_utc_s: int | None = None
+    compute: tuple[ComputeLoad, ...] = ()
     complaints: tuple[tuple[str, str], ...] = ()  # (part, sentence) of optional parts that do not work
 
 
@@ -219,6 +230,7 @@ class Snapshot:
     plan: PlanView | None
     forecast: ForecastView | None
     jobs: tuple[Job, ...]
+    compute: tuple[ComputeLoad, ...]
     carbon: CarbonToday | None
     link: LinkHealth
     store: StoreHealth
@@ -289,6 +301,7 @@ class Viewer:
             plan=self._planned[1],
             forecast=self._planned[2],
             jobs=_jobs(service, utc_s),
+            compute=around.compute,
             carbon=self._carbon[1],
             link=link,
             store=store,
