@@ -69,6 +69,7 @@ def tokens(site_path: Path):
 def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
     """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
     from forerun.dispatch import planning
+    from forerun.dispatch.explanation import explained
     from forerun.report import pictures
 
     site = config.load(site_path)
@@ -85,7 +86,7 @@ def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[
     if picture:
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_text(pictures.plan_svg(document, site.limits.import_limit_w))
-    return document, planning.explained(site, made, plan)
+    return document, explained(site, made, plan)
 
 
 def show_plan(document: dict) -> None:

@@ -12,7 +12,7 @@ from forerun.compute.load import Announcement
 from forerun.dispatch.dispatcher import Dispatcher, board_points, storage_of
 from forerun.dispatch.planning import STEP_S, Known, outlook
 from forerun.dispatch.situation import temperature_shares
-from forerun.forecast.model import LoadModel
+from forerun.forecast.jobs import JobModel, Told
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
 from forerun_board.control.image import INVERTER_RUNNING, Image
@@ -170,7 +170,8 @@ class Planner:
         self.site, self.weather, self.replans = site, weather, 0
         # In parallel with the mains the set has no order to run, as on the real site: the plan does without.
         self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
-        self._model: LoadModel | None = None
+        self._model: JobModel | None = None
+        self._told: list[Told] = []
         self._next_s = self._refit_s = weather.start_s + first * STEP_S
         self._announced: list[Announcement] = []
         self._waiting = list(weather.jobs)[::-1]
@@ -181,7 +182,8 @@ class Planner:
         """Grant the board's lease for this step, planning anew when it is time or something was announced."""
         now_s = self.weather.start_s + step * STEP_S
         while self._waiting and self._waiting[-1][0] <= now_s:
-            job = self._waiting.pop()[1]
+            heard_s, job = self._waiting.pop()
+            self._told.append(Told(heard_s, job))
             if job.start_utc_s + job.duration_s > now_s:
                 self._announced.append(job)
                 self._next_s = now_s
@@ -195,13 +197,15 @@ class Planner:
         first = max(0, step - HISTORY)
         history, sun = self.weather.load_w[first:step], self.weather.pv_w[first:step]
         if now_s >= self._refit_s and len(history) >= 8 * 288:
-            self._model = LoadModel(history, STEP_S, self.site.plan.horizon_h * 12)
+            since_s = now_s - STEP_S * len(history)
+            self._told = [item for item in self._told if item.end_utc_s > since_s]
+            self._model = JobModel(history, STEP_S, self.site.plan.horizon_h * 12, since_s, self._told)
             self._refit_s = now_s + REFIT_S
         if self._model is None:
             history = history[-5 * 288 :]  # too short for a model; more would fit one at every plan
         load_now_w = float(history[-1] if step else self.weather.load_w[0])
         known = Known(now_s, history, sun, soc, load_now_w, battery_temperature_c=float(self.weather.cell_c[step]))
-        plan = self._dispatcher.plan(outlook(self.site, known, self._announced, self._model).situation)
+        plan = self._dispatcher.plan(outlook(self.site, known, self._announced, self._model, self._told).situation)
         self._points = [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
                         for _ in range(duration_s // STEP_S)]  # fmt: skip
         self._from, self._next_s = step, now_s + REPLAN_S
