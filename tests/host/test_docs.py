@@ -18,7 +18,8 @@ import pytest
 
 from forerun.plant.site import Site
 from forerun.simulate.emulated import EmulatedSite
-from hil.rig import EXAMPLE, Rig
+from hil.rig import EXAMPLE
+from site_journal import write
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "firmware/README.md",
@@ -61,16 +62,14 @@ def as_run(command: str, site: "Reader") -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder like the repository's root, with a site file, the journal of a quarter of an hour, and its report."""
+    """A folder like the repository's root, with a site file, the journal of a day, and its report."""
     place = tmp_path_factory.mktemp("reader")
     for entry in ("host", "examples", "protocol", "firmware", "tests", "docs", "pyproject.toml"):
         (place / entry).symlink_to(ROOT / entry)
     (place / ".venv").symlink_to(sys.prefix)
-    with Rig(place) as bench:
-        bench.run(960)
+    write(place / "journal.forerun", 96)
     (place / "site.toml").write_text(EXAMPLE.read_text())
-    subprocess.run([sys.executable, "-m", "forerun", "report", "--json"], cwd=place, check=True, capture_output=True)
-    (place / "FILE.csv").write_text("cpu\n" + "".join(f"{50 + 20 * (i % 288 > 144)}\n" for i in range(288 * 22)))
+    (place / "FILE.csv").write_text("cpu\n" + "".join(f"{50 + 20 * (i % 288 > 144)}\n" for i in range(288 * 8)))
     return place
 
 
@@ -104,16 +103,97 @@ def reader(folder):
         yield Reader(emulated[0].link_path, emulated[1].path, url, json.loads(made.stdout)["token"])
 
 
+class Programs:
+    """Starts commands as `bash -c` does. Those of `forerun` alone get a process that has its libraries in memory: the
+    same program in a process of its own, without the second that each start would take."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.done = folder, {}
+        self.environment = {**os.environ, "COLUMNS": "120", "PATH": f".venv/bin:{os.environ['PATH']}"}
+        self.ready = subprocess.Popen([sys.executable, "-c", READY], cwd=folder, env=self.environment, text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+
+    def run(self, command: str) -> tuple[int, str]:
+        """(exit status, output); what a page before said in the same words is not done again."""
+        command = command.replace(".venv/bin/forerun ", "forerun ")
+        if command not in self.done:
+            words = shlex.split(command)
+            plain = words[0] == "forerun" and not re.search(r"[*|;$&<>(]", command)
+            self.done[command] = self._fork(words[1:]) if plain else self._start(command)
+        return self.done[command]
+
+    def _fork(self, words: list[str]) -> tuple[int, str]:
+        self.ready.stdin.write(json.dumps(words) + "\n")
+        self.ready.stdin.flush()
+        status, output = json.loads(self.ready.stdout.readline())
+        return status, output
+
+    def _start(self, command: str) -> tuple[int, str]:
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment,
+                              capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    def close(self) -> None:
+        self.ready.stdin.close()
+        self.ready.wait(10)
+        self.ready.stdout.close()
+
+
+READY = """
+import json, os, sys, tempfile
+from forerun.cli import main
+from forerun import boards, operate
+from forerun.carbon import accounting
+from forerun.dispatch import planning
+from forerun.report import publish, pictures, rendering
+from forerun.web import server
+for line in sys.stdin:
+    with tempfile.TemporaryFile("w+") as output:
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for fd in (1, 2):
+                os.dup2(output.fileno(), fd)
+            sys.argv = ["forerun", *json.loads(line)]
+            status = 1
+            try:
+                main()
+                status = 0
+            except SystemExit as end:
+                status = end.code or 0
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        print(json.dumps([status, output.read()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def programs(folder):
+    started = Programs(folder)
+    assert started.run("forerun report --json")[0] == 0
+    yield started
+    started.close()
+
+
 @pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)],
                          ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
-def test_every_command_of_a_page_does_what_it_says(page, folder, reader):
-    environment = {**os.environ, "COLUMNS": "120", "PATH": f".venv/bin:{os.environ['PATH']}"}
+def test_every_command_of_a_page_does_what_it_says(page, programs, reader):
     for command in commands(page):
-        done = subprocess.run(["bash", "-c", as_run(command, reader)], cwd=folder, env=environment,
-                              capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        status, output = programs.run(as_run(command, reader))
         fine = (0, 1) if FINDS_FAULTS.search(command) else (0,)
-        assert done.returncode in fine, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        assert status in fine and "Traceback" not in output, f"{command}\n{output[-2000:]}"
+
+
+def test_a_command_that_fails_is_seen(programs):
+    assert programs.run("forerun explain no_such_figure")[0] == programs.run("forerun nonsense")[0] - 1 == 1
+    assert programs.run("forerun report | false")[0] == 1
 
 
 def test_the_pages_show_commands():

@@ -112,8 +112,50 @@ def test_home_assistant_finds_every_value_in_the_state(tmp_path):
     assert state["pcc_voltage_v"] == 228.4 and state["soc_percent"] == 61.3
 
 
+# What Home Assistant's documentation of its sensors allows: units and state classes by device class.
+DEVICE_CLASSES = {
+    "power": ({"W", "kW", "MW"}, {"measurement"}),
+    "voltage": ({"V", "mV"}, {"measurement"}),
+    "frequency": ({"Hz", "kHz", "MHz", "GHz"}, {"measurement"}),
+    "battery": ({"%"}, {"measurement"}),
+    "energy": ({"Wh", "kWh", "MWh"}, {"total", "total_increasing"}),
+    "weight": ({"kg", "g", "mg", "µg", "oz", "lb", "st"}, {"measurement"}),
+}
+BINARY_DEVICE_CLASSES = {"problem", "connectivity"}
+# Of its MQTT integration: the keys of either kind that we may use; any other is refused with the whole configuration.
+KEYS = {"name", "unique_id", "state_topic", "availability_topic", "expire_after", "device", "origin", "device_class",
+        "value_template"}  # fmt: skip
+SENSOR_KEYS = KEYS | {"unit_of_measurement", "state_class"}
+
+
+def test_the_discovery_is_what_home_assistant_documents(tmp_path):
+    for topic, content in mqtt.discovery(site(tmp_path)).items():
+        prefix, kind, node, key, last = topic.split("/")
+        assert (prefix, last) == ("homeassistant", "config")
+        assert node.replace("_", "").isalnum() and key.replace("_", "").isalnum(), "levels of a discovery topic"
+        assert content.keys() <= (SENSOR_KEYS if kind == "sensor" else KEYS), topic
+        assert content["name"] and content["device"]["identifiers"] and content["origin"]["name"]
+        device_class = content.get("device_class")
+        if kind == "binary_sensor":
+            assert device_class in BINARY_DEVICE_CLASSES
+        elif device_class is None:
+            assert not {"unit_of_measurement", "state_class"} & content.keys(), f"{key} is a text"
+        else:
+            units, state_classes = DEVICE_CLASSES[device_class]
+            assert content["unit_of_measurement"] in units and content.get("state_class", min(state_classes)) in (
+                state_classes), topic  # fmt: skip
+
+
+def test_its_energy_dashboard_has_a_counter_for_each_flow(tmp_path):
+    state = mqtt.state_of(example())
+    flows = {"import": 1234.567, "export": 8.91, "charge": 400, "discharge": 380, "pv": 222, "genset": 1.5}
+    assert {name: state[f"total_{name}_kwh"] for name in flows} == flows
+    assert mqtt.state_of(example(snapshot={"totals": None}))["total_pv_kwh"] is None
+
+
 def test_nothing_old_is_published_as_now():
     state = mqtt.state_of(example(fresh=False, age_ms=60_000))
+    assert state["state"] == state["bound_by"] == "unknown", "null would be shown as the text None"
     assert state["pcc_import_w"] is None and state["soc_percent"] is None and state["board"] == "ON"
     assert mqtt.state_of(example(pcc_import_w=0))["pcc_import_w"] == 0
 

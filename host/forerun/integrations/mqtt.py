@@ -19,7 +19,7 @@ from forerun.sections import SiteFile
 from forerun.site.alarms import CRITICAL
 from forerun.site.snapshot import Snapshot
 
-ONLINE, OFFLINE = "online", "offline"
+ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
 RECONNECT_S = (1, 30)  # first and longest pause between tries
 KEEPALIVE_S = 30
 
@@ -33,6 +33,12 @@ _MEASUREMENTS = {
     "pcc_voltage_v": ("Grid voltage", "V", "voltage", "measurement"),
     "frequency_hz": ("Grid frequency", "Hz", "frequency", "measurement"),
     "soc_percent": ("Battery state of charge", "%", "battery", "measurement"),
+    "total_import_kwh": ("Grid import", "kWh", "energy", "total_increasing"),
+    "total_export_kwh": ("Grid export", "kWh", "energy", "total_increasing"),
+    "total_charge_kwh": ("Battery charged", "kWh", "energy", "total_increasing"),
+    "total_discharge_kwh": ("Battery discharged", "kWh", "energy", "total_increasing"),
+    "total_pv_kwh": ("PV energy", "kWh", "energy", "total_increasing"),
+    "total_genset_kwh": ("Genset energy", "kWh", "energy", "total_increasing"),
     "today_load_kwh": ("Load today", "kWh", "energy", "total_increasing"),
     "today_import_kwh": ("Grid import today", "kWh", "energy", "total_increasing"),
     "today_emitted_kg": ("Emissions today", "kg", "weight", None),
@@ -57,8 +63,9 @@ def state_of(seen: Snapshot) -> dict:
         "pcc_voltage_v": live and live.pcc_voltage_mv / 1000,
         "frequency_hz": live and live.frequency_millihz / 1000,
         "soc_percent": live and live.soc_permille / 10,
-        "state": live and live.state,
-        "bound_by": live and live.bound_by,
+        # Home Assistant takes null of a number for unknown, but of a text for the text "None".
+        "state": live.state if live else UNKNOWN,
+        "bound_by": live.bound_by if live else UNKNOWN,
         "today_load_kwh": today and today.load_wh / 1000,
         "today_import_kwh": today and today.import_wh / 1000,
         "today_emitted_kg": today and today.emitted_g / 1000,
@@ -67,6 +74,8 @@ def state_of(seen: Snapshot) -> dict:
         "problem": "ON" if any(alarm.severity == CRITICAL for alarm in seen.alarms) else "OFF",
         "board": "ON" if seen.link.connected else "OFF",
     }
+    for name in ("import", "export", "charge", "discharge", "pv", "genset"):  # the meters' registers
+        values[f"total_{name}_kwh"] = seen.totals and getattr(seen.totals, f"{name}_wh") / 1000
     return {**values, "utc_s": seen.utc_s, "age_ms": live and live.age_ms}
 
 
