@@ -169,7 +169,10 @@ class Controller:
 
     def _judge_sources(self, image, dt_ms):
         """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
-        limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
+        limit_ms = slow_ms = self.config.stale_ms
+        three_ms = 3 * image.period_ms
+        if three_ms > limit_ms:
+            limit_ms = three_ms
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
         # A meter that the site is not connected to, or that a set stands in for, shows nothing of what moves on it.
         apart = image.inputs & im.INPUT_TIE_OPEN or (image.genset_w > 0 and image.pcc_import_w == 0)
@@ -180,7 +183,10 @@ class Controller:
         if self._frozen.active:
             self.meter.stale = True  # it answers, but does not measure
         self.inverter.step(image.inverter_age_ms, limit_ms, dt_ms, self.events)
-        slow_ms = max(self.config.stale_ms, 3 * max(image.period_ms, SUBMETER_INTERVAL_MS))
+        if three_ms < 3 * SUBMETER_INTERVAL_MS:
+            three_ms = 3 * SUBMETER_INTERVAL_MS
+        if three_ms > slow_ms:
+            slow_ms = three_ms
         self.battery.step(image.battery_age_ms, slow_ms, dt_ms, self.events)
         host_ms = max(self.config.host_lost_ms, 3 * image.period_ms)
         self.host.step(image.host_age_ms, host_ms, dt_ms, self.events)
@@ -282,10 +288,13 @@ class Controller:
     def _find_held_import(self):
         """The import to hold. What margin and headroom take is never exported against the export limit."""
         config = self.config
-        held_w = max(0, config.import_limit_w - config.import_margin_w)
-        if self.functions is not None and self.functions.peak is not None:
-            held_w = min(held_w, self.functions.peak.allowed_w)
-        self.held_import_w = max(-config.export_limit_w, held_w - self.prepare.headroom_w)
+        held_w = config.import_limit_w - config.import_margin_w
+        if held_w < 0:
+            held_w = 0
+        if self.functions is not None and self.functions.peak is not None and self.functions.peak.allowed_w < held_w:
+            held_w = self.functions.peak.allowed_w
+        held_w -= self.prepare.headroom_w
+        self.held_import_w = held_w if held_w > -config.export_limit_w else -config.export_limit_w
 
     def _narrow_to_charge(self, soc_permille):
         """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""
