@@ -27,8 +27,8 @@ QUIET_S = 0.5  # a line that ends like a question and goes no further for so lon
 QUESTION = re.compile(r"([^\n]*(?:\]|\?|[a-zA-Z])): ?$")
 STEP_S = 900
 # Seconds after a step's start at which it is broken off.
-MOMENTS = {"flash": (2, 6, 11), "scan": (1, 4, 9), "keys": (1.0,), "selftest": (4, 20, 60, 150), "calibrate": (8,),
-           "seal": (1.0,)}  # fmt: skip
+MOMENTS = {"flash": (2, 6, 11), "scan": (1, 4, 9), "keys": (0.3,), "selftest": (4, 20, 60, 150), "calibrate": (8,),
+           "seal": (0.5,)}  # fmt: skip
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -96,17 +96,20 @@ def _commission(folder: Path, site: Site, emulated: EmulatedSite, interrupted: b
         for moment_s in MOMENTS[step[0]] if interrupted else ():
             kept = list(person.asked)
             status, shown, took_s = person.does("commission", *step, ctrl_c_s=moment_s)
+            if status == 0:  # it was done before
+                break
             person.asked = kept
             clean = "Traceback" not in shown
             good &= clean
             _tell("broken_off", step=" ".join(step[:1]), after_s=moment_s, status=status, seconds=round(took_s, 1),
                   clean=clean, last=shown.strip().splitlines()[-1:])  # fmt: skip
-        before = len(person.asked)
-        status, shown, took_s = person.does("commission", *step)
+        else:
+            kept = list(person.asked)
+            status, shown, took_s = person.does("commission", *step)
         total_s += took_s
         good &= status == 0
         _tell("step", step=" ".join(w for w in step if not w.startswith("/")), status=status, seconds=round(took_s, 1),
-              questions=len(person.asked) - before)  # fmt: skip
+              questions=len(person.asked) - len(kept))  # fmt: skip
         if status:
             print(shown, file=sys.stderr)
             break

@@ -5,6 +5,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import serial
 
@@ -41,8 +42,20 @@ def _explain(port: str, problem: Exception) -> str:
     if number == errno.EACCES:
         return f"{port} may not be opened by this user: add the user to the group dialout and log in again"
     if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(problem):
-        return f"{port} is in use by another program: close it (`fuser {port}` names it) and try again"
+        return f"{port} is in use by {_holder(port)}: close it and try again"
     return f"{port} cannot be opened as a serial port: {problem}"
+
+
+def _holder(port: str) -> str:
+    """Who has this port open: name and number of its process, as far as this user may see."""
+    wanted = os.path.realpath(port)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.path.realpath(fd) == wanted for fd in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+        except OSError:  # it ended meanwhile, or is somebody else's
+            continue
+    return "another program"
 
 
 class SerialLink:

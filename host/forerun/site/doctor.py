@@ -25,6 +25,7 @@ DISK_LOW_BYTES = 256 << 20
 KEPT_INTERVALS = 2 * 288  # the CTs are judged by the last two days
 REPL_PATIENCE_S = 1.5
 HELLO_PATIENCE_S = 4.0
+TELEMETRY_PATIENCE_S = 3.0
 OTHER_BAUDS = (115_200, 921_600, 460_800, 57_600, 9_600)
 
 
@@ -51,7 +52,7 @@ def examine(site_path: Path) -> list[Finding]:
         running = None
     steps: tuple[Callable[[], Iterator[Finding]], ...] = (
         _clock, lambda: _disk(site), lambda: _keys(site_path, site), lambda: _journal(site),
-        lambda: _commissioning(site_path), lambda: _board(site, running),
+        lambda: _commissioning(site_path), lambda: _board(site_path, site, running),
     )  # fmt: skip
     for step in steps:
         findings += step()
@@ -196,7 +197,7 @@ def _commissioning(site_path: Path) -> Iterator[Finding]:
         yield Finding("commissioning", NOTE, "not sealed", f"next: `forerun commission {following}`")
 
 
-def _board(site: config.SiteFile, running: dict | None) -> Iterator[Finding]:
+def _board(site_path: Path, site: config.SiteFile, running: dict | None) -> Iterator[Finding]:
     if running:
         yield Finding("service", OK, f"runs since {_ago(running['utc_s'] - (running['started_utc_s'] or 0))}")
         if running["link"]["connected"]:
@@ -215,7 +216,7 @@ def _board(site: config.SiteFile, running: dict | None) -> Iterator[Finding]:
         yield Finding("port", WRONG, str(problem), f"correct link.port{_other_ports(port)}")
         return
     yield Finding("port", OK, f"{port} can be opened")
-    yield probe(port, site.link.baud)
+    yield from probe(site_path, port, site.link.baud)
 
 
 def _other_ports(port: str) -> str:
@@ -224,23 +225,24 @@ def _other_ports(port: str) -> str:
     return f"; these are here: {', '.join(others)}" if others and port not in others else ""
 
 
-def probe(port: str, baud: int) -> Finding:
-    """Who answers at the port: a board of this schema, one of another, a MicroPython prompt, or one at another rate."""
-    answer = _hello(port, baud)
+def probe(site_path: Path, port: str, baud: int) -> list[Finding]:
+    """Who answers at the port, and what it says of its devices: a board of this schema, one of another, a MicroPython
+    prompt, one at another rate, or nobody."""
+    answer = _hello(site_path, port, baud)
     if answer is not None:
         return answer
     if _at_prompt(port, baud):
-        return Finding("board", WRONG, "the board waits at the MicroPython prompt: its main.py does not run",
-                       "`forerun commission flash` puts the firmware on it; or press its reset button")  # fmt: skip
+        return [Finding("board", WRONG, "the board waits at the MicroPython prompt: its main.py does not run",
+                        "`forerun commission flash` puts the firmware on it; or press its reset button")]  # fmt: skip
     for other in OTHER_BAUDS:
-        if other != baud and _hello(port, other) is not None:
+        if other != baud and _hello(site_path, port, other) is not None:
             found = f"the board answers at {other} baud, not at {baud}"
-            return Finding("board", WRONG, found, f"set link.baud = {other}")
-    return Finding("board", WRONG, f"nothing answers on {port} at any usual rate",
-                   "is it powered, is this its port, do TX and RX cross?")  # fmt: skip
+            return [Finding("board", WRONG, found, f"set link.baud = {other}")]
+    return [Finding("board", WRONG, f"nothing answers on {port} at any usual rate",
+                    "is it powered, is this its port, do TX and RX cross?")]  # fmt: skip
 
 
-def _hello(port: str, baud: int) -> Finding | None:
+def _hello(site_path: Path, port: str, baud: int) -> list[Finding] | None:
     import secrets
 
     from forerun.commission.desk import Desk
@@ -248,20 +250,51 @@ def _hello(port: str, baud: int) -> Finding | None:
 
     desk = Desk(secrets.token_bytes(8))
     link = SerialLink(desk, port, baud)
-    ends = time.monotonic() + HELLO_PATIENCE_S
+    desk.drive(link.poll, lambda: time.monotonic_ns() // 1000)
     try:
-        while time.monotonic() < ends:
-            link.poll(0.05)
-            if desk.hello:
-                return Finding("board", OK, f"{desk.hello['identity']} answers ({desk.hello['software']})")
-            if desk.refusal:
-                remedy = "put this version's firmware on it: `forerun commission flash`"
-                return Finding("board", WRONG, desk.refusal, remedy)
+        desk.until(lambda: desk.hello or desk.refusal, HELLO_PATIENCE_S)
+        if desk.hello:
+            desk.until(lambda: desk.telemetry, TELEMETRY_PATIENCE_S)
+            return list(_told(site_path, desk))
+        if desk.refusal:
+            remedy = "put this version's firmware on it: `forerun commission flash`"
+            return [Finding("board", WRONG, desk.refusal, remedy)]
     except PortError as problem:
-        return Finding("board", WRONG, str(problem))
+        return [Finding("board", WRONG, str(problem), "leave the port to this program and try again")]
     finally:
         link.close()
     return None
+
+
+def _told(site_path: Path, desk) -> Iterator[Finding]:
+    """What a board says of itself, its key and its devices."""
+    from forerun.link import keys
+    from forerun_wire import messages
+
+    hello = desk.hello
+    yield Finding("board", OK, f"{hello['identity']} answers ({hello['software']})")
+    if hello["key_id"] and not keys.status(keys.KeyFile(keys.path_of(site_path)), hello)["roles"]:
+        found = f"the board wants key {hello['key_id']:06x}, which {keys.path_of(site_path)} does not hold"
+        yield Finding("board's key", WRONG, found, "bring the key file from where the board got its key, or set a new "
+                      "one on site: `forerun commission keys recover`")  # fmt: skip
+    faults = desk.telemetry[-1]["faults"] if desk.telemetry else 0
+    for bit, name in enumerate(messages.FAULTS):
+        if faults >> bit & 1 and name in _FAULTS:
+            yield Finding(name.replace("_", " "), WRONG, *_FAULTS[name])
+
+
+_SILENT = "check its power, its unit id in [bus], bus.baud, and A and B of the RS-485 line; `forerun commission scan`"
+# What the board's faults mean where nobody runs the site: (what is found, what to do).
+_FAULTS = {
+    "emergency_stop": ("the emergency stop is pressed, or its wire is open", "release it"),
+    "door": ("the cabinet's door is open, or its wire is", "close it"),
+    "pcc_meter": ("the meter at the PCC is stale: no new value comes, and the battery is held at 0 W", _SILENT),
+    "inverter": ("the inverter does not answer the board", _SILENT),
+    "battery": ("the inverter tells nothing new of its battery", "check the cable to the BMS"),
+    "pv_meter": ("the PV meter is stale: no new value comes", _SILENT),
+    "genset_meter": ("the set's meter is stale: no new value comes", _SILENT),
+    "watchdog": ("the inverter did not confirm its watchdog", "`forerun commission selftest` tries it out"),
+}
 
 
 def _at_prompt(port: str, baud: int) -> bool:
