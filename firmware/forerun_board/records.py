@@ -109,7 +109,8 @@ class Records:
                 while count < most and self._at <= newest:
                     found, record = _record_at(file, self._offset)
                     if record is None:
-                        self._pass_over(file, newest)
+                        if not self._pass_over(file, newest):
+                            return count, number, end
                         continue
                     size = len(record)
                     if found >= self._at:
@@ -157,16 +158,23 @@ class Records:
 
     def _pass_over(self, file, newest):
         """Go on behind what cannot be read, which gap() tells: at the next record, or where there is none to be found,
-        with the next segment."""
-        number, self._offset = _behind(file, self._offset)
+        with the next segment. False: there is no room for one more gap, first those before have to be told.
+
+        After a restart a gap that lies there still is told once more: the same numbers, which mean the same.
+        """
+        number, offset = _behind(file, self._offset)
         if not 0 < number <= newest:
             number = newest + 1
         if number > self._at:
             first = max(self._at, self._unreadable + 1)
             if first < number:
+                if len(self._gaps) >= GAPS_MAX:
+                    return False
                 self._lost(m.UNREADABLE, first, number - 1)
                 self._unreadable = number - 1
             self._at = number
+        self._offset = offset
+        return True
 
     # ---- segments
 
