@@ -117,7 +117,7 @@ def main(count: int, seeds: list[int], baud: int) -> None:
     )
     for seed in seeds:
         for channel, options, limits in cases:
-            figures = load_steps(count, seed, **options)
+            figures = load_steps(count, seed, baud=baud, **options)
             for name, limit in zip(("setpoint_ms", "limit_ms"), limits, strict=True):
                 values = figures[name]
                 print(json.dumps({"bench": "load_step_" + name, "channel": channel, "baud": baud,

@@ -24,7 +24,7 @@ class Expander:
         self._pulls = bytearray((0xFF,))
 
     def drive(self, bits):
-        """Port A, eight bits; True if they are out. They are written when they change, after a failure, and now and then,
+        """Port A, eight bits; True if they are out. Written when they change, after a failure, and now and then,
         because a supply that dipped for a moment is noticed by nobody."""
         self._calls += 1
         if self._calls >= AGAIN_CALLS:
