@@ -10,7 +10,7 @@ import numpy as np
 from forerun import config
 from forerun.compute.load import Announcement
 from forerun.dispatch.dispatcher import Dispatcher, board_points, storage_of
-from forerun.dispatch.planning import STEP_S, Known, outlook
+from forerun.dispatch.planning import STEP_S, Known, Outlook, outlook
 from forerun.dispatch.situation import temperature_shares
 from forerun.forecast.jobs import JobModel, Told
 from forerun_board.control.config import Config
@@ -81,7 +81,7 @@ def play(name: str, site: config.SiteFile, weather: Weather, first: int, last: i
     if name in ("B0", "B2"):
         return _without_battery(site, weather, first, last, 1.0 if name == "B0" else LOPPING_SHARE)
     begin = max(0, first - WARM_UP)
-    planner = Planner(site, weather, begin) if name == "ours" else None
+    planner = PLANNERS[name](site, weather, begin) if name in PLANNERS else None
     played = _with_battery(site, weather, begin, last, planner)
     warm = first - begin
     for field in fields(Played):
@@ -195,18 +195,25 @@ class Planner:
     def _replan(self, step: int, now_s: int, soc: float) -> None:
         self._announced = [job for job in self._announced if job.start_utc_s + job.duration_s > now_s]
         first = max(0, step - HISTORY)
+        since_s = now_s - STEP_S * (step - first)
+        self._told = [item for item in self._told if item.end_utc_s > since_s]
         history, sun = self.weather.load_w[first:step], self.weather.pv_w[first:step]
         if now_s >= self._refit_s and len(history) >= 8 * 288:
-            since_s = now_s - STEP_S * len(history)
-            self._told = [item for item in self._told if item.end_utc_s > since_s]
             self._model = JobModel(history, STEP_S, self.site.plan.horizon_h * 12, since_s, self._told)
             self._refit_s = now_s + REFIT_S
         if self._model is None:
             history = history[-5 * 288 :]  # too short for a model; more would fit one at every plan
         load_now_w = float(history[-1] if step else self.weather.load_w[0])
         known = Known(now_s, history, sun, soc, load_now_w, battery_temperature_c=float(self.weather.cell_c[step]))
-        plan = self._dispatcher.plan(outlook(self.site, known, self._announced, self._model, self._told).situation)
-        self._points = [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
-                        for _ in range(duration_s // STEP_S)]  # fmt: skip
+        self._points = self.points(outlook(self.site, known, self._announced, self._model, self._told))
         self._from, self._next_s = step, now_s + REPLAN_S
         self.replans += 1
+
+    def points(self, made: Outlook) -> list[tuple[int, int]]:
+        """(mode, value_w) of the board's lease for each of the next steps."""
+        plan = self._dispatcher.plan(made.situation)
+        return [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
+                for _ in range(duration_s // STEP_S)]  # fmt: skip
+
+
+PLANNERS: dict[str, type[Planner]] = {"ours": Planner}  # case -> who plans in it
