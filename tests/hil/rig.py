@@ -36,14 +36,15 @@ class Rig:
     """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
 
     def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None,
-                 host=True, seed=1, heap=HEAP_BYTES, senses=False, utc_s=UTC_OFFSET_US // 1_000_000):
+                 host=True, seed=1, heap=HEAP_BYTES, senses=False, baud=115_200,
+                 models=devices.INVERTER_MODELS, utc_s=UTC_OFFSET_US // 1_000_000):
         self.folder, self.utc_s = folder, utc_s
         self.config = site_file(folder, **(sections or {}))
         loads = loads or [Series(0, 1_000_000_000, [load_w])]
         pv = pv or (Series(0, 1_000_000_000, [pv_w]) if pv_w else None)
         self.site = Site(SiteConfig(**(plant or {})), loads=loads, pv=pv, seed=seed)
         self.site.quality = self.held = Watch(self.site, self.config)
-        self.slave = devices.slave(self.site)
+        self.slave = devices.slave(self.site, baud, models=models)
         self.board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log",
                                   heap=heap)
         self.bench = Lockstep(self.site, self.slave, self.board, None)

@@ -4,6 +4,7 @@ from forerun_board.control.curve import Curve
 
 COLDEST_DECIC = -250
 HOTTEST_DECIC = 600
+UNKNOWN_PERMILLE = 500
 
 # Lithium iron phosphate. Charging below 0 °C plates lithium, so there is none; from 0 to 10 °C it comes back slowly.
 # Common limits of cell data sheets: charge 0…55 °C, discharge -20…60 °C, derated towards both ends.
@@ -56,6 +57,12 @@ class BatteryCare:
         if soc_permille < TAPER_EMPTY[-2]:
             discharge = min(discharge, self._empty.at(soc_permille))
         self.discharge_permille = discharge
+
+    def lose(self):
+        """The temperature is not known: no charging by guesswork, it may be freezing, and discharge by half."""
+        self.charge_permille = 0
+        self.discharge_permille = min(self.discharge_permille, UNKNOWN_PERMILLE)
+        self.heat = False
 
 
 class Thermostat:

@@ -58,6 +58,7 @@ GRID_BACK_MS = 3000
 FROZEN_MS = 2000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
 HURRY_MS = 250  # by then an inverter has answered
+HURRIED_MS = 400  # a round on a slow line; in longer ones it has answered before anybody looks again
 PRESSING_W = 500  # what a load's own noise does not reach
 RAMP_OPEN_W_PER_S = 1_000_000
 _ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
@@ -168,7 +169,10 @@ class Controller:
 
     def _judge_sources(self, image, dt_ms):
         """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
-        limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
+        limit_ms = slow_ms = self.config.stale_ms
+        three_ms = 3 * image.period_ms
+        if three_ms > limit_ms:
+            limit_ms = three_ms
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
         # A meter that the site is not connected to, or that a set stands in for, shows nothing of what moves on it.
         apart = image.inputs & im.INPUT_TIE_OPEN or (image.genset_w > 0 and image.pcc_import_w == 0)
@@ -179,7 +183,10 @@ class Controller:
         if self._frozen.active:
             self.meter.stale = True  # it answers, but does not measure
         self.inverter.step(image.inverter_age_ms, limit_ms, dt_ms, self.events)
-        slow_ms = max(self.config.stale_ms, 3 * max(image.period_ms, SUBMETER_INTERVAL_MS))
+        if three_ms < 3 * SUBMETER_INTERVAL_MS:
+            three_ms = 3 * SUBMETER_INTERVAL_MS
+        if three_ms > slow_ms:
+            slow_ms = three_ms
         self.battery.step(image.battery_age_ms, slow_ms, dt_ms, self.events)
         host_ms = max(self.config.host_lost_ms, 3 * image.period_ms)
         self.host.step(image.host_age_ms, host_ms, dt_ms, self.events)
@@ -250,8 +257,11 @@ class Controller:
         held_w = self.held_import_w
         needed_w = net_w - held_w + self._import_trim.trim_w
         over = running and image.pcc_import_w > held_w
-        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 2 * HURRY_MS) if over else 0
-        if over and self._hurry_ms <= HURRY_MS:
+        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 4 * HURRY_MS) if over else 0
+        hurry_ms = HURRY_MS
+        if image.period_ms <= HURRIED_MS:
+            hurry_ms = max(HURRY_MS, 2 * image.period_ms)
+        if over and self._hurry_ms <= hurry_ms:
             needed_w = self._hurried_w(needed_w, image.active_power_w, held_w)
         window.narrow(needed_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         export_w = config.export_limit_w - config.export_margin_w
@@ -278,10 +288,13 @@ class Controller:
     def _find_held_import(self):
         """The import to hold. What margin and headroom take is never exported against the export limit."""
         config = self.config
-        held_w = max(0, config.import_limit_w - config.import_margin_w)
-        if self.functions is not None and self.functions.peak is not None:
-            held_w = min(held_w, self.functions.peak.allowed_w)
-        self.held_import_w = max(-config.export_limit_w, held_w - self.prepare.headroom_w)
+        held_w = config.import_limit_w - config.import_margin_w
+        if held_w < 0:
+            held_w = 0
+        if self.functions is not None and self.functions.peak is not None and self.functions.peak.allowed_w < held_w:
+            held_w = self.functions.peak.allowed_w
+        held_w -= self.prepare.headroom_w
+        self.held_import_w = held_w if held_w > -config.export_limit_w else -config.export_limit_w
 
     def _narrow_to_charge(self, soc_permille):
         """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""

@@ -48,8 +48,8 @@ class Functions:
         self.shedding = None
         self._day_offset_s = -1
         self._reactive_var = 0
-        self._turn = False
-        self._genset_ms = 0
+        self._turn = 0
+        self._genset_ms = self._support_ms = 0  # since their last turn
         self.charge_w = 0  # what the battery has to take of a diesel set that carries the site
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
@@ -82,14 +82,25 @@ class Functions:
         self._fed_mv = NOMINAL_MV
         self._fed_millihz = c.NOMINAL_MILLIHZ
         self._supporting = False
+        # Whose turn it is in a round, of those that are there; -1: it is not.
+        self._support_turn = 0 if self.support is not None else -1
+        self._care_turn = self._support_turn + 1 if self.care is not None else -1
+        self._genset_turn = max(self._support_turn, self._care_turn) + 1 if self.genset is not None else -1
+        self._turns = max(self._support_turn, self._care_turn, self._genset_turn, 0) + 1
 
     def step(self, controller, image, dt_ms):
         """Advance all parts by one round; what they found is in them."""
         fresh = not controller.meter.stale
         self._find_fed(controller, image)
-        controller.reactive_var = 0  # a voltage that is not measured asks for nothing
-        if self.support is not None and (fresh or image.inputs & im.INPUT_TIE_OPEN):
-            self._support_step(self.support, controller, image, dt_ms)
+        # Cells, engines and answers to the grid are slow beside a round: they take turns, so that none pays for all.
+        turn = self._turn = (self._turn + 1) % self._turns
+        self._genset_ms += dt_ms
+        self._support_ms += dt_ms
+        if not (fresh or image.inputs & im.INPUT_TIE_OPEN):
+            controller.reactive_var = 0  # a voltage that is not measured asks for nothing
+        elif turn == self._support_turn and self.support is not None:
+            self._support_step(self.support, controller, image, self._support_ms)
+            self._support_ms = 0
         if self.enter is not None:
             if controller.grid_down or image.inverter_state != im.INVERTER_RUNNING:
                 self.enter.leave()
@@ -101,19 +112,15 @@ class Functions:
                 self.peak.align(self._second_of_day(image) % self._config.peak_window_s)
         if self.peak is not None and fresh:
             self.peak.step(image.pcc_import_w, dt_ms)
-        # Cells and engines are slow: they take turns, so that no round has to pay for both.
-        self._turn = not self._turn
-        self._genset_ms += dt_ms
-        if self.care is not None and (self._turn or self.genset is None):
+        if turn == self._care_turn and self.care is not None:
             self.care.step(image.cell_decic, image.soc_permille, image.air_decic, image.humidity_permille)
             if image.temperature_age_ms > TEMPERATURE_MS:
-                self.care.charge_permille = 0  # it may be freezing: no charging by guesswork
-                self.care.heat = False
+                self.care.lose()
         if self.trip is not None:
             self._trip_step(self.trip, controller, image, dt_ms)
         if self.island is not None:
             self._island_step(self.island, controller, image, dt_ms)
-        if self.genset is not None and not (self._turn and self.care is not None):
+        if turn == self._genset_turn and self.genset is not None:
             self._genset_step(self.genset, controller, image, self._genset_ms)
             self._genset_ms = 0
         self.pv_permille = 1000 if controller.prepare.release_pv else self._config.pv_limit_permille

@@ -181,7 +181,8 @@ class GensetControl:
         if self.reason == REASON_EXERCISE:
             return in_state_ms >= EXERCISE_MS
         if self.reason == REASON_SOC:
-            return self.soc_permille >= config.genset_stop_soc_permille or self._covered.active
+            full = min(config.genset_stop_soc_permille, config.soc_max_permille)  # more will not come
+            return self.soc_permille >= full or self._covered.active
         return self._covered.active or not self.may_start
 
     def _act(self, action, events):
