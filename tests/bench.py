@@ -38,8 +38,8 @@ def board_lanes() -> None:
 def round_trip() -> None:
     """Command to reply over a pseudo-terminal with the board in real time."""
     from forerun.link.port import SerialLink
-    from forerun.operate import EmulatedSite
     from forerun.plant.site import Site
+    from forerun.simulate.emulated import EmulatedSite
     from forerun.site.service import Service
     from forerun.store.journal import Journal
     from forerun_wire import messages as m

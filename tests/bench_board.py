@@ -23,17 +23,24 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14_000,
+def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14_000, noise: float = 0.0,
                **options) -> dict[str, list[float]]:  # fmt: skip
     """Per step, in ms: until a setpoint that answers it is on the wire, and until the import is below its limit again.
 
     Steps of lowest_w to highest_w, which the inverter can carry, come at any phase of the board's round; between them
-    the site rests.
+    the site rests. `noise`: share of the bus's frames that come with a wrong bit.
     """
     from forerun_wire import messages as m
     from hil.rig import Rig
 
     chance = random.Random(seed)
+
+    def flip(direction, data, now_us):
+        if chance.random() >= noise:
+            return data
+        at = chance.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
+
     found: dict[str, list[float]] = {"setpoint_ms": [], "limit_ms": []}
     with tempfile.TemporaryDirectory() as folder:
         sections = {"limits": {"import_limit_w": LIMIT_W}, **options.pop("sections", {})}
@@ -41,6 +48,8 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
             bench.run_until_armed()
             if options.get("senses"):  # its zeros are found and the meter agrees: from then on the channel counts
                 bench.run_until(lambda: any(name == "analog_back" for _, name, _, _ in bench.events()), 30, 0.5)
+            if noise:
+                bench.bench.bus_filter = flip
             writes: list[int] = []
             controls = bench.site.inverter
             written = controls.written
@@ -93,6 +102,15 @@ def heap_over(hours: int, seed: int, *, host: bool = True) -> list[int]:
     return free
 
 
+def line_options(baud: int) -> dict:
+    """Options of a Rig with the shortest round that this line permits, for inverter and PCC meter alone."""
+    from forerun_board.fieldbus import round_ms, tenths_per_s
+
+    cycle_ms = max(50, round_ms(baud, tenths_per_s(0, 0, 0)))
+    bus = {"baud": baud, "pv_meter_unit": 0, "genset_meter_unit": 0}
+    return {"baud": baud, "sections": {"bus": bus, "safety": {"cycle_ms": cycle_ms, "stale_s": 5.0}}}
+
+
 def byte_code() -> int:
     """Bytes of all .mpy files that land on a board."""
     from forerun.bytecode import compiled_packages
@@ -111,6 +129,11 @@ def main(count: int) -> None:
             print(json.dumps({"bench": "load_step_" + name, "channel": channel, "p50": quantile(values, 0.5),
                               "p99": quantile(values, 0.99), "max": max(values), "limit": limit, "count": count,
                               "seed": SEED}), flush=True)  # fmt: skip
+    for baud, noise in ((57_600, 0.0), (38_400, 0.0), (19_200, 0.0), (9_600, 0.0), (115_200, 0.01), (115_200, 0.05)):
+        values = load_steps(max(1, count // 4), SEED, noise=noise, **line_options(baud))["limit_ms"]
+        print(json.dumps({"bench": "load_step_limit_ms_of_a_line", "baud": baud, "noise": noise,
+                          "p50": quantile(values, 0.5), "p99": quantile(values, 0.99), "max": max(values),
+                          "count": len(values), "seed": SEED}), flush=True)  # fmt: skip
     print(json.dumps({"bench": "byte_code", "bytes": byte_code(), "limit": 350 * 1024}), flush=True)
     for host in (True, False):
         free = heap_over(24, SEED, host=host)

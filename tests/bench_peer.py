@@ -1,8 +1,8 @@
 """Plans side by side with EMHASS on the same arrays: `make peer`, JSON lines and a closing summary.
 
 EMHASS runs in an environment of its own, called for by `tests/peer_emhass.py`. Both get the same battery, limits and
-prices, and both must leave the same charge behind: EMHASS is told so, and of ours two plans that are equally cheap at
-one worth of stored energy are mixed so that the end is met. No wear, no demand charge, no set: EMHASS knows none.
+prices, and both must leave the same charge behind: EMHASS is told so, and ours is given a load after the end that
+takes just that. No wear, no demand charge, no set: EMHASS knows none.
 """
 
 import json
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from forerun.dispatch.dispatcher import Dispatcher, Plan, Situation, Storage
+from forerun.dispatch.dispatcher import Dispatcher, Situation, Storage
 
 STEP_H = 1 / 12
 EFFICIENCY = 0.95
+AFTER_H = 10.0
 PRICES = ("daily", "flat", "volatile", "negative")
 
 
@@ -70,39 +71,24 @@ def ours(asked: dict) -> dict:
         export_limit_w=asked["export_limit_w"],
     )
     arrays = {name: np.array(asked[name]) for name in ("load_w", "pv_w", "buy_per_kwh", "sell_per_kwh")}
-    situation = Situation(np.full(n, 300.0), arrays["load_w"], arrays["pv_w"], arrays["buy_per_kwh"],
-                          battery["soc_start"], arrays["sell_per_kwh"])  # fmt: skip
-    dispatcher, end = Dispatcher(storage), battery["soc_end"]
-    low, high = -2.0, 5.0
-    below, above = (dispatcher.plan(replace(situation, stored_value_per_kwh=worth)) for worth in (low, high))
-    for _ in range(40):
-        worth = (low + high) / 2
-        plan = dispatcher.plan(replace(situation, stored_value_per_kwh=worth))
-        if plan.soc[-1] >= end:
-            high, above = worth, plan
-        else:
-            low, below = worth, plan
-    warm_s = []
+    # What is to be left at the end is taken by a load after it, at a price above all others; more than that costs.
+    high = 3 * float(max(np.abs(arrays["buy_per_kwh"]).max(), np.abs(arrays["sell_per_kwh"]).max()))
+    left_wh = (battery["soc_end"] - battery["soc_min"]) * battery["energy_wh"] * battery["efficiency"]
+    after = {"load_w": left_wh / AFTER_H, "pv_w": 0.0, "buy_per_kwh": high, "sell_per_kwh": -high}
+    load_w, pv_w, buy, sell = (np.append(arrays[name], after[name]) for name in after)
+    situation = Situation(np.append(np.full(n, 300.0), 3600 * AFTER_H), load_w, pv_w, buy, battery["soc_start"], sell,
+                          stored_value_per_kwh=-high)  # fmt: skip
+    dispatcher = Dispatcher(storage)
+    plan, warm_s = dispatcher.plan(situation), []
     for number in range(9):
-        again = replace(situation, stored_value_per_kwh=high, soc=battery["soc_start"] + 1e-5 * (1 + number))
+        again = replace(situation, soc=battery["soc_start"] + 1e-5 * (1 + number))
         began = time.perf_counter()
         dispatcher.plan(again)
         warm_s.append(time.perf_counter() - began)
-    mixed, soc_end = _mixed(storage, asked, below, above, end)
-    kept = mixed.max() <= asked["import_limit_w"] + 1 and mixed.min() >= -asked["export_limit_w"] - 1
-    return {"cost": _cost(asked, mixed), "soc_end": soc_end, "warm_s": statistics.median(warm_s),
-            "relaxed": list(above.relaxed), "kept": bool(kept)}  # fmt: skip
-
-
-def _mixed(storage: Storage, asked: dict, below: Plan, above: Plan, end: float) -> tuple[np.ndarray, float]:
-    """(grid_w, SoC at the end) of the two plans mixed: their stored energies, and what the battery does for those."""
-    spread = above.soc[-1] - below.soc[-1]
-    share = 1.0 if spread <= 1e-12 else float(np.clip((end - below.soc[-1]) / spread, 0, 1))
-    soc = (1 - share) * below.soc + share * above.soc
-    change_w = np.diff(soc, prepend=asked["battery"]["soc_start"]) * storage.capacity_wh / STEP_H
-    battery_w = np.where(change_w > 0, -change_w / storage.efficiency_charge, -change_w * storage.efficiency_discharge)
-    curtail_w = (1 - share) * below.curtail_w + share * above.curtail_w
-    return np.array(asked["load_w"]) - np.array(asked["pv_w"]) + curtail_w - battery_w, float(soc[-1])
+    grid_w = plan.pcc_import_w[:n]
+    kept = grid_w.max() <= asked["import_limit_w"] + 1 and grid_w.min() >= -asked["export_limit_w"] - 1
+    return {"cost": _cost(asked, grid_w), "soc_end": float(plan.soc[n - 1]), "warm_s": statistics.median(warm_s),
+            "relaxed": list(plan.relaxed), "kept": bool(kept)}  # fmt: skip
 
 
 def _cost(asked: dict, grid_w: np.ndarray) -> float:
@@ -117,7 +103,8 @@ def compared(number: int, asked: dict, theirs: dict) -> dict:
     line = {"case": number, "prices": asked["prices"], "hours": len(asked["load_w"]) // 12,
             "pv_kwp": round(max(asked["pv_w"]) / 1000, 1), "import_limit_w": asked["import_limit_w"],
             "export_limit_w": asked["export_limit_w"], "curtail": asked["curtail"], "emhass": theirs["status"],
-            "cost": round(mine["cost"], 4), "limits_kept": mine["kept"], "relaxed": mine["relaxed"],
+            "cost": round(mine["cost"], 4), "soc_end": round(mine["soc_end"] - asked["battery"]["soc_end"], 5),
+            "limits_kept": mine["kept"], "relaxed": mine["relaxed"],
             "emhass_warm_ms": round(1000 * theirs["seconds"][-1], 1), "warm_ms": round(1000 * mine["warm_s"], 2),
             "times_faster": round(theirs["seconds"][-1] / mine["warm_s"], 1)}  # fmt: skip
     if "grid_w" in theirs:

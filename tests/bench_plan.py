@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "host")]
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def tell(name: str, **figures) -> None:
@@ -19,9 +19,8 @@ def tell(name: str, **figures) -> None:
 
 def speed() -> None:
     """Re-plans after a small change, as a running site makes them, on 48 h in 100 steps."""
-    from test_dispatch import weak_grid_case
-
     from forerun.dispatch.dispatcher import Dispatcher
+    from plan_cases import weak_grid_case
 
     for name, with_set in (("plan_with_set", True), ("plan_replan", False)):
         times_ms = []
@@ -38,10 +37,9 @@ def speed() -> None:
 
 def gap(count: int, limit_s: float) -> None:
     """How much dearer than the best answer that an exact solver finds in `limit_s`, and than its bound."""
-    from test_dispatch import weak_grid_case
-
     import plan_oracle
     from forerun.dispatch.dispatcher import Dispatcher
+    from plan_cases import weak_grid_case
 
     over, at_most = [], []
     for seed in range(count):
@@ -55,10 +53,9 @@ def gap(count: int, limit_s: float) -> None:
 
 
 def random_instances(count: int) -> None:
-    """Plans for random sites: how many had no answer, how many break a law of physics (tests/host/test_dispatch.py)."""
-    from test_dispatch import check_physics, random_case
-
+    """Plans for random sites: how many had no answer, how many break a law of physics (tests/plan_cases.py)."""
     from forerun.dispatch.dispatcher import Dispatcher
+    from plan_cases import check_physics, random_case
 
     without, broken = 0, 0
     for seed in range(count):

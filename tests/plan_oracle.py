@@ -51,6 +51,12 @@ def objective(storage: Storage, asked: Situation, plan: Plan) -> float:
     return total
 
 
+def turnover(asked: Situation) -> float:
+    """What the load less PV would cost or earn at its prices, each step counted positive."""
+    net_w = np.abs(asked.load_w - asked.pv_w) * np.abs(asked.energy_price_per_kwh)
+    return float(net_w @ asked.step_s) / 3.6e6
+
+
 def _worth(name: str, hours: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """(n,) cost, below 0 for a benefit, of a kWh in this slice at the end of each step, in dearest kWh."""
     per_h = {"low": -programme.BELOW_MIN, "surge": -programme.RESERVE, "reserve": -programme.RESERVE, "free": 0.0,
@@ -158,3 +164,5 @@ class _Model:
             self.row([(c["start"], 1), (self.at["on"][later], -1)], -np.inf, 0)
         if ran and starts[t] < genset.min_run_s - inputs.genset_run_s:
             self.row([(c["on"], 1)], 1, 1)
+        elif inputs.genset_barred[t]:
+            self.row([(c["on"], 1)], 0, 0)

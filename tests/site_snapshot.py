@@ -8,6 +8,7 @@ from forerun.site.snapshot import (
     CarbonHour,
     CarbonToday,
     Commissioning,
+    ComputeLoad,
     ForecastView,
     Job,
     LinkHealth,
@@ -38,6 +39,7 @@ _SNAPSHOT = Snapshot(
         _START_S, 300, *(tuple(w + i for i in range(288)) for w in (11_000, 12_000, 13_000, 1_000, 1_500, 2_000)),
         "same time of 7 past days",
     ),
+    compute=(ComputeLoad("redfish_url", "Redfish", 5_900, NOW_S - 3),),
     jobs=(Job("train-7", 9_000, NOW_S + 900, 1_200, 1.0, "ready", 700),),
     carbon=CarbonToday(
         "2026-09-21", "Europe/Oslo",

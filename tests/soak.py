@@ -22,7 +22,9 @@ SCALE = float(os.environ.get("FORERUN_SOAK_SCALE", "1"))
 FUZZ_FRAMES = int(10_000_000 * SCALE)
 FORGERIES = int(1_000_000 * SCALE)
 KILLS = int(1000 * SCALE)
+STORMS = int(400 * SCALE)
 PART = 100_000
+OTHER = {"kills": "records", "forgeries": "refused", "fuzz": "good_frames", "storms": "faults"}
 
 
 def fuzz(seed: int) -> tuple[int, int, int]:
@@ -55,12 +57,31 @@ def kills(seed: int) -> tuple[int, int]:
         shutil.rmtree(folder)
 
 
+def storms(seed: int) -> tuple[int, int]:
+    """(sites, faults that came over them) of one part; a rule that is broken raises."""
+    from hil import storms
+
+    sites, faults = min(10, STORMS), 0
+    for number in range(sites):
+        storm = storms.draw(10 * seed + number)
+        folder = Path(tempfile.mkdtemp())
+        try:
+            storms.play(folder, storm)
+        except Exception as problem:
+            raise AssertionError(f"{storm}: {problem}") from problem
+        finally:
+            shutil.rmtree(folder)
+        faults += len(storm.faults)
+    return sites, faults
+
+
 def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         for name, part, parts in (
             ("fuzz", fuzz, max(1, FUZZ_FRAMES // PART)),
             ("forgeries", forge, max(1, FORGERIES // PART)),
             ("kills", kills, max(1, KILLS // 100)),
+            ("storms", storms, max(1, STORMS // 10)),
         ):
             if sys.argv[1:] and name not in sys.argv[1:]:
                 continue
@@ -70,7 +91,7 @@ def main() -> None:
                 other += result[1]
                 peaks += result[2:]
             told = {"soak": name, "count": done, "seeds": [1000, 999 + parts],
-                    {"kills": "records", "forgeries": "refused", "fuzz": "good_frames"}[name]: other,
+                    OTHER[name]: other,
                     "failures": 0, "seconds": round(time.monotonic() - begun, 1)}  # fmt: skip
             if peaks:
                 told |= {"memory_first_kib": peaks[0], "memory_last_kib": peaks[-1]}

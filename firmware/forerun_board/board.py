@@ -6,7 +6,7 @@ import sys
 
 from forerun_board import __version__
 from forerun_board.control.config import Config
-from forerun_board.control.controller import Controller
+from forerun_board.control.controller import OUTPUT_TRIP, Controller
 from forerun_board.control.events import FUNCTIONS_LEFT_OUT, UPDATE_FELL_BACK
 from forerun_board.control.image import Image
 from forerun_board.cycle import Cycle
@@ -41,6 +41,8 @@ class Board:
         self.image = Image()
         self.controller = Controller(self.config)
         self._latched = False  # as it is kept on flash
+        if exists(hal.store + "/trip"):
+            self._latch_again()
         self._restart_s = -1  # second of uptime at which to start anew
         try:
             self._commission()
@@ -82,7 +84,15 @@ class Board:
             self.controller.events.push(m.SETTINGS_CHANGED, CYCLE_MS, self.config.cycle_ms)
 
     def run(self):
-        """Drive everything, for ever; nothing in the loop waits but hal.wait()."""
+        """Drive everything, for ever. Memory that no longer holds something in one piece does so after a new start: a
+        board goes on, as it would by its watchdog."""
+        try:
+            self._drive()
+        except MemoryError:
+            self.hal.restart()
+
+    def _drive(self):
+        """Nothing in the loop waits but hal.wait()."""
         while True:
             self.link.receive()
             self.cycle.poll()
@@ -205,21 +215,20 @@ class Board:
 
                 curves = read_curves(self.hal.store)
             self.controller.commission(functions.Functions(self.config, curves))
-            if exists(self.hal.store + "/trip"):
-                self._latch_again(self.controller.functions.trip)
 
-    def _latch_again(self, trip):
+    def _latch_again(self):
         kept = TwoSlot(self.hal.store + "/trip").read()
-        if trip is not None and kept and kept[0]:
-            trip.latch(kept[0], self.clock.s, self.controller.events)
+        if kept and kept[0]:
+            self.controller.interlock.latch(kept[0], self.clock.s, self.controller.events)
+            self.hal.set_outputs(OUTPUT_TRIP)  # before anything else
             self._latched = True
 
-    def _keep_latch(self, trip):
+    def _keep_latch(self, interlock):
         """What only a person may reset outlives a restart. The site is at rest now: flash may take its time."""
-        self._latched = trip.latched
+        self._latched = interlock.latched
         slots = TwoSlot(self.hal.store + "/trip")
         slots.read()
-        slots.write(bytes([trip.cause if trip.latched else 0]))
+        slots.write(bytes([interlock.cause if interlock.latched else 0]))
 
     def _count_boot(self):
         """Identity of the record store, eight bytes; counts this boot in `boot_count`."""
@@ -240,9 +249,8 @@ class Board:
         events = controller.events
         while events.pop():
             self._note(m.EVENT, [events.code, events.value, events.limit])
-        functions = controller.functions
-        if functions is not None and functions.trip is not None and functions.trip.latched != self._latched:
-            self._keep_latch(functions.trip)
+        if controller.interlock.latched != self._latched:
+            self._keep_latch(controller.interlock)
         gap = self.records.gap()
         if gap is not None:
             self._note(m.GAP, gap)

@@ -126,6 +126,8 @@ class Commands:
         plan = self._board.controller.plan
         if not plan.complete(plan_id, count):
             return m.WRONG_STATE, ["not all %d segments of plan %d have arrived" % (count, plan_id)]
+        if elapsed_s >= plan.duration_s(count):
+            return m.OUT_OF_RANGE, ["the plan ended %d s ago" % (elapsed_s - plan.duration_s(count))]
         plan.commit(plan_id, count, elapsed_s)
         self._board.note_acted(m.PLAN_COMMIT, 0, plan_id, REASON_COMMAND)
         return m.DONE, []

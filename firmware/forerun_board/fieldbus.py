@@ -1,12 +1,17 @@
 """The devices on the bus and the order in which the round talks to them."""
 
+from array import array
+
 from forerun_board.clock import MASK
 from forerun_board.control.config import (
     FUNCTION_ENTER_SERVICE,
+    FUNCTION_ISLANDING,
     FUNCTION_OVER_FREQUENCY,
+    FUNCTION_TRIP,
     FUNCTION_UNDER_FREQUENCY,
     FUNCTION_VOLT_VAR,
 )
+from forerun_board.control.image import saturated_w
 from forerun_board.drivers.inverter_sunspec import BATTERY_COUNT_802, FAST_COUNT_103, FAST_COUNT_701, InverterSunspec
 from forerun_board.drivers.meter_sunspec import FAST_COUNT, WATCH_COUNT, MeterSunspec
 from forerun_board.drivers.modbus_rtu import Master, read_us, write_us
@@ -29,8 +34,16 @@ REATTACH_SUBMETER_MS = 10_000  # a missing sub-meter must not slow the round eve
 REARM_MS = 1000
 WAKE_MS = 5000
 VAR_MS = 500
+TELL_AGAIN_MS = 60_000
 CYCLE_MAX_MS = 5000
 
+NEED_FREQUENCY = (
+    FUNCTION_OVER_FREQUENCY
+    | FUNCTION_UNDER_FREQUENCY
+    | FUNCTION_ENTER_SERVICE
+    | FUNCTION_ISLANDING
+    | FUNCTION_TRIP
+)
 GRID_FUNCTIONS = FUNCTION_OVER_FREQUENCY | FUNCTION_UNDER_FREQUENCY | FUNCTION_VOLT_VAR | FUNCTION_ENTER_SERVICE
 
 # When a job is wanted.
@@ -93,7 +106,7 @@ class Job:
     def begin(self, now_ms):
         """The work, as a generator that has not yet begun."""
         self.last_ms = now_ms
-        return self._make(self.device)
+        return self._make()
 
     def lateness_ms(self, now_ms):
         """How long it has been due, in ms; negative while it is not."""
@@ -111,13 +124,17 @@ class FieldBus:
         self._controller = controller
         self._image = image
         self._clock = clock
-        self.inverter = self._make_inverter(inverter_map)
+        self._told = array("i", [0] * 8)  # unit and address of what was refused lately, and when
+        self._told_next = 0
+        self.inverter: "Any" = self._make_inverter(inverter_map)  # type: ignore  # noqa: F821  one of two kinds
         self.pcc_meter = MeterSunspec(self.bus, config.pcc_meter_unit, self._refuse)
+        self.pcc_meter.needs_voltage = True
+        self.pcc_meter.needs_frequency = config.functions & NEED_FREQUENCY != 0
         self.pv_meter = MeterSunspec(self.bus, config.pv_meter_unit, self._refuse) if config.pv_meter_unit else None
         self.genset_meter = (
             MeterSunspec(self.bus, config.genset_meter_unit, self._refuse) if config.genset_meter_unit else None
         )
-        self.pv_inverter = None
+        self.pv_inverter: "Any" = None  # type: ignore  # noqa: F821
         if config.pv_inverter_unit:
             from forerun_board.drivers.pv_sunspec import PvSunspec
 
@@ -152,27 +169,27 @@ class FieldBus:
         jobs = [
             Job(self._arm, REARM_MS, UNARMED, inverter, URGENT),
             self._refresh_job,
-            Job(self._wake, WAKE_MS, ASLEEP, inverter, URGENT),
-            Job(self._attach, REATTACH_MS, DOWN, inverter),
-            Job(self._attach, REATTACH_MS, DOWN, self.pcc_meter),
+            Job(inverter.wake, WAKE_MS, ASLEEP, inverter, URGENT),
+            Job(inverter.attach, REATTACH_MS, DOWN, inverter),
+            Job(self.pcc_meter.attach, REATTACH_MS, DOWN, self.pcc_meter),
             Job(self._read_battery, BATTERY_MS, UP, inverter, STRETCHES),
         ]
         for meter, read in ((self.pv_meter, self._read_pv), (self.genset_meter, self._read_genset)):
             if meter is not None:
-                jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, meter))
+                jobs.append(Job(meter.attach, REATTACH_SUBMETER_MS, DOWN, meter))
                 jobs.append(Job(read, SUBMETER_MS, UP, meter, STRETCHES))
         for device in self._devices:
-            jobs.append(Job(self._read_energy, 0, ENERGY, device))
+            jobs.append(Job(device.read_energy, 0, ENERGY, device))
         self._check_job = Job(self._check, max(10_000, watchdog_ms), CHECK, inverter)
         jobs.append(self._check_job)
-        self._scales_job = Job(self._read_scales, SCALES_MS, SCALES, inverter)
+        self._scales_job = Job(inverter.read_scales, SCALES_MS, SCALES, inverter)
         jobs.append(self._scales_job)
         if inverter.grid is not None:
-            jobs.append(Job(self._begin_grid, REARM_MS, GRID, inverter))
+            jobs.append(Job(inverter.grid.begin, REARM_MS, GRID, inverter))
             self._var_job = Job(self._write_var, VAR_MS, VAR, inverter)
             jobs.append(self._var_job)
         if self.pv_inverter is not None:
-            jobs.append(Job(self._attach, REATTACH_SUBMETER_MS, DOWN, self.pv_inverter))
+            jobs.append(Job(self.pv_inverter.attach, REATTACH_SUBMETER_MS, DOWN, self.pv_inverter))
             jobs.append(Job(self._curtail, VAR_MS, CURTAIL, self.pv_inverter))
         if self.pv_meter is None:
             jobs.append(Job(self._read_strings, SUBMETER_MS, STRINGS, inverter, STRETCHES))
@@ -230,6 +247,22 @@ class FieldBus:
         return quality
 
     def _refuse(self, address, unit):
+        """An event, unless there was one of the same registers in the minute before: a device that goes on like that
+        must not fill the records."""
+        key = unit << 16 | address
+        told = self._told
+        now_ms = self._clock.ms
+        for i in range(0, len(told), 2):
+            if told[i] == key:
+                recent = (now_ms - told[i + 1]) & MASK < TELL_AGAIN_MS
+                told[i + 1] = now_ms
+                if recent:
+                    return
+                break
+        else:
+            told[self._told_next] = key
+            told[self._told_next + 1] = now_ms
+            self._told_next = (self._told_next + 2) % len(told)
         self._controller.events.push(MODBUS_REFUSED, address, unit)
 
     # ---- the round's own transactions
@@ -337,45 +370,35 @@ class FieldBus:
                         return self._generator
         return None
 
-    # Each is called with its device.
+    # Work that is more than a device's own.
 
-    def _attach(self, device):
-        return device.attach()
-
-    def _wake(self, inverter):
-        return inverter.wake()
-
-    def _read_energy(self, device):
-        return device.read_energy()
-
-    def _read_scales(self, inverter):
-        return inverter.read_scales()
-
-    def _begin_grid(self, inverter):
-        return inverter.grid.begin()
-
-    def _write_var(self, inverter):
+    def _write_var(self):
+        inverter = self.inverter
         return inverter.grid.write_var(self._controller.reactive_var, self._config.inverter_watchdog_s)
 
-    def _curtail(self, device):
-        return device.limit(self._controller.pv_permille, self._config.inverter_watchdog_s)
+    def _curtail(self):
+        return self.pv_inverter.limit(self._controller.pv_permille, self._config.inverter_watchdog_s)
 
-    def _arm(self, inverter):
+    def _arm(self):
+        inverter = self.inverter
         yield from inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)
         if inverter.armed:
             self._refresh_job.last_ms = self._clock.ms
             if not inverter.confirmed:
                 self._controller.events.push(WATCHDOG_UNCONFIRMED, self._config.inverter_watchdog_s, inverter.unit)
 
-    def _refresh(self, inverter):
+    def _refresh(self):
+        inverter = self.inverter
         accepted = yield from inverter.refresh(self._config.inverter_watchdog_s)
         if not accepted:
             self._refresh_job.last_ms = (self._clock.ms - self._refresh_job.interval_ms) & MASK  # again at once
 
-    def _check(self, inverter):
+    def _check(self):
+        inverter = self.inverter
         yield from inverter.check(self._config.inverter_watchdog_s)
 
-    def _read_battery(self, inverter):
+    def _read_battery(self):
+        inverter = self.inverter
         image = self._image
         yield from inverter.read_battery()
         if inverter.battery_fresh:
@@ -384,23 +407,27 @@ class FieldBus:
             image.discharge_max_w = inverter.discharge_max_w
             image.battery_age_ms = 0
 
-    def _read_strings(self, inverter):
-        good = yield from inverter.read_strings()
-        if good:
-            self._image.pv_w = inverter.pv_w
+    def _read_strings(self):
+        from forerun_board.drivers.strings_sunspec import read_strings
+
+        total_w = yield from read_strings(self.inverter)
+        if total_w >= 0:
+            self._image.pv_w = saturated_w(total_w)
             self._image.pv_age_ms = 0
 
-    def _read_pv(self, meter):
+    def _read_pv(self):
+        meter: "Any" = self.pv_meter  # type: ignore  # noqa: F821
         good = yield from meter.read_fast()
         if good:
             self._image.pv_w = meter.power_w
             self._image.pv_age_ms = 0
 
-    def _read_genset(self, meter):
+    def _read_genset(self):
+        meter: "Any" = self.genset_meter  # type: ignore  # noqa: F821
         good = yield from meter.read_fast()
         if good:
             self._image.genset_w = meter.power_w
-            if self.inverter.voltage_mv < 0:
+            if self.inverter.voltage_mv < 0 <= meter.voltage_mv:
                 self._image.bus_mv = meter.voltage_mv
                 self._image.bus_millihz = meter.frequency_millihz
                 self._image.bus_age_ms = 0

@@ -9,8 +9,9 @@ from forerun_wire.messages import SETTINGS_TEXT, setting
 
 CYCLE_MS = 0
 FIRST_FUNCTION = 20  # settings with this key or a higher one concern functions that are commissioned apart
-# Pairs of keys: the first has to stay below the second.
-ORDERED = ((11, 12), (26, 27), (42, 43), (38, 39))
+# Pairs of keys, and by how much the first has to stay below the second at least: charge window (twice its hysteresis),
+# volt-watt, charge and run time of the set, heater and fan (a hysteresis), reserve and window, edges of the trips.
+_ORDERED = bytes((11, 12, 20, 26, 27, 1, 42, 43, 1, 38, 39, 1, 72, 73, 50, 34, 12, 0, 68, 67, 1, 70, 69, 1))
 BAUD, PV_METER, GENSET_METER, FUNCTIONS = 1, 4, 5, 20
 BUS_KEYS = (1, 2, 3, 4, 5, 16, 20, 60, 61)  # a change of these means beginning anew on the bus
 _PAIR = "<Hi"  # key, value
@@ -64,11 +65,19 @@ class Settings:
         cycle_ms = self._value(changed, CYCLE_MS)
         if cycle_ms < least_ms:
             return "cycle_ms = %d is shorter than the %d ms that these devices take" % (cycle_ms, least_ms)
-        for below, above in ORDERED:
-            low, high = self._value(changed, below), self._value(changed, above)
-            if low >= high:
-                return "%s = %d is not below %s = %d" % (row(below)[1], low, row(above)[1], high)
-        return None
+        at = self._unordered(changed)
+        if at < 0:
+            return None
+        below, above = _ORDERED[at], _ORDERED[at + 1]
+        low, high = self._value(changed, below), self._value(changed, above)
+        return "%s = %d is not %d below %s = %d" % (row(below)[1], low, _ORDERED[at + 2], row(above)[1], high)
+
+    def _unordered(self, changed):
+        """Where in _ORDERED the first pair stands that these settings, {key: value}, break; -1: nowhere."""
+        for at in range(0, len(_ORDERED), 3):
+            if self._value(changed, _ORDERED[at + 1]) - self._value(changed, _ORDERED[at]) < _ORDERED[at + 2]:
+                return at
+        return -1
 
     def _value(self, changed, key):
         return changed[key] if key in changed else getattr(self._config, row(key)[1])
@@ -111,6 +120,11 @@ class Settings:
                     _, name, _, low, high, _ = row(key)
                     if low <= value <= high:
                         setattr(self._config, name, value)
+        at = self._unordered({})
+        while at >= 0:
+            for key in _ORDERED[at : at + 2]:
+                setattr(self._config, row(key)[1], row(key)[5])
+            at = self._unordered({})
         least_ms = self._least_ms({})
         if self._config.cycle_ms < least_ms:
             self.lengthened_from = self._config.cycle_ms

@@ -1,19 +1,21 @@
 """The board's state machines, drawn from the very tables that it runs; docs/state-machines.md is this page."""
 
-from forerun_board.control import genset_control, islanding, prepare, trip
+from forerun_board.control import genset_control, interlock, islanding, prepare, trip
 from forerun_board.control.table import mermaid
 
 _PREPARE = """An announced load step: the inverter is woken, the reserve charged, PV released, headroom made, each with
 a deadline; `ready` is told with the notice that is left."""
 _GENSET = "The start contact of the diesel set, and when it is given load."
 _ISLANDING = "Leaving a grid that failed, living without it, and going back to it."
-_TRIP = """What takes the inverter off the bus at once. `dangerous` is emergency stop, door or insulation and stays
-until somebody resets it; `unfit` is a measurement outside its limits and clears itself."""
+_INTERLOCK = """Emergency stop, door or insulation: the inverter is off the bus at once, whatever is
+commissioned, and stays so, through restarts, until somebody on site resets it with all contacts closed again."""
+_TRIP = "A measurement outside its limits for its time takes the inverter off the bus at once, and clears itself."
 
 MACHINES = (
     ("prepare", prepare.ROWS, _PREPARE),
     ("genset", genset_control.ROWS, _GENSET),
     ("islanding", islanding.ROWS, _ISLANDING),
+    ("interlock", interlock.ROWS, _INTERLOCK),
     ("trip", trip.ROWS, _TRIP),
 )
 

@@ -197,7 +197,7 @@ SETTINGS_TEXT = """\
 17 interval_s s 60 3600 300
 18 telemetry_ms ms 50 60000 1000
 19 import_margin_w W 0 10000 300
-20 functions - 0 1023 0
+20 functions - 0 2047 0
 21 rated_w W 1000 1000000 30000
 22 over_start_millihz mHz 50000 52000 50200
 23 over_droop_permille permille 20 120 50

@@ -119,13 +119,15 @@ class PlayedHal:
 class Bench:
     """A board with its site and, if told to, a host. Times in ms since boot."""
 
-    def __init__(self, host=True, store=None, units=None):
+    def __init__(self, host=True, store=None, units=None, start_ms=0):
         self.store = store or scratch()
         self.units = units or site_units()
         self.line = SlowLine(self.units)
         self.answer_us = 2_000
         self._answer_due_us = 0
         self.hal = PlayedHal(self.store, self.line)
+        self.hal.clock.ms = start_ms & 0x3FFFFFFF  # where its counters stand when it starts
+        self.hal.clock.ticks_us = start_ms * 1000 & 0x3FFFFFFF
         self.board = Board(self.hal)
         self.host = None
         if host:

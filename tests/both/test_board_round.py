@@ -161,9 +161,37 @@ def test_commands_that_make_no_sense_are_refused_with_a_sentence():
         (m.PREPARE, (1000, -1, 60), m.OUT_OF_RANGE),
         (m.SETTINGS_GET, (77,), m.OUT_OF_RANGE),
         (m.SETTINGS_SET, (6,), m.MALFORMED),
+        (m.SETTINGS_SET, (11, 900, 12, 910), m.OUT_OF_RANGE),  # a window that its own hysteresis closes
+        (m.SETTINGS_SET, (34, 960), m.OUT_OF_RANGE),  # a reserve that no charge reaches
+        (m.SETTINGS_SET, (72, 200, 73, 240), m.OUT_OF_RANGE),  # heater against fan
+        (m.SETTINGS_SET, (38, 1_800, 39, 600), m.OUT_OF_RANGE),  # least run above the longest
+        (m.SETTINGS_SET, (6, 9_000, 11, 990), m.OUT_OF_RANGE),  # all or nothing
     ):
         got, results = bench.command(op, *args)
         assert got == code and isinstance(results[0], str) and results[0], (op, args, got)
+    assert bench.command(m.SETTINGS_GET, 6, 11, 12, 34, 72, 73, 38, 39) == (
+        m.DONE, [15_000, 100, 950, 0, 50, 350, 1_800, 86_400]
+    )  # fmt: skip
+    bench.end()
+
+
+def test_a_plan_that_is_over_is_refused_and_the_one_in_force_goes_on():
+    bench = Bench()
+    bench.run(3_000)
+    assert bench.command(m.PLAN_POINTS, 1, 0, 600, 0, 2_000)[0] == m.DONE
+    assert bench.command(m.PLAN_COMMIT, 1, 1, bench.hal.clock.s)[0] == m.DONE
+    bench.run(4_500)
+    assert bench.value("state") == m.PLANNED and bench.value("setpoint_w") == 2_000
+    assert bench.command(m.PLAN_POINTS, 2, 0, 60, 0, 3_000, 60, 0, 3_000)[0] == m.DONE
+    code, results = bench.command(m.PLAN_COMMIT, 2, 2, bench.hal.clock.s - 120)
+    assert code == m.OUT_OF_RANGE and "ended 0 s ago" in results[0], results
+    assert bench.command(m.PLAN_COMMIT, 2, 3, bench.hal.clock.s)[0] == m.WRONG_STATE, "one is missing"
+    bench.run(bench.now_ms + 1_500)
+    assert bench.value("setpoint_w") == 2_000 and m.COMMAND_REFUSED in bench.codes()
+    assert m.PLAN_ENDED not in bench.codes()
+    assert bench.command(m.PLAN_COMMIT, 2, 2, bench.hal.clock.s - 118)[0] == m.DONE, "two seconds of it are left"
+    bench.run(bench.now_ms + 3_000)
+    assert m.PLAN_ENDED in bench.codes() and bench.value("setpoint_w") != 3_000
     bench.end()
 
 

@@ -212,10 +212,11 @@ def test_cold_hot_full_and_empty_cells_take_less():
     for decic, soc, charge, discharge in rows:
         care.step(decic, soc, 200, -1)
         assert (care.charge_permille, care.discharge_permille) == (charge, discharge), (decic, soc)
-    for points in (battery_care.CHARGE_COLD, battery_care.DISCHARGE_COLD, battery_care.TAPER_EMPTY):
-        assert objection(points, -250, 1000, 0, 1000, RISING) is None
-    for points in (battery_care.CHARGE_HOT, battery_care.DISCHARGE_HOT, battery_care.TAPER_FULL):
-        assert objection(points, -250, 1000, 0, 1000, FALLING) is None
+    for points in (battery_care.CHARGE, battery_care.DISCHARGE):
+        assert objection(points[:6], -250, 1000, 0, 1000, RISING) is None
+        assert objection(points[6:], -250, 1000, 0, 1000, FALLING) is None
+    assert objection(battery_care.TAPER_EMPTY, 0, 1000, 0, 1000, RISING) is None
+    assert objection(battery_care.TAPER_FULL, 0, 1000, 0, 1000, FALLING) is None
 
 
 def test_heater_and_fan_have_hysteresis_and_dew_overrules_the_fan():

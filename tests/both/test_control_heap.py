@@ -95,7 +95,7 @@ def test_a_decision_allocates_nothing_at_the_ends_of_all_ranges():
 
 
 def test_commissioned_functions_allocate_nothing_either():
-    for largest, mask in ((0, 1023), (1, 1023), (0, 511), (1, 511)):
+    for largest, mask in ((0, 2047), (1, 2047), (0, 511), (1, 511)):
         scene = Scene()
         if largest:
             _largest(scene)

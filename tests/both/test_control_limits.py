@@ -1,6 +1,8 @@
 """What bounds a setpoint, stage by stage, as tables of ticks."""
 
 from control_scene import Scene
+from forerun_board.control.export_hold import ExportHold
+from forerun_board.control.functions import Functions
 from forerun_board.control.window import Window
 from forerun_wire import messages as m
 
@@ -90,6 +92,8 @@ def test_higher_stages_win_and_keep_their_name():
         (50, 30_000, 12_000, 110, 0, "->", 12_000, m.BOUND_BATTERY),
         (50, 30_000, 12_000, 110, 1, "->", 0, m.BOUND_TRIP),
         (50, 30_000, 12_000, 110, 2, "->", 0, m.BOUND_TRIP),
+        (50, 30_000, 12_000, 110, 0, "->", 0, m.BOUND_TRIP),
+        (50, 30_000, 12_000, 110, 4, "->", 12_000, m.BOUND_BATTERY),
     ]
     scene.play("dt pcc_import_w discharge_max_w soc_permille inputs -> setpoint_w bound_by", rows)
 
@@ -178,14 +182,16 @@ def test_a_limit_that_cannot_be_held_is_said_once_and_so_is_its_end():
     assert scene.codes() == []
 
 
-def test_emergency_stop_trips_and_the_door_only_holds():
+def test_emergency_stop_and_door_trip_until_they_are_reset():
     scene = Scene(genset_meter_unit=4)
     scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
     rows = [
         (50, 0, "->", 5_000, 0, m.LEASED),
         (50, 1, "->", 0, 1, m.FAULTED),
-        (50, 2, "->", 0, 0, m.FAULTED),
-        (50, 0, "->", 5_000, 0, m.LEASED),
+        (50, 0, "->", 0, 1, m.FAULTED),
+        (50, 4, "->", 5_000, 0, m.LEASED),
+        (50, 2, "->", 0, 1, m.FAULTED),
+        (50, 4, "->", 5_000, 0, m.LEASED),
     ]
     scene.play("dt inputs -> setpoint_w outputs state", rows)
 
@@ -204,3 +210,42 @@ def test_window_narrows_only_and_collapses_on_the_nearest_edge():
     assert (window.low_w, window.high_w) == (10, 10)
     window.open()
     assert window.clamp(12_345) == 12_345 and window.bound_by == 0
+
+
+def test_pv_goes_down_when_the_battery_leaves_an_export_and_comes_back_slowly():
+    hold = ExportHold()
+    ticks = (  # import, PV, ms; what PV may feed then
+        (-3_000, 6_000, 900, 1000),  # for a second the battery may take it
+        (-3_000, 6_000, 100, 450),  # 6000 - 3000 - 300 W of 6000
+        (-50, 2_700, 5_000, 450),  # what regulation leaves
+        (300, 2_700, 60_000, 450),
+        (700, 2_700, 60_000, 450),  # nothing is given back for a minute
+        (700, 2_700, 10_000, 470),
+        (700, 2_700, 300, 470),
+        (700, 2_700, 300, 471),
+        (-1_000, 900, 1_000, 371),  # PV is not measured: a tenth at a time
+        (-1_000, 900, 1_000, 271),
+    )
+    for import_w, pv_w, dt_ms, permille in ticks:
+        hold.step(import_w, 0, pv_w, dt_ms)
+        assert hold.permille == permille, (import_w, pv_w, dt_ms, hold.permille)
+    for _ in range(400):
+        hold.step(-900_000, 0, 0, 1_000)
+    assert hold.permille == 0
+    hold.release()
+    assert hold.permille == 1000
+
+
+def test_pv_is_held_back_by_contacts_whatever_is_commissioned_but_not_where_there_is_no_grid():
+    for functions in (False, True):
+        scene = Scene(export_limit_w=0)
+        if functions:
+            scene.controller.commission(Functions(scene.config))
+        for _ in range(21):
+            scene.tick(pcc_import_w=-2_000, pv_w=5_000, charge_max_w=0)
+        assert scene.controller.pv_permille == 540
+        assert scene.controller.outputs >> 16 == 5
+        for _ in range(3):
+            scene.tick(pcc_import_w=0, pv_w=0, pcc_voltage_mv=0)
+        assert scene.controller.grid_down and scene.controller.pv_permille == 1000
+        assert scene.controller.outputs >> 16 == 0

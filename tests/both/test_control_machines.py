@@ -2,17 +2,19 @@
 
 from control_scene import Scene
 from forerun_board.control import config as c
-from forerun_board.control import genset_control, islanding, prepare, trip
+from forerun_board.control import genset_control, interlock, islanding, prepare, trip
 from forerun_board.control.config import Config
 from forerun_board.control.events import EventRing
 from forerun_board.control.functions import Functions
 from forerun_board.control.genset_control import GensetControl
+from forerun_board.control.interlock import Interlock
 from forerun_board.control.islanding import Islanding, Shedding
 from forerun_board.control.table import Machine, mermaid
 from forerun_board.control.trip import Trip
 from forerun_wire import messages as m
 
 TABLES = ((genset_control.ROWS, GensetControl(Config())), (islanding.ROWS, Islanding()), (trip.ROWS, Trip(Config())),
+          (interlock.ROWS, Interlock()),
           (prepare.ROWS, prepare.Prepare()))  # fmt: skip
 
 
@@ -297,40 +299,51 @@ def test_a_measured_trip_says_cause_value_limit_and_time_and_clears_itself():
         part, events = Trip(Config(), 50_000), EventRing()
         assert trip_step(part, events, 4, **measured) == [] and not part.open, "200 ms are waited for"
         assert trip_step(part, events, 2, **measured) == [(40 + cause, value, limit)]
-        assert part.open and not part.latched
+        assert part.open
         assert (part.cause, part.value, part.limit, part.at_s) == (cause, value, limit, 100)
         assert trip_step(part, events, 59) == [] and part.open
         assert trip_step(part, events, 2)[0][:2] == (m.TRIP_CLEARED, cause) and not part.open
         assert trip_step(part, events, 1, **measured) == [] and trip_step(part, events, 100) == []
 
 
+def interlock_step(part, events, rounds, inputs):
+    for number in range(rounds):
+        part.step(inputs, 100 + number, 50, events)
+    found = []
+    while events.pop():
+        found.append((events.code, events.value, events.limit))
+    return found
+
+
 def test_what_could_hurt_somebody_stays_until_it_is_reset():
-    for name, cause in (("emergency_stop", 1), ("door", 2), ("insulation", 3)):
-        part, events = Trip(Config()), EventRing()
-        setattr(part, name, True)
-        assert trip_step(part, events, 1) == [(40 + cause, 1, 0)] and part.latched and part.open
-        part.reset = True
-        assert trip_step(part, events, 10) == [] and part.open, "not while the cause is there"
-        part.reset = False
-        setattr(part, name, False)
-        assert trip_step(part, events, 100) == [] and part.open, "and never by itself"
-        part.reset = True
-        assert trip_step(part, events, 1)[0][:2] == (m.TRIP_CLEARED, cause) and not part.open
+    for contact, cause in ((1, 1), (2, 2), (8, 3), (11, 1), (10, 2)):
+        part, events = Interlock(), EventRing()
+        assert interlock_step(part, events, 1, 0) == [] and not part.latched
+        assert interlock_step(part, events, 1, contact) == [(40 + cause, 1, 0)] and part.latched
+        assert (part.cause, part.at_s) == (cause, 100)
+        assert interlock_step(part, events, 10, contact | 4) == [] and part.latched, "not while the cause is there"
+        assert interlock_step(part, events, 100, 0) == [] and part.latched, "and never by itself"
+        assert interlock_step(part, events, 1, 4) == [(m.TRIP_CLEARED, cause, 0)] and not part.latched
+        assert interlock_step(part, events, 9, 4) == []
 
 
-def test_a_commissioned_trip_latches_the_emergency_stop_of_the_site():
-    scene = Scene(functions=c.FUNCTION_TRIP)
-    scene.controller.commission(Functions(scene.config))
-    scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
-    rows = [
-        (50, 0, "->", 5_000, 0, m.LEASED),
-        (50, 1, "->", 0, 1, m.FAULTED),
-        (50, 0, "->", 0, 1, m.FAULTED),
-        (50, 4, "->", 5_000, 0, m.LEASED),
-    ]
-    scene.play("dt inputs -> setpoint_w bound_by state", rows)
-    scene.tick(50, inputs=8)
-    assert scene.controller.outputs & 1, "insulation opens the contactor too"
+def test_the_interlock_needs_no_commissioning_and_outlives_it():
+    for functions in (0, c.FUNCTION_TRIP):
+        scene = Scene(functions=functions)
+        scene.controller.commission(Functions(scene.config) if functions else None)
+        scene.controller.lease.grant(m.HOLD_BATTERY, 5_000, 600_000)
+        for contact in (1, 2, 8):
+            rows = [
+                (50, 0, "->", 5_000, 0, m.LEASED),
+                (50, contact, "->", 0, m.BOUND_TRIP, m.FAULTED),
+                (50, 0, "->", 0, m.BOUND_TRIP, m.FAULTED),
+            ]
+            scene.play("dt inputs -> setpoint_w bound_by state", rows)
+            assert scene.controller.outputs & 1, "door and insulation open the contactor too"
+            scene.controller.commission(None)
+            scene.play("dt inputs -> setpoint_w bound_by state", [(50, 0, "->", 0, m.BOUND_TRIP, m.FAULTED)])
+            scene.play("dt inputs -> setpoint_w bound_by state", [(50, 4, "->", 5_000, 0, m.LEASED)])
+            assert not scene.controller.outputs & 1
 
 
 def test_an_announced_step_passes_through_its_states_and_charges_its_reserve():

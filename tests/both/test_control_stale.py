@@ -1,7 +1,7 @@
 """Measurements that are missing or too old: each has its own behaviour and its own pair of events."""
 
 from control_scene import Scene
-from forerun_board.control import config, controller, events, functions, genset_control, islanding, trip
+from forerun_board.control import config, controller, events, functions, genset_control, interlock, islanding, trip
 from forerun_wire import messages as m
 
 
@@ -98,10 +98,11 @@ def test_sub_meters_only_count_while_they_are_fresh():
 
 
 def test_names_and_numbers_are_those_of_the_wire():
-    homes = (events, functions, genset_control, islanding, trip)
+    homes = (events, functions, genset_control, interlock, islanding, trip)
     for code, name in m.EVENTS:
-        if code > trip.TRIPPED and code < trip.TRIPPED + trip.CAUSES:
-            assert getattr(trip, name.upper()[len("tripped_"):]) == code - trip.TRIPPED, name
+        if code > interlock.TRIPPED and code < interlock.TRIPPED + trip.CAUSES:
+            home = interlock if code <= interlock.TRIPPED + interlock.INSULATION else trip
+            assert getattr(home, name.upper()[len("tripped_"):]) == code - interlock.TRIPPED, name
             continue
         if name in ("auth_failed", "key_changed", "keys_unreadable"):
             continue  # the link's, not the control's

@@ -288,6 +288,28 @@ def test_scale_of_704_is_obeyed():
         assert [bank.registers[at + 24], bank.registers[at + 25]] == words, scale
 
 
+def test_scales_that_would_not_fit_the_register_are_refused():
+    for scale in (-4, -10, 11):
+        models = _models_704()
+        models[3] = (704, 65, {55: scale})
+        _, _, inverter, refusals = _inverter(models)
+        assert not inverter.attached and len(refusals) == 1, scale
+
+
+def test_energy_that_is_no_number_or_leaves_64_bits_is_not_reported():
+    models = _models_704()
+    bank, bus, inverter, _ = _inverter(models)
+    at = _at(models, 701)
+    for offset in range(19, 27):
+        bank.registers[at + offset] = 0xFFFF
+    run(bus, inverter.read_energy())
+    assert not inverter.energy_fresh and not inverter.counts_energy, "the round integrates"
+    _, bus, meter, _ = _meter(p38=0xFFFF, p39=0xFFFF, p54=10)
+    run(bus, meter.attach())
+    run(bus, meter.read_energy())
+    assert meter.export_wh == (1 << 63) - 1
+
+
 def test_124_pins_the_power_from_both_sides_in_one_frame():
     models = _models_124()
     bank, bus, inverter, refusals = _inverter(models)

@@ -1,8 +1,11 @@
 """Hardware-in-the-loop tests need the interpreter; without it they are skipped, and on CI that is a failure."""
 
+import random
+
 import pytest
 
 from forerun.plant.board import InterpreterMissing, find_interpreter
+from forerun.plant.site import Site
 from hil.rig import Rig
 
 
@@ -18,3 +21,28 @@ def _interpreter():
 def rig(tmp_path, _interpreter):
     """Makes a Rig in this test's folder: `with rig(load_w=8000) as bench:`."""
     return lambda **options: Rig(tmp_path, **options)
+
+
+class _Told(random.Random):
+    """A generator that says its seed; one that was given none gets one that can be given again."""
+
+    def __init__(self, seed=None):
+        seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+        print("random seed", seed)
+        super().__init__(seed)
+
+
+@pytest.fixture(autouse=True)
+def _seeds_are_told(monkeypatch):
+    """Whatever a test draws from says its seed: pytest shows it beside a failure. Programs that a test starts draw
+    from nothing but nonces: their emulated site is made with seed 0, and says so here."""
+    make_site = Site.__init__
+
+    def make(site, *args, **options):
+        make_site(site, *args, **options)
+        print("site seed", site.seed)
+
+    monkeypatch.setattr(Site, "__init__", make)
+    monkeypatch.setattr(random, "Random", _Told)
+    random.seed(0)
+    print("global seed 0; programs' emulated site: seed 0")

@@ -10,12 +10,15 @@ const behind = (element) => {
   return [255, 255, 255];
 };
 const contrast = (element) => {
-  const one = luminance(rgb(getComputedStyle(element).color)), other = luminance(behind(element));
+  const style = getComputedStyle(element);
+  const one = luminance(rgb(element.tagName === "text" ? style.fill : style.color)), other = luminance(behind(element));
   return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
 };
 const texts = "p, span, h1, h2, h3, td, th, dt, dd, button, a, label, li, b, summary, time".split(", ").map((name) => `#app ${name}`);
-const faint = [...document.querySelectorAll(texts)].filter((e) => e.offsetParent && e.textContent.trim() && !e.disabled)
-  .filter((e) => contrast(e) < 4.5).map((e) => `${contrast(e).toFixed(2)} ${e.textContent.slice(0, 40)}`);
+const seen = (e) => e.getBoundingClientRect().width > 0 && e.textContent.trim() && !e.disabled;
+const veiled = (e) => { for (; e; e = e.parentElement) if (getComputedStyle(e).opacity < 1) return true; return false; };
+const faint = [...document.querySelectorAll([...texts, "#app svg text"])].filter(seen)
+  .filter((e) => contrast(e) < 4.5 || veiled(e)).map((e) => `${contrast(e).toFixed(2)} ${e.textContent.slice(0, 40)}`);
 const named = (e) => e.labels?.length || (e.tagName === "BUTTON" && e.textContent.trim()) || e.getAttribute("aria-label") ||
   e.getAttribute("aria-labelledby");
 const nameless = [...document.querySelectorAll("input, select, button, svg[role=img]")].filter((e) => !named(e)).map((e) => e.outerHTML);

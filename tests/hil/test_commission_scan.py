@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from forerun import config
+from forerun import config, sections
 from forerun.commission.scan import compare, meters_by_role, scan
 from forerun.plant import devices
 from forerun.plant.series import Series
@@ -41,7 +41,7 @@ def test_a_healthy_line_is_listed_with_models_and_ratings():
     assert compare(found, site_file()) == []
 
 
-@pytest.mark.parametrize("baud", config.BAUD_RATES)
+@pytest.mark.parametrize("baud", sections.BAUD_RATES)
 def test_each_line_rate_is_found_and_a_wrong_one_named(baud):
     found = scan(line(baud=baud))
     assert (found.baud, causes(found), len(found.devices)) == (baud, [], 4)
@@ -144,7 +144,7 @@ def test_an_empty_line_says_what_was_tried():
     found = scan(empty, units=range(1, 20))
     assert causes(found) == ["nothing_found"]
     assert "swap A and B" in found.problems[0][1] and "units 1 to 19" in found.problems[0][1]
-    assert set(empty.rates) == set(config.BAUD_RATES)
+    assert set(empty.rates) == set(sections.BAUD_RATES)
 
 
 def test_a_missing_inverter_and_a_missing_meter_are_named():

@@ -264,4 +264,7 @@ def test_contacts_are_driven_only_while_the_battery_is_held_and_nothing_is_tripp
         assert bench.bench.outputs == TRIP, "an emergency stop stops the set too"
         bench.bench.inputs = 0
         desk.wait(1)
-        assert bench.bench.outputs == 0, "and it does not start again by itself"
+        assert bench.bench.outputs == TRIP, "until somebody resets it"
+        bench.bench.inputs = 4
+        desk.wait(1)
+        assert bench.bench.outputs == 0, "and the set does not start again by itself"

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from forerun.plant import devices
 from forerun.plant.map_inverter import DESCRIPTION, MapBank
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
@@ -110,3 +113,48 @@ def test_scale_factors_that_change_while_it_runs(rig):
         wrong_ms = sum(10 for watts in trace.inverter_w if abs(watts - 5_000) > 1_000)
         assert 0 < wrong_ms <= 1_500, f"{wrong_ms} ms with another power than was asked for"
         assert abs(bench.site.inverter.power_w - 5_000) < 60
+
+
+class Elsewhere:
+    """A unit whose registers begin at another address."""
+
+    def __init__(self, bank, base):
+        self._bank, self._shift = bank, 40_000 - base
+        self.is_silent = bank.is_silent
+
+    def read(self, address, count):
+        return self._bank.read(address + self._shift, count)
+
+    def write(self, address, data):
+        self._bank.write(address + self._shift, data)
+
+
+@pytest.mark.parametrize(("baud", "models", "base", "move"), [
+    (115_200, (1, 103, 121, 124, 123, 120), 0, 0), (19_200, devices.INVERTER_MODELS, 50_000, 100),
+    (9_600, (1, 701, 704, 713, 702, 715), 40_000, 7),
+])  # fmt: skip
+def test_inverters_of_other_models_places_units_and_line_rates_hold_the_import_limit(rig, baud, models, base, move):
+    """Found at register 0, 50000 or 40000, models in another order and with other scale factors, units moved: the
+    import is back below its limit within 200 ms at 115200 baud, else within three rounds that the line permits."""
+    units = {"inverter_unit": 1 + move, "pcc_meter_unit": 2 + move, "pv_meter_unit": 0, "genset_meter_unit": 0}
+    cycle_ms = {115_200: 50, 19_200: 250, 9_600: 400}[baud]
+    sections = {"bus": {"baud": baud, **units}, "limits": {"import_limit_w": 10_000},
+                "safety": {"cycle_ms": cycle_ms, "stale_s": 5.0}}  # fmt: skip
+    plant = {"feeder_r_ohm": 0.5}
+    with rig(load_w=6_000, plant=plant, sections=sections, baud=baud, models=models) as bench:
+        banks = bench.slave.responder.units
+        bench.slave.responder.units = {unit + move: Elsewhere(bank, base) for unit, bank in banks.items()}
+        if 704 in models:
+            banks[1].rescale(704, "WSet_SF", 1)
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 600_000)
+        bench.run(4)
+        start_us = bench.bench.now_us + 170_000
+        bench.site.add_job(start_us, 30_000_000, 12_000)
+        trace = bench.site.record(start_us - start_us % 10_000, start_us + 6_000_000, 10_000)
+        bench.run(7)
+        over_ms = sum(10 for watts in trace.pcc_import_w if watts > 10_000)
+        print(f"{over_ms} ms above the limit at {baud}")
+        assert 0 < over_ms <= (200 if baud == 115_200 else 3 * cycle_ms) and max(trace.pcc_import_w[-200:]) <= 10_000
+        assert "modbus_refused" not in names(bench)
+        bench.assert_held(over_s=over_ms / 1000 + 0.02)

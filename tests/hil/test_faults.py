@@ -2,6 +2,7 @@
 
 import random
 
+from forerun.integrations.sunspec import ModbusRefusal
 from forerun_wire import messages as m
 
 
@@ -151,3 +152,29 @@ def test_a_board_that_hears_itself_goes_on(rig):
         bench.bench.host = Echo()
         bench.run(5)
         assert bench.board.process.poll() is None
+
+
+def test_a_battery_that_is_not_heard_of_is_neither_charged_nor_discharged(rig):
+    """Its model answers no more; the inverter itself still does. 0 W, at the latest as long after as commissioned."""
+    with rig() as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, -4000, 120_000)
+        bench.run(3)
+        bank = bench.slave.responder.units[1]
+        first = min(point.address for point in bank._points if point.model.model_id == 802)
+        honest = bank.read
+
+        def read(address, count):
+            if first <= address < first + 64:
+                raise ModbusRefusal(4, "the battery's own bus is silent")
+            return honest(address, count)
+
+        bank.read = read
+        bench.run(4.5)
+        assert abs(bench.site.inverter.power_w) < 50, "neither the last value nor the maximum"
+        assert bench.host.latest["bound_by"] == m.BOUND_BATTERY and bench.host.latest["state"] == m.FAULTED
+        bank.read = honest
+        bench.run(4)
+        assert abs(bench.site.inverter.power_w + 4000) < 50
+        assert len(_seen(bench, "battery_stale")) == 1 and len(_seen(bench, "battery_back")) == 1
+        bench.assert_held()

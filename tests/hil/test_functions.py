@@ -5,7 +5,7 @@ from forerun_wire import messages as m
 
 # The 64-bit port's words are twice as wide as a board's: with functions in memory this is what 192 KiB hold there.
 WIDE = "192k"
-OVER_UNDER, ENTER, GENSET, TRIP = 3, 16, 128, 512
+OVER_UNDER, VOLT_WATT, ENTER, GENSET, TRIP = 3, 4, 16, 128, 512
 FREE = {"import_limit_w": 60_000, "export_limit_w": 60_000}
 
 
@@ -50,6 +50,7 @@ def test_a_genset_that_fails_to_start_is_tried_again_and_locked_out(rig):
         bench.site.lose_grid()
         bench.run(15)
         assert bench.site.genset.state != 2 and bench.bench.outputs & 2
+        bench.coarse(250)
         bench.run(100)
         assert names(bench).count("genset_start_failed") == 1 and names(bench).count("genset_locked_out") == 1
         assert not bench.bench.outputs & 2, "nobody cranks an engine that will not start until its battery is flat"
@@ -63,7 +64,9 @@ def test_a_genset_that_starts_at_the_second_try_carries_the_site_and_stops_when_
         bench.run_until_armed()
         bench.site.genset.failing_starts = 1
         bench.site.lose_grid()
-        bench.run(90)
+        bench.run(5)
+        bench.coarse(250)
+        bench.run(85)
         assert bench.site.genset_w > 5_000, "it carries the servers"
         assert bench.site.genset.starts == 2
         bench.site.return_grid()
@@ -103,7 +106,7 @@ def test_cloud_edge_does_not_break_the_import_limit(rig):
         excess_w = max(trace.pcc_import_w) - 10_000
         assert over_ms <= 1_200 and excess_w <= 1_500, f"{over_ms} ms above the limit, by {excess_w:.0f} W"
         assert max(trace.pcc_import_w[-500:]) <= 10_000
-        bench.assert_held()
+        bench.assert_held(over_s=1.2)
 
 
 def test_service_is_entered_slowly_after_the_grid_was_away(rig):
@@ -176,3 +179,47 @@ def test_a_latched_trip_stays_until_somebody_resets_it(rig):
         assert not bench.site.inverter.contactor_open
         bench.run(2)
         assert [name for name in names(bench) if name.startswith("trip")] == ["tripped_emergency_stop", "trip_cleared"]
+
+
+def test_volt_watt_takes_discharge_and_pv_away_at_a_high_voltage_by_the_default_and_by_a_curve_of_the_site(rig):
+    """IEEE 1547-2018, table 10: full up to 1.06 of nominal, none from 1.10; then a curve of four points."""
+    sections = {"functions": {"functions": VOLT_WATT}, "limits": FREE}
+    plant = {"pv_rated_w": 10_000.0, "feeder_r_ohm": 0.05, "feeder_x_ohm": 0.05}
+    with rig(load_w=20_000, pv_w=9_000, plant=plant, sections=sections, heap=WIDE) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 20_000, 600_000)
+        bench.site.set_grid_voltage(248.4)  # 1.08: half of the way
+        bench.run(3)
+        permille = (253_000 - 1000 * bench.site.pcc_voltage_v) / (253_000 - 243_800) * 1000
+        assert abs(bench.site.inverter.power_w - 30 * permille) < 300 and bench.site.pv_w <= 10 * permille
+        assert bench.host.latest["bound_by"] == m.BOUND_VOLTAGE
+        assert bench.command(m.CURVE_SET, 2, 240_000, 1000, 245_000, 400, 250_000, 400, 252_000, 0) == (m.DONE, [])
+        bench.run(4)
+        assert abs(bench.site.inverter.power_w - 12_000) < 100, "the flat part of the site's own curve"
+        bench.site.set_grid_voltage(230.0)
+        bench.run(3)
+        assert abs(bench.site.inverter.power_w - 20_000) < 100 and bench.site.pv_w == 9_000
+        bench.assert_held()
+
+
+def test_a_frequency_that_moves_a_hertz_a_second_is_followed_on_the_way_down_and_up(rig):
+    sections = {"functions": {"functions": OVER_UNDER}, "limits": FREE}
+    with rig(load_w=8_000, plant={"feeder_r_ohm": 0.1}, sections=sections, heap=WIDE) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 600_000)
+        bench.run(1)
+        for tenth in range(1, 21):
+            bench.site.set_grid_frequency(50.0 - tenth / 10)
+            bench.run(0.1)
+        bench.run(0.4)
+        share = (49.8 - 48.0) / 2.5 - 1  # of the way from full charging to full discharging, 5 % droop
+        assert abs(bench.site.inverter.power_w - max(0.0, 30_000 * share)) < 100
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, -20_000, 600_000)
+        bench.run(2)
+        assert abs(bench.site.inverter.power_w - 30_000 * share) < 150, "the most charging that 48 Hz leaves"
+        for tenth in range(1, 21):
+            bench.site.set_grid_frequency(48.0 + tenth / 10)
+            bench.run(0.1)
+        bench.run(1)
+        assert abs(bench.site.inverter.power_w + 20_000) < 100
+        bench.assert_held()

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from forerun.plant.series import Series
 from forerun.plant.site_config import SiteConfig
 from forerun_wire import messages as m
 
@@ -33,9 +34,11 @@ def test_an_exercise_run_waits_for_the_end_of_quiet_hours_and_is_told_apart_from
         assert bench.site.genset.wh == 0.0 and bench.site.genset.litres > 0.0, "it carried nobody, and burnt fuel"
         bench.coarse(0)
         bench.site.lose_grid()
-        bench.run(120)
+        bench.run(30)
+        bench.coarse(500)
+        bench.run(90)
         bench.site.return_grid()
-        bench.bench.cycle_ms = lambda now_us: 1000
+        bench.coarse(2000)
         bench.run(2_000)
         seen = genset_events(bench)[2:]
         assert [(name, reason) for name, reason, _ in seen[:1]] == [("genset_started", 1)], "voltage: a backup run"
@@ -65,3 +68,74 @@ def test_a_set_under_little_load_is_loaded_by_charging_and_never_runs_below_its_
         bench.run(5)
         assert bench.host.latest["setpoint_w"] > -100, "and nothing is charged for its sake on the grid"
         assert bench.site.totals().soc <= 0.95
+
+
+RULED = {"functions": GENSET, "genset_warm_up_s": 5, "genset_min_run_s": 40, "genset_cool_down_s": 10}
+RUNS = {"genset_cool_s": 10.0, "amf_min_run_s": 30.0, "genset_base_w": 12_000.0, "enter_service_s": 5.0, "wake_s": 1.0}
+
+
+def started(bench, reason):
+    """When the set was started for `reason`, and that it is warmed up before it counts."""
+    bench.run_until(lambda: genset_events(bench), 60, 0.5)
+    name, why, tries = genset_events(bench)[0]
+    assert (name, why, tries) == ("genset_started", reason, 1)
+    return bench.now_s
+
+
+def test_a_low_charge_starts_the_set_and_it_stops_when_it_is_charged(rig):
+    """Beside the grid, the set gives 12 kW; the battery takes them. Started at 15 %, stopped at 25 %."""
+    functions = {**RULED, "genset_stop_soc_permille": 250}
+    plant = {**RUNS, "start_soc": 0.152, "battery_wh": 1_500.0}
+    sections = {"functions": functions, "battery": {"capacity_wh": 1_500}, "limits": {"soc_min": 0.12}}
+    with rig(load_w=2_000, plant=plant, sections=sections) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 400, 20_000)
+        begun_s = started(bench, 2)
+        bench.command(m.SETPOINT, m.HOLD_PCC, 0, 600_000)
+        bench.run_until(lambda: bench.site.genset.state == 0, 240, 1)
+        (stopped,) = genset_events(bench)[1:]
+        assert stopped[0] == "genset_stopped" and stopped[2] == 2
+        assert stopped[1] >= 50 and bench.now_s - begun_s >= 50, "its least run and the cool-down"
+        assert 0.24 <= bench.site.battery.soc <= 0.30
+        bench.assert_held()
+
+
+def test_a_lasting_load_starts_the_set_a_short_one_does_not_and_pv_that_covers_ends_it(rig):
+    sun = [0.0] * 85 + [15_000.0] * 500
+    functions = {**RULED, "genset_start_load_w": 10_000}
+    with rig(load_w=6_000, pv=Series(0, 1_000_000, sun), plant=RUNS, sections={"functions": functions}) as bench:
+        bench.run_until_armed()
+        now_us = bench.bench.now_us
+        bench.site.add_job(now_us + 1_000_000, 7_000_000, 6_000)
+        bench.run(14)
+        assert not bench.bench.outputs & 2, "seven seconds of it are no reason"
+        bench.site.add_job(bench.bench.now_us, 600_000_000, 6_000)
+        bench.run_until(lambda: bench.bench.outputs & 2, 12, 0.1)
+        assert bench.now_s >= 14 + now_us / 1e6 + 9.5, "ten seconds"
+        started(bench, 3)
+        running_s = bench.now_s
+        bench.run_until(lambda: not bench.bench.outputs & 2, 120, 0.5)
+        assert bench.now_s >= max(85, running_s + 40), "PV covers the load, and the least run is over"
+        assert genset_events(bench)[1][::2] == ("genset_stopped", 3)
+        bench.assert_held(over_s=30)  # 12 kW beside a limit of 12 kW
+
+
+def test_the_longest_run_ends_though_the_reason_stays_and_fuel_that_ends_stops_it_at_once(rig):
+    """The longest run is ten minutes here, the grid away all the while; there is no second start without a rest."""
+    functions = {**RULED, "genset_max_run_s": 600}
+    with rig(load_w=6_000, plant=RUNS, sections={"functions": functions}) as bench:
+        bench.run_until_armed()
+        bench.site.lose_grid()
+        started(bench, 1)
+        turning_s = bench.now_s
+        bench.coarse(1000)
+        bench.run(560)
+        assert bench.bench.outputs & 2
+        bench.run_until(lambda: not bench.bench.outputs & 2, 80, 1)
+        assert 600 <= bench.now_s - turning_s <= 625, "and the cool-down"
+        bench.run_until(lambda: bench.bench.outputs & 2, 60, 1)
+        bench.bench.inputs = 128  # the tank is empty
+        bench.run_until(lambda: not bench.bench.outputs & 2, 4, 0.5)
+        bench.run(30)
+        assert not bench.bench.outputs & 2
+        bench.held.assert_rules(cut_runs=1)

@@ -11,7 +11,7 @@ def test_records_across_kills_of_the_host(rig):
     sections = {"safety": {"host_lost_s": 2}}
     with rig(sections=sections) as bench:
         bench.run_until_armed()
-        bench.bench.cycle_ms = lambda now_us: 1000
+        bench.bench.cycle_ms = lambda now_us: 3000
         acknowledged = 0
         for kill in range(12):
             bench.run(chance.uniform(30, 600))

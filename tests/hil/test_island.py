@@ -1,8 +1,10 @@
 """Losing the grid and getting it back, with a battery that can be the grid; each test states what was held."""
 
+import pytest
+
 from forerun_wire import messages as m
 
-ISLANDING = 256
+ISLANDING, TRIP = 256, 512
 PLANT = {"genset_w": 0.0, "ups_hold_up_s": 0.6}
 
 
@@ -13,7 +15,6 @@ def names(bench):
 def test_grid_loss_and_return_with_an_island_between(rig):
     functions = {"functions": ISLANDING, "grid_wait_s": 20}
     with rig(load_w=8_000, plant=PLANT, sections={"functions": functions}) as bench:
-        print("seed", bench.site.seed)
         bench.run_until_armed()
         bench.run(2)
         bench.site.lose_grid()
@@ -42,6 +43,7 @@ def test_an_island_sheds_by_priority_before_its_battery_is_empty(rig):
         bench.run_until_armed()
         bench.site.lose_grid()
         bench.run_until(lambda: bench.site.island.live, 2)
+        bench.coarse(250)
         loads = []
         for _ in range(22):
             bench.run(20)
@@ -119,3 +121,28 @@ def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_bac
         seen = [name for name in names(bench) if name.startswith(("island", "load"))]
         assert seen == ["island_formed", "island_dark", "island_formed", *["load_restored"] * 3, "island_left"], seen
         assert bench.site.totals().soc >= 0.10
+
+
+@pytest.mark.parametrize("out_of_step", [{"volts": 272.0}, {"hertz": 51.8}, {"volts": 200.0, "hertz": 50.4}])
+def test_a_grid_that_comes_back_out_of_range_neither_trips_the_island_nor_is_joined(rig, out_of_step):
+    """Conditions of IEEE 1547-2018, table 5; the trip judges what the inverter feeds, which is the island."""
+    functions = {"functions": ISLANDING | TRIP, "grid_wait_s": 5}
+    with rig(load_w=8_000, plant=PLANT, sections={"functions": functions}) as bench:
+        bench.run_until_armed()
+        bench.site.lose_grid()
+        bench.run_until(lambda: bench.site.island.live, 2)
+        bench.run(3)
+        bench.site.source_v = out_of_step.get("volts", 230.0)
+        bench.site.set_grid_frequency(out_of_step.get("hertz", 50.0))
+        bench.site.return_grid()
+        bench.site.add_job(bench.bench.now_us, 8_000_000, 3_000)
+        bench.run(20)
+        assert bench.site.island.live and bench.site.island.tie_open, names(bench)[-4:]
+        assert not [name for name in names(bench) if name.startswith(("tripped", "support_", "meter_frozen"))]
+        assert bench.site.totals().unserved_wh == 0.0
+        bench.site.source_v = 230.0
+        bench.site.set_grid_frequency(50.0)
+        bench.run_until(lambda: not bench.site.island.tie_open, 15, 0.1)
+        bench.run(2)
+        assert bench.site.island.asynchronous_closings == 0 and bench.site.island.blackouts == 0
+        bench.held.assert_rules()

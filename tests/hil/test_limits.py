@@ -1,5 +1,7 @@
 """What the board holds on the emulated site: import limit, lease, ramp, battery limits."""
 
+import pytest
+
 import bench_board
 from forerun.plant.series import Series
 from forerun_wire import messages as m
@@ -20,7 +22,7 @@ def test_import_limit_after_a_step_that_the_inverter_can_carry(rig):
         over_ms = sum(10 for watts in trace.pcc_import_w if watts > 10_000)
         assert 0 < over_ms <= 200, f"{over_ms} ms above the limit of 10 kW"
         assert max(trace.pcc_import_w[100:]) <= 10_000, "the limit is held once it is reached"
-        bench.assert_held()
+        bench.assert_held(over_s=0.2)
         assert bench.host.latest["bound_by"] == m.BOUND_IMPORT_LIMIT
 
 
@@ -63,10 +65,10 @@ def test_battery_stops_at_its_lowest_state_of_charge(rig):
 
 
 def test_the_mean_of_a_billing_window_is_held_and_a_frugal_start_is_given_back(rig):
-    limit_w, window_s = 8_000, 900
+    limit_w, window_s = 8_000, 300
     functions = {"functions": PEAK, "peak_limit_w": limit_w, "peak_window_s": window_s}
     limits = {"import_limit_w": 14_000, "ramp_w_per_s": 30_000}
-    load = Series(0, 300_000_000, [5_000.0, 12_000.0, 13_000.0, 12_000.0, 6_000.0, 12_500.0, 12_500.0, 4_000.0] * 2)
+    load = Series(0, 100_000_000, [5_000.0, 12_000.0, 13_000.0, 12_000.0, 6_000.0, 12_500.0, 12_500.0, 4_000.0] * 2)
     with rig(loads=[load], sections={"functions": functions, "limits": limits}) as bench:
         bench.run_until_armed()
         begins_s = 1_000 * window_s + bench.now_s % window_s  # of the day: windows begin where the series does
@@ -78,8 +80,8 @@ def test_the_mean_of_a_billing_window_is_held_and_a_frugal_start_is_given_back(r
         bench.run(window_s - bench.now_s % window_s)
         for _ in range(4):
             before_wh = bench.site.totals().import_wh
-            for _ in range(window_s // 25):
-                bench.run(25)
+            for _ in range(window_s // 10):
+                bench.run(10)
                 most_w = max(most_w, bench.site.pcc_import_w)
             means.append((bench.site.totals().import_wh - before_wh) * 3600 / window_s)
         print("means of the windows", [round(mean) for mean in means], "most", round(most_w))
@@ -89,18 +91,70 @@ def test_the_mean_of_a_billing_window_is_held_and_a_frugal_start_is_given_back(r
         bench.assert_held()
 
 
-def test_bms_that_cuts_its_limit_is_obeyed(rig):
-    with rig() as bench:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bms_that_cuts_its_limit_is_obeyed(rig, sign):
+    with rig(load_w=3000) as bench:
         bench.run_until_armed()
-        bench.command(m.SETPOINT, m.HOLD_BATTERY, 8000, 120_000)
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, sign * 8000, 120_000)
         bench.run(3)
         bench.site.cut_bms_limits(3000, 2000)
-        bench.run(8)
-        announced_w = 2000 + 0.05 * bench.site.battery.voltage_v  # model 802 rounds to 0.1 A
-        assert bench.host.latest["discharge_max_w"] <= announced_w
-        assert bench.host.latest["setpoint_w"] <= announced_w
+        bench.run(3)
+        least_w, most_w = -3000, 2000
+        rest_w = 0.05 * bench.site.battery.voltage_v  # model 802 rounds to 0.1 A
+        assert bench.host.latest["discharge_max_w"] <= most_w + rest_w
+        assert least_w - rest_w <= bench.host.latest["setpoint_w"] <= most_w + rest_w
         assert bench.host.latest["bound_by"] == m.BOUND_BATTERY
-        assert bench.site.inverter.power_w <= announced_w
+        assert least_w - rest_w <= bench.site.inverter.power_w <= most_w + rest_w
+        bench.site.cut_bms_limits(0, 0)
+        bench.run(3)
+        assert bench.site.inverter.controls[704]["WSet"] == 0, "nothing is asked of it that it does not permit"
+        bench.assert_held()
+
+
+def test_a_bms_that_cuts_everything_in_the_middle_of_a_surge_is_obeyed_and_the_limit_held_again_after_it(rig):
+    with rig(load_w=6000, plant={"feeder_r_ohm": 0.2}, sections={"limits": {"import_limit_w": 10_000}}) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 600_000)
+        bench.site.add_job(bench.bench.now_us + 1_000_000, 60_000_000, 20_000)
+        bench.run(3)
+        assert bench.site.pcc_import_w <= 10_000
+        bench.site.cut_bms_limits(0, 0)
+        bench.run(3)
+        assert bench.site.inverter.controls[704]["WSet"] == 0 and bench.site.pcc_import_w > 25_000
+        bench.run(2)
+        assert bench.host.latest["faults"] & 256 and bench.host.latest["bound_by"] == m.BOUND_BATTERY
+        bench.site.cut_bms_limits(32_000, 32_000)
+        took_s = bench.run_until(lambda: bench.site.pcc_import_w <= 10_000, 3)
+        assert took_s <= 1.5, "the battery is read once a second"
+        bench.run(3)
+        seen = [name for _, name, _, _ in bench.events()]
+        assert seen.count("import_limit_exceeded") == 1 and seen.count("import_limit_held") == 1
+        bench.assert_held(over_s=7)
+
+
+def test_nothing_is_exported_where_nothing_may_be(rig):
+    """Export limit 0: cloud edges and a load that goes off, by the battery; then it is full, and PV has to go down."""
+    sun = [6_000.0] * 40 + [1_000.0] * 5 + [6_000.0] * 5
+    plant = {"pv_rated_w": 10_000.0, "start_soc": 0.938, "battery_wh": 2_000.0, "battery_w": 20_000.0}
+    limits = {"export_limit_w": 0, "soc_max": 0.95}
+    sections = {"limits": limits, "safety": {"fallback": "idle"}, "battery": {"capacity_wh": 2_000}}
+    with rig(load_w=2_000, pv=Series(0, 1_000_000, sun, linear=True), plant=plant, sections=sections) as bench:
+        bench.run_until_armed()
+        bench.command(m.SETPOINT, m.HOLD_BATTERY, 0, 600_000)
+        bench.site.add_job(bench.bench.now_us + 1_500_000, 2_000_000, 3_500)
+        start_us = bench.bench.now_us
+        trace = bench.site.record(start_us - start_us % 10_000 + 10_000, start_us + 8_000_000, 10_000)
+        bench.run(8)
+        over_ms = sum(10 for watts in trace.pcc_import_w[:-1] if watts < -100)
+        assert over_ms <= 300 and max(map(abs, trace.pcc_import_w[-300:])) <= 100, over_ms
+        bench.run_until(lambda: bench.host.latest["bound_by"] == m.BOUND_SOC, 60, 0.5)
+        bench.run(6)
+        trace = bench.site.record(bench.bench.now_us, bench.bench.now_us + 30_000_000, 10_000)
+        bench.run(80 - bench.now_s)
+        print("exported", round(bench.site.totals().export_wh, 2), "Wh, PV", round(bench.site.pv_w))
+        assert bench.site.battery.soc <= 0.952 and bench.site.pcc_import_w >= -100 and bench.site.pv_w <= 2_100
+        assert bench.bench.outputs >> 16 >= 5, "tenths that PV holds back"
+        assert bench.site.totals().export_wh <= 8
         bench.assert_held()
 
 
@@ -126,3 +180,10 @@ def test_load_steps_at_any_phase_of_the_round_are_answered_in_time(_interpreter)
     figures = bench_board.load_steps(16, seed)
     assert max(figures["setpoint_ms"]) <= 60, figures
     assert max(figures["limit_ms"]) <= 200, figures
+
+
+def test_load_steps_beside_noise_cost_a_repeated_reading_and_no_more(_interpreter):
+    """A frame in twenty comes with a wrong bit: most steps are answered as ever, none is left for a second."""
+    figures = bench_board.load_steps(12, 7, noise=0.05)
+    late = [limit_ms for limit_ms in figures["limit_ms"] if limit_ms > 200]
+    assert len(late) <= 3 and max(figures["limit_ms"]) <= 600, figures

@@ -11,14 +11,16 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from browser import browser, picture, prefer, resize
-from forerun.operate import EmulatedSite
 from forerun.plant.series import Series
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
+from forerun.simulate.emulated import EmulatedSite
 from forerun.store.journal import read
+from forerun.web.server import WebServer
 from site_web import remember, running_site, site_file
 
 PICTURES = Path(__file__).parents[2] / "out" / "page"
+AUDIT = (Path(__file__).parent / "page_audit.js").read_text()
 PATIENCE_S = 60
 
 
@@ -121,14 +123,35 @@ def test_live_values_move_and_say_how_old_they_are(page, site):
     assert text(page, "age") == "live"
     words = text(page, "flow-words")
     assert "PV gives 4.2 kW" in words and "the servers take" in words
+    until(lambda: grid_words(site) in text(page, "flow-words"))
+    for import_w, said in ((3000, "The grid gives 3.0 kW;"), (-3000, "The grid takes 3.0 kW;"), (50, "gives 0.1 kW"),
+                           (49, "Nothing is exchanged with the grid;"), (-49, "Nothing is exchanged")):  # fmt: skip
+        assert said in in_words(page, import_w)
     widths = [float(line.get_attribute("stroke-width"))
               for line in page.find_elements(By.CSS_SELECTOR, ".s-pv.flow, .s-genset.flow")]  # fmt: skip
     assert sorted(widths)[1] > 5 and min(widths) == 0, "a lead is as wide as its power"
 
 
+def grid_words(site) -> str:
+    """What the page should say of the exchange with the grid now."""
+    import_w = site.running.snapshot.live.pcc_import_w
+    if abs(import_w) < 50:
+        return "Nothing is exchanged with the grid"
+    return f"The grid {'gives' if import_w > 0 else 'takes'} {abs(import_w) / 1000:.1f} kW"
+
+
+def in_words(page, import_w: int) -> str:
+    """The page's sentence on the powers when so much is imported and the servers take it."""
+    live = {"pcc_import_w": import_w, "pv_w": 0, "genset_w": 0, "active_power_w": 0, "load_w": import_w}
+    return page.execute_async_script(
+        "import('/diagram.js').then((diagram) => arguments[1](diagram.inWords(arguments[0])))", live
+    )
+
+
 def test_forecast_plan_readiness_and_carbon_are_shown(page, site):
     wait(page, lambda: "ready" in text(page, "jobs"))
     assert "train-17" in text(page, "jobs") and "5.0 kW" in text(page, "jobs")
+    assert "import up to" in text(page, "next-read") and " of 12 kW, state of charge" in text(page, "next-read")
     assert len(page.find_elements(By.CSS_SELECTOR, "#next .band")) == 2
     assert "import limit 12 kW" in page.find_element(By.ID, "next").text
     chart = page.find_element(By.CSS_SELECTOR, "#next svg")
@@ -180,8 +203,7 @@ def test_contrast_holds_and_every_field_has_a_name(page, scheme):
     prefer(page, color_scheme=scheme, reduced_motion="reduce")
     background = page.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
     assert (background == "rgb(13, 20, 26)") == (scheme == "dark")
-    found = page.execute_script((Path(__file__).parent / "page_audit.js").read_text())
-    assert found == {"faint": [], "nameless": []}
+    assert page.execute_script(AUDIT) == {"faint": [], "nameless": []}
     assert page.execute_script("return getComputedStyle(document.querySelector('.dash')).animationName") == "none"
     picture(page, PICTURES / f"desktop-{scheme}.png")
 
@@ -211,8 +233,12 @@ def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _in
         emulated = plant.enter_context(EmulatedSite(Site(SiteConfig(start_soc=0.6)), with_board=True))
         port = tmp_path / "port"  # a name of its own: the number of a closed pseudo-terminal is given to the next comer
         port.symlink_to(emulated.link_path)
-        with running_site(site_file(tmp_path, port)) as site:
+        with running_site(site_file(tmp_path, port)) as site, browser("phone") as phone:
             until(lambda: site.running.snapshot.live and site.running.snapshot.plan)
+            phone.get(site.server.url)
+            wait(phone, lambda: phone.find_element(By.ID, "token").is_displayed())
+            phone.find_element(By.ID, "token").send_keys(site.tokens["read"], Keys.ENTER)
+            wait(phone, lambda: text(phone, "age") == "live")
             for hold_s in (60, 0):
                 change = {"change": {"action": "maintenance", "hold_s": hold_s}}
                 asked = site.commission.ask("POST", "/api/v1/controls", change)[1]
@@ -226,3 +252,17 @@ def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _in
             asked = site.operate.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})[1]
             status, answer, _ = site.operate.ask("POST", f"/api/v1/controls/{asked['id']}/confirm")
             assert status == 503 and answer["error"]
+            wait(phone, lambda: text(phone, "state") == "The board is silent" and "s old" in text(phone, "age"))
+            wait(phone, lambda: text(phone, "flow-words").startswith("Last known, "))
+            assert "Last known values" in text(phone, "gauges-old") and not text(phone, "offline")
+            wait(phone, lambda: "board is silent" in text(phone, "alarms") and "What to do" in text(phone, "alarms"))
+            for scheme in ("light", "dark"):
+                prefer(phone, color_scheme=scheme)
+                assert phone.execute_script(AUDIT) == {"faint": [], "nameless": []}, "what is old can still be read"
+            picture(phone, PICTURES / "board-silent-phone-dark.png")
+            site.server.__exit__()
+            wait(phone, lambda: text(phone, "state") == "No connection to the host")
+            assert "connects again by itself" in text(phone, "offline") and overflow_px(phone) <= 0
+            picture(phone, PICTURES / "no-connection-phone-dark.png")
+            with WebServer(site.running, *site.server.address):
+                wait(phone, lambda: "log in again" in text(phone, "login-problem"))  # sessions ended with the server

@@ -64,6 +64,8 @@ def test_cells_too_cold_are_not_charged_and_a_lost_sensor_says_so(tmp_path):
     with Rig(tmp_path, load_w=3_000, sections=sections, senses=True) as bench:
         bench.run_until_armed()
 
+        bench.coarse(250)
+
         def charging():
             bench.command(m.SETPOINT, m.HOLD_BATTERY, -5_000, 60_000)
             bench.run(25)

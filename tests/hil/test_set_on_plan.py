@@ -67,7 +67,7 @@ def test_a_set_that_does_not_start_leaves_the_plan_and_comes_back_when_it_is_rel
         plan = bench.host.planner.plan
         assert not plan.genset_w.any() and not any(mode & 2 for _, mode, _ in bench.host.planner.points())
         assert any("announced surge" in sentence for sentence in plan.relaxed), plan.relaxed
-        alarms = bench.host.alarms.standing(bench.utc_s + round(bench.now_s), None)
+        alarms = bench.host.lookback.alarms.standing(bench.utc_s + round(bench.now_s), None)
         assert [alarm.name for alarm in alarms] == ["genset_locked_out"]
         bench.run(60)
         assert not bench.bench.outputs & START and bench.site.genset.starts == 3
@@ -78,7 +78,7 @@ def test_a_set_that_does_not_start_leaves_the_plan_and_comes_back_when_it_is_rel
         bench.run_until(lambda: bench.bench.outputs & START and bench.site.genset.state == RUNNING, 60, 1)
         bench.run(2)
         assert bench.host.planner.plan.genset_w.any()
-        assert not bench.host.alarms.standing(bench.utc_s + round(bench.now_s), None)
+        assert not bench.host.lookback.alarms.standing(bench.utc_s + round(bench.now_s), None)
 
 
 @pytest.mark.parametrize("hours", [3, *([48] if os.environ.get("FORERUN_SOAK_H") else [])])

@@ -70,6 +70,7 @@ def test_quiet_hours_are_those_of_the_site_when_its_clocks_change(rig, utc, quie
         bench.run_until_armed()
         assert bench.now_s < 100
         assert starts_on_plan(bench) != quiet_before
+        bench.coarse(500)
         bench.run(122 - bench.now_s)
         plan(bench, (600, m.HOLD_PCC, 0))
         bench.run_until(lambda: not bench.bench.outputs & 2, 60, 0.5)
@@ -121,7 +122,7 @@ def test_a_board_that_was_power_cycled_goes_on_as_commissioned(rig):
         bench.bench.power_on()
         bench.run(6)
         assert bench.site.pcc_import_w <= 6_000
-        bench.assert_held()
+        bench.assert_held(over_s=0.5)  # from the first boot to the first setpoint; the inverter kept it meanwhile
         assert bench.command(m.SETTINGS_GET, 6) == (m.DONE, [6_000])
 
 

@@ -215,3 +215,27 @@ def test_a_release_is_read_only_as_it_was_signed(image):
     for at in range(0, len(release), 7):
         with pytest.raises(Trouble):
             board_update.read_release(release[:at] + bytes([release[at] ^ 4]) + release[at + 1 :], trusted)
+
+
+def test_a_cable_pulled_in_the_middle_of_an_update_leaves_the_site_as_it_was_and_the_rest_is_sent_later(site, image):
+    """The board is in its maintenance state meanwhile: the battery at rest, the import as it was."""
+    bench, desk = site
+    bench.run(20)
+    new, carried, pulled = image("good"), [0], []
+
+    def pull(direction, data, now_us):
+        carried[0] += len(data) if direction == "down" else 0
+        if carried[0] > len(new.data) // 2 and not pulled:
+            pulled.append(now_us)
+        return b"" if pulled and now_us < pulled[0] + 25_000_000 else data
+
+    bench.bench.link_filter = pull
+    with pytest.raises(Trouble):
+        board_update.send(desk, new, lambda sentence: None)
+    bench.run(26)
+    assert desk.until(lambda: desk.session.up, 10) and desk.hello["software"] == "forerun 0.1.0"
+    assert abs(bench.site.inverter.power_w) < 50 and abs(bench.site.pcc_import_w - 6_000) < 50
+    said = []
+    assert board_update.send(desk, new, said.append) == f"forerun {VERSION}"
+    assert any("there already" in sentence for sentence in said)
+    bench.held.assert_held(ramp=True, over_s=0.5)

@@ -10,10 +10,10 @@ import pytest
 
 from forerun import bytecode
 from forerun.link import board_update
-from forerun.operate import EmulatedSite
 from forerun.plant.series import Series
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
+from forerun.simulate.emulated import EmulatedSite
 from forerun.store.sitekey import signing_key
 from hil.rig import EXAMPLE
 

@@ -4,6 +4,7 @@ Executed bytecodes are counted on CPython and weighed with what the same operati
 """
 
 import dis
+import functools
 import json
 import sys
 from array import array
@@ -12,8 +13,10 @@ from collections import Counter
 from forerun_board.control import inner
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
+from forerun_board.control.fast import Fast
 from forerun_board.control.functions import Functions
 from forerun_board.control.image import INVERTER_RUNNING, Image
+from forerun_wire import messages as m
 
 # µs: measured on an instruction-level emulator; what is not in that table is charged like a local add.
 COSTS_US = {"LOAD_ATTR": 1.7, "STORE_ATTR": 2.4, "LOAD_GLOBAL": 1.5, "BINARY_SUBSCR": 2.5, "STORE_SUBSCR": 4.1,
@@ -31,6 +34,7 @@ VIPER_GAIN = 36 / 6.6
 # call into viper, the duty cycle (a multiplication, a shift and a method call), the look at the trip.
 CALLBACK_US = 6.6 + 2 * (12 + 2 + 1.7) + 7.4 + (3 + 12 + 1.7 + 2.5) + 4.2
 DECISION_BUDGET_US = 5_000
+ALL_FUNCTIONS = next(high for _, name, _, _, high, _ in m.SETTINGS if name == "functions")
 
 
 def cost_us(call) -> float:
@@ -77,25 +81,58 @@ def test_inner_loop_is_within_its_budget():
     assert PERIOD_US + board_us <= STAGE_BUDGET_US, "from a sample just missed to the stage"
 
 
-def test_decision_is_within_its_budget_with_every_function_commissioned():
+# What is measured in each round of a case: a day on the grid with an announced step, a grid that is gone and a set that
+# carries the site, and all that may be wrong at once.
+CASES = {
+    "announced step": lambda number: {"pcc_import_w": 9_000 + 700 * number, "frequency_millihz": 50_300},
+    "grid lost": lambda number: {"pcc_voltage_mv": 0, "frequency_millihz": 0, "pcc_import_w": 0, "inputs": 48,
+                                 "genset_w": 3_000 + 100 * number, "bus_mv": 230_000, "bus_millihz": 50_000,
+                                 "bus_age_ms": 0, "soc_permille": 120},
+    "high and cold": lambda number: {"pcc_voltage_mv": 262_000 + 1_000 * (number % 4), "frequency_millihz": 51_400,
+                                     "cell_decic": 20, "soc_permille": 960, "humidity_permille": 900,
+                                     "pcc_import_w": -12_000 + 500 * number, "inputs": 4},
+    "low and hot": lambda number: {"pcc_voltage_mv": 196_000 - 1_000 * (number % 4), "frequency_millihz": 47_800,
+                                   "cell_decic": 520, "soc_permille": 60, "pcc_import_w": 16_000,
+                                   "inputs": 8 * (number == 15)},
+}  # fmt: skip
+
+
+def decisions_us(mask: int, case: str) -> float:
+    """The dearest of twenty rounds: image opened, channels looked at, decided, stage ordered."""
     config = Config()
-    config.functions = 1023
-    config.pv_limit_permille = 500
-    for functions in (False, True):
-        controller, image = Controller(config), Image()
-        if functions:
-            controller.commission(Functions(config))
-        image.inverter_state = INVERTER_RUNNING
-        image.soc_permille, image.charge_max_w, image.discharge_max_w = 500, 30_000, 30_000
-        image.pcc_voltage_mv, image.frequency_millihz = 229_000, 50_300
-        controller.prepare.start(12_000, 5, 60, controller.events)
-        worst = 0.0
-        for number in range(20):
-            image.begin(50)
-            image.pcc_age_ms = image.inverter_age_ms = image.battery_age_ms = image.host_age_ms = 0
-            image.pv_age_ms = image.genset_age_ms = image.temperature_age_ms = 0
-            image.pcc_import_w = 9_000 + 700 * number
-            worst = max(worst, cost_us(lambda c=controller, i=image: c.step(i)))
-        print(json.dumps({"bench": "decision_rp2040", "all_functions": functions, "us": round(worst),
+    config.functions, config.pv_limit_permille, config.shed_groups, config.battery_wh = mask, 500, 3, 60_000
+    controller, image = Controller(config), Image()
+    fast = Fast(array("i", [0] * inner.SIZE), config)
+    fast.state[inner.STEPS] = inner.WARM
+    if mask:
+        controller.commission(Functions(config))
+    image.inverter_state = INVERTER_RUNNING
+    image.soc_permille, image.charge_max_w, image.discharge_max_w = 500, 30_000, 30_000
+    image.pcc_voltage_mv, image.frequency_millihz = 229_000, 50_000
+    controller.prepare.start(12_000, 5, 60, controller.events)
+
+    def round_of_board(number):
+        image.begin(50)
+        for name in ("pcc", "inverter", "battery", "host", "pv", "genset", "temperature"):
+            setattr(image, f"{name}_age_ms", 0)
+        for name, value in CASES[case](number).items():
+            setattr(image, name, value)
+        fast.measure(image, controller.events)
+        controller.step(image)
+        fast.order(controller, image)
+
+    worst = 0.0
+    for number in range(20):
+        worst = max(worst, cost_us(functools.partial(round_of_board, number)))
+        while controller.events.pop():
+            pass
+    return worst
+
+
+def test_decision_is_within_its_budget_whatever_is_commissioned_and_whatever_happens():
+    for mask in (0, ALL_FUNCTIONS):
+        figures = {case: decisions_us(mask, case) for case in CASES}
+        print(json.dumps({"bench": "decision_rp2040", "all_functions": mask != 0, "us": round(max(figures.values())),
+                          "cases_us": {case: round(us) for case, us in figures.items()},
                           "budget_us": DECISION_BUDGET_US}))  # fmt: skip
-        assert 300 < worst <= DECISION_BUDGET_US, worst
+        assert min(figures.values()) > 300 and max(figures.values()) <= DECISION_BUDGET_US, figures

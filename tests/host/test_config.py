@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from forerun import config
-from forerun_wire.messages import SETTINGS
+from forerun import config, sections
+from forerun_wire.messages import FALLBACKS, SETTINGS
 
 TEXT = config.EXAMPLE.read_text()
 
@@ -107,8 +107,8 @@ def test_every_setting_of_the_board_gets_a_value_in_its_range(tmp_path):
 def test_what_the_site_file_allows_is_what_the_board_allows():
     scale = {"_permille": ("", 1000), "_ms": ("_s", 1000)}
     keys = {}
-    for section in (config.BusSection, config.LimitsSection, config.SafetySection, config.FunctionsSection,
-                    config.SensorsSection):
+    for section in (sections.BusSection, sections.LimitsSection, sections.SafetySection, sections.FunctionsSection,
+                    sections.SensorsSection):
         for key in section.__dataclass_fields__.values():
             name = f"bus_{key.name}" if key.name == "baud" else key.name
             keys[name] = key
@@ -123,7 +123,7 @@ def test_what_the_site_file_allows_is_what_the_board_allows():
         assert found is not None, name
         allowed = found.metadata
         if allowed["one_of"] is not None:
-            offered = [config.FALLBACKS.index(item) if isinstance(item, str) else item for item in allowed["one_of"]]
+            offered = [FALLBACKS.index(item) if isinstance(item, str) else item for item in allowed["one_of"]]
             assert (min(offered), max(offered)) == (low, high), name
             continue
         assert (allowed["low"] * factor, allowed["high"] * factor) == (low, high), name

@@ -24,7 +24,7 @@ def test_documentation_is_what_the_command_prints():
 
 def test_json_has_one_diagram_for_each_machine():
     found = json.loads(command("board", "diagrams", "--json"))
-    assert set(found) == {"prepare", "genset", "islanding", "trip"}
+    assert set(found) == {"prepare", "genset", "islanding", "interlock", "trip"}
     for name, rows, _ in diagrams.MACHINES:
         lines = found[name].splitlines()
         assert lines[0] == "stateDiagram-v2" and len(lines) == len(rows) + 2

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from forerun.operate import EmulatedSite
 from forerun.plant.site import Site
+from forerun.simulate.emulated import EmulatedSite
 from hil.rig import EXAMPLE, Rig
 
 ROOT = Path(__file__).parents[2]
@@ -130,3 +130,16 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     settings = (tmp_path / "reference/board-settings.html").read_text()
     assert "import_limit_w" in settings and "15000" in settings
+
+
+def test_each_test_that_the_page_of_tests_names_is_there():
+    """Lines say `file: test, test; file: test`."""
+    named = []
+    for line in (ROOT / "docs/tested.md").read_text().splitlines():
+        if line.startswith("| ") and "test_" in line:
+            for part in line.split("|")[2].split(";"):
+                file, tests = part.split(":")
+                named += [(file.strip(), test.strip()) for test in tests.split(",")]
+    assert len(named) > 50
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / f"tests/hil/{file}.py").read_text(), f"{file} has no {test}"

@@ -192,12 +192,24 @@ def test_the_site_file_starts_them_beside_the_board(tmp_path):
     soon = {"jobs": [{"job_id": 7, "job_state": ["PENDING"], "start_time": time.time() + 1200, "time_limit": 30,
                       "comment": "power-w=2500"}]}  # fmt: skip
     list_file(path.parent, soon, time.time())
-    path.write_text(path.read_text() + '\n[compute]\nslurm = "squeue.json"\nredfish_url = "http://127.0.0.1:9/power"\n')
+    path.write_text(path.read_text() + '\n[compute]\nslurm = "squeue.json"\nredfish_url = "http://127.0.0.1:9/power"\n'
+                    'replay = "load.csv"\nevery_s = 1\n')  # fmt: skip
+    start_s = int(time.time()) - 600
+    rows = [f"{start_s + 300 * index},{5000 + index}" for index in range(20)]
+    (tmp_path / "load.csv").write_text("\n".join(["utc_s,power_w", *rows]))
     with running_site(path) as site:
         ends = time.monotonic() + 20
-        while not ("slurm-7" in site.running.service.jobs and "compute.redfish_url" in site.running.complaints):
+        while "slurm-7" not in site.running.service.jobs or "compute.redfish_url" not in dict(
+            site.running.integrations.complaints):  # fmt: skip
             assert time.monotonic() < ends
             time.sleep(0.02)
+        while not (seen := site.running.snapshot).compute:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        (load,) = seen.compute
+        assert (load.source, load.name) == ("replay", "replay") and 5000 <= load.power_w <= 5019
+        assert abs(seen.utc_s - load.utc_s) < 60
+        assert site.read.ask("GET", "/api/v1/snapshot")[1]["compute"][0]["power_w"] == load.power_w
 
 
 def weather(now_s, cover):

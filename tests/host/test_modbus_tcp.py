@@ -7,9 +7,9 @@ import pytest
 from pymodbus.client import ModbusTcpClient
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
-from forerun.config import ModbusTcpSection
 from forerun.errors import Trouble
 from forerun.integrations import modbus_tcp
+from forerun.sections import ModbusTcpSection
 from site_snapshot import example
 
 UNIT = 17

@@ -14,7 +14,8 @@ import pytest
 from forerun import config
 from forerun.compute.load import Announcement
 from forerun.dispatch.dispatcher import Dispatcher, dispatcher_of, storage_of
-from forerun.dispatch.planning import Known, document, explained, folded, outlook
+from forerun.dispatch.explanation import explained
+from forerun.dispatch.planning import Known, document, folded, outlook
 from forerun.site.service import Service
 from forerun.store.journal import Journal, read
 from forerun_wire import messages

@@ -12,24 +12,34 @@ from forerun.site.status import StatusSocket
 from site_snapshot import METER_ALARM, example
 
 
-def shown(seen, columns=80):
+def shown(seen, columns=80, rows=None):
     console = Console(width=columns, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (ends with the test)
-    console.print(terminal.view(seen.document()))
+    console.print(terminal.view(seen.document(), rows))
     return console.export_text()
 
 
 def test_a_site_at_a_glance():
     text = shown(example(snapshot={"alarms": (METER_ALARM,)}))
-    for part in ("Node 7", "planned, bound by import limit", "+6.50 kW", "61.3 %", "228.4 V", "train-7", "ready, 700 s",
-                 "meter stale", "check its power", "0.11 kgCO2e", "node7-board", "4000 entries", "sealed"):  # fmt: skip
+    for part in ("Node 7", "follows the plan, bound by import limit", "+6.50 kW", "61.3 %", "228.4 V", "train-7",
+                 "ready, 12 min ahead", "meter stale", "check its power", "kgCO2e", "Redfish, 3 s ago",
+                 "node7-board", "4000 entries", "sealed"):  # fmt: skip
         assert part in text, part
     assert max(map(len, text.splitlines())) <= 80
 
 
 def test_silence_is_said_and_nothing_heard_is_no_failure():
-    assert "silent for 60 s" in shown(example(fresh=False, age_ms=60_000))
+    silent = shown(example(fresh=False, age_ms=60_000))
+    assert "silent for 60 s" in silent and "last known power, 60 s old" in silent and "power now" not in silent
     nothing = {"live": None, "plan": None, "forecast": None, "carbon": None, "jobs": (), "totals": None}
     assert "waiting for the board" in shown(example(snapshot=nothing))
+
+
+def test_many_alarms_leave_room_for_power_and_plan_on_a_small_screen():
+    alarms = {"alarms": (METER_ALARM,) * 8}
+    rows = shown(example(snapshot=alarms), rows=24).splitlines()[:24]
+    assert any("load " in row and "+12.30 kW" in row for row in rows) and any("import plan" in row for row in rows)
+    assert any("and 5 more" in row for row in rows) and not any("check its power" in row for row in rows)
+    assert "check its power" in shown(example(snapshot=alarms)), "status has the remedies, however long they are"
 
 
 def test_a_sparkline_spans_its_range():

@@ -5,8 +5,10 @@ import json
 import os
 import socket
 import stat
+import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -211,6 +213,61 @@ def test_an_oversized_body_is_refused_however_it_comes(site):
     line.close()
 
 
+def raw(site, data: bytes, *, ends: bool = True) -> bytes:
+    """What the server answers to these bytes on a line of their own; with `ends`, they are all that comes."""
+    with socket.create_connection(site.server.address, timeout=20) as line:
+        line.sendall(data)
+        if ends:
+            line.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := line.recv(65_536):
+            answer += piece
+        return answer
+
+
+def test_what_is_no_request_or_no_json_is_answered_and_the_next_one_is_served(site, monkeypatch):
+    form = b'--x\r\nContent-Disposition: form-data; name="change"\r\n\r\n{}\r\n--x--\r\n'
+    for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/plain"):
+        status, answer, _ = site.operate.ask("POST", "/api/v1/controls", form, Content_Type=kind)
+        assert status == 422 and set(answer) == {"error"}, kind
+    for data in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n",
+                 b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000):  # fmt: skip
+        assert b" 400 " in raw(site, data).split(b"\r\n", 1)[0] + b" ", data[:20]
+    head = (f"POST /api/v1/controls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.tokens['operate']}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n").encode()  # fmt: skip
+    raw(site, head + b"{")  # the browser is gone in the middle of its request
+    monkeypatch.setattr("forerun.web.guard.BODY_S", 0.2)
+    slow = raw(site, head + b"{", ends=False)
+    assert slow.startswith(b"HTTP/1.1 408 ") and b"did not come within" in slow
+    assert site.operate.ask("GET", "/api/v1/controls")[1]["waiting"] == [] and site.running.service.jobs == {}
+
+
+def test_whoever_opens_many_lines_and_asks_nothing_takes_them_from_nobody(site, monkeypatch):
+    def open_lines(count):
+        return [socket.create_connection(site.server.address, timeout=20) for _ in range(count)]
+
+    def closed(line) -> bool:
+        try:
+            return line.recv(1) == b""
+        except ConnectionError:
+            return True
+
+    monkeypatch.setattr("forerun.web.guard.MOST_LINES", len(site.server._server.server_state.connections) + 4)
+    lines = open_lines(4)
+    until(lambda: len(site.server._server.server_state.connections) >= 4)
+    assert all(closed(line) for line in open_lines(3)), "one too many"
+    for line in lines:
+        line.close()
+    until(lambda: len(site.server._server.server_state.connections) < 4)
+    monkeypatch.setattr("forerun.web.guard.HEAD_S", 0.05)
+    assert all(closed(line) for line in open_lines(3)), "nothing was asked"
+    page = stream(site)
+    next_event(page)
+    until(lambda: next_event(page)[0] == "live", 5)
+    assert site.read.ask("GET", "/api/v1/live")[0] == 200 and not page.closed, "one that asked goes on"
+    page.line.close()
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [
     ("GET", "/nothing", 404), ("GET", "/api/v1/nothing", 404), ("GET", "/api/v2/snapshot", 404),
     ("PUT", "/api/v1/snapshot", 405), ("DELETE", "/", 405), ("TRACE", "/api/v1/live", 405), ("GET", "/docs", 404),
@@ -247,7 +304,13 @@ def test_a_report_is_made_on_demand_or_says_why_not(site, monkeypatch):
     assert status == 201
     assert {"2026-05-02_2026-05-03/report.pdf", "2026-05-02_2026-05-03/intervals.csv"} <= {
         file["name"] for file in answer["reports"]}  # fmt: skip
-    assert site.operate.ask("POST", "/api/v1/reports", {"first": "2026-05-02", "last": "2026-05-01"})[0] == 409
+    for first, last in (("2026-05-02", "2026-05-01"), ("2025-01-01", "2026-05-01"), ("1999-12-31", "2000-01-01"),
+                        ("9999-12-31", "9999-12-31"), ("0001-01-01", "0001-01-02")):  # fmt: skip
+        status, answer, _ = site.operate.ask("POST", "/api/v1/reports", {"first": first, "last": last})
+        assert status == 409 and set(answer) == {"error"}, first
+    monkeypatch.setattr(site.server.parts.reports, "_making", True)
+    assert "being made already" in site.operate.ask("POST", "/api/v1/reports", days)[1]["error"]
+    monkeypatch.undo()
     monkeypatch.setattr(site.server.parts.reports, "_site_path", site.running.site_path.with_name("gone.toml"))
     status, answer, _ = site.operate.ask("POST", "/api/v1/reports", days)
     assert status == 503 and "not made" in answer["error"] and "gone.toml: no such file" in answer["error"]
@@ -265,7 +328,7 @@ def test_every_answer_carries_the_security_headers(site):
 
 
 def test_the_page_holds_no_inline_code_and_asks_nobody_else(site):
-    for path in ("/", "/page.css", "/page.js", "/diagram.js", "/charts.js", "/controls.js"):
+    for path in ("/", "/page.css", "/page.js", "/diagram.js", "/charts.js", "/controls.js", "/reports.js"):
         status, content, _ = Client(site.server.url).ask("GET", path)
         text = content.decode()
         assert status == 200 and "style=" not in text and "onclick" not in text and "eval(" not in text
@@ -313,6 +376,32 @@ def test_two_operators_at_once_are_told_of_each_other(site):
     assert mine[0] == 202 and tom.ask("DELETE", f"/api/v1/controls/{mine[1]['id']}")[1]["state"] == "withdrawn"
     assert tom.ask("POST", f"/api/v1/controls/{mine[1]['id']}/confirm")[0] == 410
     eva.ask("DELETE", "/v1/jobs/both")
+
+
+def at_once(*calls):
+    """The answers to calls that begin at the same moment."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        ready = threading.Barrier(len(calls))
+
+        def one(call):
+            ready.wait()
+            return call()
+
+        return list(pool.map(one, calls))
+
+
+def test_of_many_at_the_same_moment_one_is_heard_and_what_he_confirms_is_done_once(site):
+    wishes = {f"op{number}": site.person(f"op{number}") for number in range(6)}
+    answers = at_once(*(lambda who=who: who.ask("POST", "/api/v1/controls", {"change": job("race")})
+                        for who in wishes.values()))  # fmt: skip
+    assert sorted(answer[0] for answer in answers) == [202, 409, 409, 409, 409, 409]
+    asked = next(answer[1] for answer in answers if answer[0] == 202)
+    assert all(asked["asked_by"] in answer[1]["error"] for answer in answers if answer[0] == 409)
+    path = f"/api/v1/controls/{asked['id']}/confirm"
+    answers = at_once(*[lambda: wishes[asked["asked_by"]].ask("POST", path)] * 6)
+    assert [answer[0] for answer in answers] == [200] * 6
+    until(lambda: [body[0] for body in audit(site) if body[1] == asked["id"]] == ["asked", "confirmed", "done"])
+    assert list(site.running.service.jobs) == ["race"] and site.server.parts.controls.last.by == asked["asked_by"]
 
 
 def test_a_page_that_goes_away_before_confirming_changes_nothing(site):
@@ -427,6 +516,16 @@ def test_pages_are_told_what_changes(site):
         until(lambda page=page: [one["job"] for one in next_event(page)[1].get("jobs", ())] == ["told"])
         page.line.close()
     site.operate.ask("DELETE", "/v1/jobs/told")
+
+
+def test_one_page_too_many_is_told(site, monkeypatch):
+    until(lambda: len(site.server.parts.stream) == 0)
+    monkeypatch.setattr("forerun.web.routes.MOST_VIEWERS", 1)
+    page = stream(site)
+    next_event(page)
+    status, answer, _ = site.read.ask("GET", "/api/v1/events")
+    assert status == 503 and "close one" in answer["error"]
+    page.line.close()
 
 
 def test_a_revoked_token_ends_its_stream(site, monkeypatch):

@@ -4,13 +4,12 @@ from forerun_board.control.curve import Curve
 
 COLDEST_DECIC = -250
 HOTTEST_DECIC = 600
+UNKNOWN_PERMILLE = 500
 
 # Lithium iron phosphate. Charging below 0 °C plates lithium, so there is none; from 0 to 10 °C it comes back slowly.
 # Common limits of cell data sheets: charge 0…55 °C, discharge -20…60 °C, derated towards both ends.
-CHARGE_COLD = (0, 0, 50, 300, 100, 1000)
-CHARGE_HOT = (400, 1000, 500, 300, 550, 0)
-DISCHARGE_COLD = (-200, 0, -100, 400, 0, 1000)
-DISCHARGE_HOT = (450, 1000, 600, 0)
+CHARGE = (0, 0, 50, 300, 100, 1000, 400, 1000, 500, 300, 550, 0)
+DISCHARGE = (-200, 0, -100, 400, 0, 1000, 450, 1000, 600, 0)
 # Constant current up to 90 %, then the current that a constant voltage leaves.
 TAPER_FULL = (900, 1000, 950, 500, 990, 100, 1000, 0)
 TAPER_EMPTY = (20, 0, 50, 300, 100, 1000)
@@ -23,10 +22,8 @@ class BatteryCare:
     """`charge_permille` and `discharge_permille` of the rated power; `heat`, `fan` and `dew` for the outputs."""
 
     def __init__(self, config):
-        self._charge_cold = Curve(CHARGE_COLD)
-        self._charge_hot = Curve(CHARGE_HOT)
-        self._discharge_cold = Curve(DISCHARGE_COLD)
-        self._discharge_hot = Curve(DISCHARGE_HOT)
+        self._charge = Curve(CHARGE)
+        self._discharge = Curve(DISCHARGE)
         self._full = Curve(TAPER_FULL)
         self._empty = Curve(TAPER_EMPTY)
         self._heater = Thermostat(config.heater_decic, config.heater_decic + 50)
@@ -52,10 +49,20 @@ class BatteryCare:
             self.charge_permille = 0
             self.discharge_permille = 0
             return
-        charge = min(self._charge_cold.at(cell_decic), self._charge_hot.at(cell_decic))
-        self.charge_permille = min(charge, self._full.at(soc_permille))
-        discharge = min(self._discharge_cold.at(cell_decic), self._discharge_hot.at(cell_decic))
-        self.discharge_permille = min(discharge, self._empty.at(soc_permille))
+        charge = self._charge.at(cell_decic)
+        if soc_permille > TAPER_FULL[0]:
+            charge = min(charge, self._full.at(soc_permille))
+        self.charge_permille = charge
+        discharge = self._discharge.at(cell_decic)
+        if soc_permille < TAPER_EMPTY[-2]:
+            discharge = min(discharge, self._empty.at(soc_permille))
+        self.discharge_permille = discharge
+
+    def lose(self):
+        """The temperature is not known: no charging by guesswork, it may be freezing, and discharge by half."""
+        self.charge_permille = 0
+        self.discharge_permille = min(self.discharge_permille, UNKNOWN_PERMILLE)
+        self.heat = False
 
 
 class Thermostat:

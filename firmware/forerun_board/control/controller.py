@@ -5,8 +5,10 @@ from forerun_board.control import image as im
 from forerun_board.control import window as win
 from forerun_board.control.config import FALLBACK_SELF_CONSUMPTION, SENSOR_PULSE
 from forerun_board.control.events import EventRing
+from forerun_board.control.export_hold import ExportHold
 from forerun_board.control.freshness import Freshness
 from forerun_board.control.frozen import Frozen
+from forerun_board.control.interlock import Interlock
 from forerun_board.control.lease import HOLD_PCC, Lease
 from forerun_board.control.persistence import Persistence
 from forerun_board.control.plan import Plan
@@ -56,6 +58,7 @@ GRID_BACK_MS = 3000
 FROZEN_MS = 2000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
 HURRY_MS = 250  # by then an inverter has answered
+HURRIED_MS = 400  # a round on a slow line; in longer ones it has answered before anybody looks again
 PRESSING_W = 500  # what a load's own noise does not reach
 RAMP_OPEN_W_PER_S = 1_000_000
 _ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
@@ -86,11 +89,14 @@ class Controller:
         self.load_w = 0
         self.reactive_var = 0  # > 0 injects
         self.pv_permille = 1000  # of its rating: what PV may feed in
+        self.held_import_w = 0  # the import that is held: margin and headroom below the limit
         self.day_offset_s = -1  # second of the local day when the board started; -1: nobody has said
         self.meter = Freshness(ev.METER_STALE, ev.METER_BACK)
         self.inverter = Freshness(ev.INVERTER_LOST, ev.INVERTER_BACK)
         self.battery = Freshness(ev.BATTERY_STALE, ev.BATTERY_BACK)
         self.host = Freshness(ev.HOST_LOST, ev.HOST_BACK)
+        self.interlock = Interlock()
+        self.export_hold = ExportHold()
         self.commission(None)
         self._frozen = Frozen(FROZEN_MS)
         self._ramp = Ramp()
@@ -101,7 +107,7 @@ class Controller:
         self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
         self._hurry_ms = 0
         self._empty = False
-        self._full = False
+        self.full = False  # no charge until the charge is clearly off its upper bound
         self._was_running = False
         self._source = FALLBACK
         self._holds_pcc = False
@@ -119,6 +125,9 @@ class Controller:
         dt_ms = image.dt_ms
         self._judge_sources(image, dt_ms)
         self._watch_grid(image, dt_ms)
+        self.interlock.step(image.inputs, image.now_s, dt_ms, self.events)
+        if self.interlock.latched:
+            self.faults |= FAULT_TRIP
         running = image.inverter_state == im.INVERTER_RUNNING and not self.inverter.stale
         if running and not self._was_running:
             self.events.push(ev.INVERTER_AWAKE, image.active_power_w, 0)
@@ -129,6 +138,11 @@ class Controller:
         self.prepare.step(dt_ms, running, self.load_w, lead_ms, self.events)
         if self.functions is not None:
             self.functions.step(self, image, dt_ms)
+        if self._grid_lost.active or image.inputs & im.INPUT_TIE_OPEN:
+            self.export_hold.release()
+        elif not self.meter.stale:
+            export_w = self.config.export_limit_w - self.config.export_margin_w
+            self.export_hold.step(image.pcc_import_w, export_w, image.pv_w, dt_ms)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
         self._open_window(image, net_w, running)
@@ -155,23 +169,31 @@ class Controller:
 
     def _judge_sources(self, image, dt_ms):
         """Stale is judged against three rounds at least, so that a stretched round is not a fault."""
-        limit_ms = max(self.config.stale_ms, 3 * image.period_ms)
+        limit_ms = slow_ms = self.config.stale_ms
+        three_ms = 3 * image.period_ms
+        if three_ms > limit_ms:
+            limit_ms = three_ms
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
-        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0
+        # A meter that the site is not connected to, or that a set stands in for, shows nothing of what moves on it.
+        apart = image.inputs & im.INPUT_TIE_OPEN or (image.genset_w > 0 and image.pcc_import_w == 0)
+        measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0 and not apart
         if measured and self._frozen.step(image, dt_ms, 1000 * self.config.meter_freeze_s):
             code = ev.METER_FROZEN if self._frozen.active else ev.METER_MOVING
             self.events.push(code, self._frozen.moved_w, image.pcc_import_w)
         if self._frozen.active:
             self.meter.stale = True  # it answers, but does not measure
         self.inverter.step(image.inverter_age_ms, limit_ms, dt_ms, self.events)
-        slow_ms = max(self.config.stale_ms, 3 * max(image.period_ms, SUBMETER_INTERVAL_MS))
+        if three_ms < 3 * SUBMETER_INTERVAL_MS:
+            three_ms = 3 * SUBMETER_INTERVAL_MS
+        if three_ms > slow_ms:
+            slow_ms = three_ms
         self.battery.step(image.battery_age_ms, slow_ms, dt_ms, self.events)
         host_ms = max(self.config.host_lost_ms, 3 * image.period_ms)
         self.host.step(image.host_age_ms, host_ms, dt_ms, self.events)
 
         faults = 0
         self.load_w = image.pcc_import_w + image.active_power_w
-        if image.inputs & (im.INPUT_EMERGENCY_STOP | im.INPUT_FAST_TRIP):
+        if image.inputs & im.INPUT_FAST_TRIP:
             faults |= FAULT_TRIP
         if image.inputs & im.INPUT_DOOR:
             faults |= FAULT_DOOR
@@ -231,11 +253,15 @@ class Controller:
         if self._grid_lost.active:
             least_w = 0 if self.functions is None else -self.functions.charge_w
             window.narrow(least_w, least_w, win.BOUND_GRID_LOST)  # what a diesel set lacks to its least load
-        held_w = self.held_import_w()
+        self._find_held_import()
+        held_w = self.held_import_w
         needed_w = net_w - held_w + self._import_trim.trim_w
         over = running and image.pcc_import_w > held_w
-        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 2 * HURRY_MS) if over else 0
-        if over and self._hurry_ms <= HURRY_MS:
+        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 4 * HURRY_MS) if over else 0
+        hurry_ms = HURRY_MS
+        if image.period_ms <= HURRIED_MS:
+            hurry_ms = max(HURRY_MS, 2 * image.period_ms)
+        if over and self._hurry_ms <= hurry_ms:
             needed_w = self._hurried_w(needed_w, image.active_power_w, held_w)
         window.narrow(needed_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         export_w = config.export_limit_w - config.export_margin_w
@@ -257,16 +283,18 @@ class Controller:
 
     def import_pressing(self, import_w):
         """Whether this import is so far above what is held that it should not wait for the next round."""
-        return not self.meter.stale and import_w > self.held_import_w() + PRESSING_W
+        return not self.meter.stale and import_w > self.held_import_w + PRESSING_W
 
-    def held_import_w(self):
-        """The import that is held: margin and headroom below the limit; what that takes is never exported against the
-        export limit."""
+    def _find_held_import(self):
+        """The import to hold. What margin and headroom take is never exported against the export limit."""
         config = self.config
-        held_w = max(0, config.import_limit_w - config.import_margin_w)
-        if self.functions is not None and self.functions.peak is not None:
-            held_w = min(held_w, self.functions.peak.allowed_w)
-        return max(-config.export_limit_w, held_w - self.prepare.headroom_w)
+        held_w = config.import_limit_w - config.import_margin_w
+        if held_w < 0:
+            held_w = 0
+        if self.functions is not None and self.functions.peak is not None and self.functions.peak.allowed_w < held_w:
+            held_w = self.functions.peak.allowed_w
+        held_w -= self.prepare.headroom_w
+        self.held_import_w = held_w if held_w > -config.export_limit_w else -config.export_limit_w
 
     def _narrow_to_charge(self, soc_permille):
         """No discharge at the lower bound, no charge at the upper, each until the charge is clearly off it again."""
@@ -277,12 +305,12 @@ class Controller:
         elif soc_permille >= low + SOC_HYSTERESIS_PERMILLE:
             self._empty = False
         if soc_permille >= high:
-            self._full = True
+            self.full = True
         elif soc_permille <= high - SOC_HYSTERESIS_PERMILLE:
-            self._full = False
+            self.full = False
         if self._empty:
             self.window.narrow(-win.WIDEST_W, 0, win.BOUND_SOC)
-        if self._full:
+        if self.full:
             self.window.narrow(0, win.WIDEST_W, win.BOUND_SOC)
 
     def _wanted_w(self, dt_ms, net_w):
@@ -332,7 +360,7 @@ class Controller:
         binding = regulated if regulated == self._regulated else 0
         self._regulated = regulated
         import_w = image.pcc_import_w
-        self._import_trim.step(import_w - self.held_import_w(), binding == win.BOUND_IMPORT_LIMIT, dt_ms)
+        self._import_trim.step(import_w - self.held_import_w, binding == win.BOUND_IMPORT_LIMIT, dt_ms)
         export_w = self.config.export_limit_w - self.config.export_margin_w
         self._export_trim.step(import_w + export_w, binding == win.BOUND_EXPORT_LIMIT, dt_ms)
         self._hold_trim.step(import_w - self._held_pcc_w, binding == _ORDER, dt_ms)
@@ -349,12 +377,14 @@ class Controller:
     def _conclude(self, image):
         """The state to report and the hard outputs."""
         self.outputs = 0
+        self.pv_permille = self.export_hold.permille
         if self.faults & FAULT_TRIP:
             self.outputs |= OUTPUT_TRIP
         if self.functions is not None:
             self.functions.drive(self)
         elif self._grid_lost.active and self.config.genset_meter_unit != 0 and not self.faults & FAULT_TRIP:
             self.outputs |= OUTPUT_GENSET_START
+        self.outputs |= (1000 - self.pv_permille + 99) // 100 << OUTPUT_PV_SHIFT
         if self.faults & (FAULT_TRIP | FAULT_DOOR):
             self.state = FAULTED
         elif self._grid_lost.active:

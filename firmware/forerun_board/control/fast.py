@@ -4,7 +4,8 @@ from forerun_board.control import controller as ctl
 from forerun_board.control import events as ev
 from forerun_board.control import image as im
 from forerun_board.control import inner
-from forerun_board.control.trip import BACK_MS, OVER_CURRENT, OVER_VOLTAGE, TRIP_CLEARED, TRIPPED
+from forerun_board.control.interlock import TRIP_CLEARED, TRIPPED
+from forerun_board.control.trip import BACK_MS, OVER_CURRENT, OVER_VOLTAGE
 
 APART_W = 500  # by so much, and a sixteenth, may meter and analogue channels differ
 FOLLOW_W = 200  # a rise seen while the half cycle was only partly of the new load goes on by at least so much
@@ -26,6 +27,7 @@ class Fast:
         self._used_w = 0
         self._rising = False  # the last decision was made of a rise, perhaps of only a part of it
         self._tripped = 0
+        self._tripped_s = 0
         self._calm_ms = 0
 
     @property
@@ -77,6 +79,7 @@ class Fast:
         config = self._config
         if tripped != self._tripped:
             self._tripped = tripped
+            self._tripped_s = image.now_s
             if tripped == 1:
                 current_ma = effective(state[inner.CURRENT_SQUARES], config.current_gain_q8)
                 events.push(TRIPPED + OVER_CURRENT, current_ma, config.trip_current_ma)
@@ -87,7 +90,8 @@ class Fast:
         calm = calm and state[inner.VOLTAGE_SQUARES] <= state[inner.VOLTAGE_MAX]
         self._calm_ms = min(self._calm_ms + image.dt_ms, BACK_MS) if calm and tripped else 0
         if self._calm_ms == BACK_MS:
-            events.push(TRIP_CLEARED, tripped, BACK_MS // 1000)
+            cause = OVER_CURRENT if tripped == 1 else OVER_VOLTAGE
+            events.push(TRIP_CLEARED, cause, image.now_s - self._tripped_s)
             self._tripped = state[inner.TRIPPED] = 0
             self._calm_ms = 0
 
@@ -99,7 +103,7 @@ class Fast:
         most_w = 0
         if not controller.faults & unfit and not controller.grid_down and image.soc_permille > config.soc_min_permille:
             most_w = min(config.discharge_max_w, image.discharge_max_w) - max(0, controller.setpoint_w)
-        state[inner.IMPORT_LIMIT_W] = max(0, controller.held_import_w())
+        state[inner.IMPORT_LIMIT_W] = max(0, controller.held_import_w)
         state[inner.POWER_MAX_W] = max(0, min(config.stage_max_w, most_w))
         if controller.meter.stale:
             state[inner.FREQUENCY_MILLIHZ] = inner.NOMINAL_MILLIHZ

@@ -48,8 +48,8 @@ class Functions:
         self.shedding = None
         self._day_offset_s = -1
         self._reactive_var = 0
-        self._turn = False
-        self._genset_ms = 0
+        self._turn = 0
+        self._genset_ms = self._support_ms = 0  # since their last turn
         self.charge_w = 0  # what the battery has to take of a diesel set that carries the site
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
@@ -79,15 +79,28 @@ class Functions:
 
             self.trip = Trip(config)
         self.pv_permille = 1000
+        self._fed_mv = NOMINAL_MV
+        self._fed_millihz = c.NOMINAL_MILLIHZ
         self._supporting = False
-        self._heard = False  # of the temperature: a sensor that never was there is not lost
+        # Whose turn it is in a round, of those that are there; -1: it is not.
+        self._support_turn = 0 if self.support is not None else -1
+        self._care_turn = self._support_turn + 1 if self.care is not None else -1
+        self._genset_turn = max(self._support_turn, self._care_turn) + 1 if self.genset is not None else -1
+        self._turns = max(self._support_turn, self._care_turn, self._genset_turn, 0) + 1
 
     def step(self, controller, image, dt_ms):
         """Advance all parts by one round; what they found is in them."""
         fresh = not controller.meter.stale
-        controller.reactive_var = 0  # a voltage that is not measured asks for nothing
-        if fresh and self.support is not None:
-            self._support_step(self.support, controller, image, dt_ms)
+        self._find_fed(controller, image)
+        # Cells, engines and answers to the grid are slow beside a round: they take turns, so that none pays for all.
+        turn = self._turn = (self._turn + 1) % self._turns
+        self._genset_ms += dt_ms
+        self._support_ms += dt_ms
+        if not (fresh or image.inputs & im.INPUT_TIE_OPEN):
+            controller.reactive_var = 0  # a voltage that is not measured asks for nothing
+        elif turn == self._support_turn and self.support is not None:
+            self._support_step(self.support, controller, image, self._support_ms)
+            self._support_ms = 0
         if self.enter is not None:
             if controller.grid_down or image.inverter_state != im.INVERTER_RUNNING:
                 self.enter.leave()
@@ -99,27 +112,38 @@ class Functions:
                 self.peak.align(self._second_of_day(image) % self._config.peak_window_s)
         if self.peak is not None and fresh:
             self.peak.step(image.pcc_import_w, dt_ms)
-        # Cells and engines are slow: they take turns, so that no round has to pay for both.
-        self._turn = not self._turn
-        self._genset_ms += dt_ms
-        if self.care is not None and (self._turn or self.genset is None):
+        if turn == self._care_turn and self.care is not None:
             self.care.step(image.cell_decic, image.soc_permille, image.air_decic, image.humidity_permille)
             if image.temperature_age_ms > TEMPERATURE_MS:
-                self.care.charge_permille = 0  # it may be freezing: no charging by guesswork
-                self.care.heat = False
+                self.care.lose()
         if self.trip is not None:
             self._trip_step(self.trip, controller, image, dt_ms)
         if self.island is not None:
             self._island_step(self.island, controller, image, dt_ms)
-        if self.genset is not None and not (self._turn and self.care is not None):
+        if turn == self._genset_turn and self.genset is not None:
             self._genset_step(self.genset, controller, image, self._genset_ms)
             self._genset_ms = 0
         self.pv_permille = 1000 if controller.prepare.release_pv else self._config.pv_limit_permille
         if self.support is not None:
             self.pv_permille = min(self.pv_permille, self.support.pv_permille)
 
+    def _find_fed(self, controller, image):
+        """What the inverter feeds: the island behind an open contactor, whatever the grid does meanwhile, else the
+        grid. A voltage that nobody measures, or that is not there, has its own names: here it counts as nominal."""
+        self._fed_mv = NOMINAL_MV
+        self._fed_millihz = c.NOMINAL_MILLIHZ
+        if image.inputs & im.INPUT_TIE_OPEN:
+            known = image.bus_age_ms <= max(self._config.stale_ms, 3 * image.period_ms)
+            if known and image.bus_mv >= NOMINAL_MV // 2:
+                self._fed_mv = image.bus_mv
+                if image.bus_millihz > 0:  # not every inverter tells it
+                    self._fed_millihz = image.bus_millihz
+        elif not (controller.meter.stale or controller.grid_down):
+            self._fed_mv = image.pcc_voltage_mv
+            self._fed_millihz = image.frequency_millihz
+
     def _support_step(self, support, controller, image, dt_ms):
-        support.step(image.frequency_millihz, image.pcc_voltage_mv)
+        support.step(self._fed_millihz, self._fed_mv)
         rated_w = self._config.rated_w
         # An open-loop response of 5 s to 90 % (IEEE 1547-2018, table 8, category B): the voltage answers to the
         # reactive power, and without it they would chase each other.
@@ -130,17 +154,12 @@ class Functions:
         if supporting != self._supporting:
             self._supporting = supporting
             code = SUPPORT_BEGAN if supporting else SUPPORT_ENDED
-            controller.events.push(code, image.frequency_millihz, image.pcc_voltage_mv)
+            controller.events.push(code, self._fed_millihz, self._fed_mv)
 
     def _trip_step(self, trip, controller, image, dt_ms):
-        trip.emergency_stop = image.inputs & im.INPUT_EMERGENCY_STOP != 0
-        trip.door = image.inputs & im.INPUT_DOOR != 0
-        trip.insulation = image.inputs & im.INPUT_INSULATION != 0
-        trip.reset = image.inputs & im.INPUT_RESET != 0
-        dark = controller.meter.stale or controller.grid_down  # those have their own names
         trip.step(
-            NOMINAL_MV if dark else image.pcc_voltage_mv,
-            c.NOMINAL_MILLIHZ if dark else image.frequency_millihz,
+            self._fed_mv,
+            self._fed_millihz,
             0,
             image.cell_decic,
             image.now_s,
@@ -177,7 +196,8 @@ class Functions:
             available_w = min(config.discharge_max_w, image.discharge_max_w) + max(0, image.pv_w) + image.genset_w
             if config.battery_wh:
                 above = max(0, image.soc_permille - config.soc_min_permille)
-                energy_wh = min(ENERGY_MAX_WH, config.battery_wh // 1000 * above)
+                whole_wh, rest_wh = config.battery_wh // 1000, config.battery_wh % 1000
+                energy_wh = min(ENERGY_MAX_WH, whole_wh * above + rest_wh * above // 1000)
         if island.shed_all:
             shedding.shed_all()
         else:
@@ -206,7 +226,8 @@ class Functions:
         genset.grid_good = not controller.grid_down
         genset.grid_weak = not controller.meter.stale and image.pcc_voltage_mv < NOMINAL_MV * 9 // 10
         genset.pv_covers = image.pv_w >= controller.load_w > 0
-        genset.charge_free_w = 0 if controller.battery.stale else image.charge_max_w
+        genset.charge_free_w = self._charge_free_w(controller, image)
+        genset.dump_there = self._config.functions & c.FUNCTION_DUMP != 0
         genset.quiet = self._is_quiet(image)
         genset.fuel_permille = 0 if image.inputs & im.INPUT_FUEL_LOW else -1
         genset.plan = controller.plan.step_index >= 0 and controller.plan.mode & 2 != 0
@@ -214,6 +235,15 @@ class Functions:
         genset.release = image.inputs & im.INPUT_RESET != 0
         genset.step(dt_ms, controller.events)
         self.charge_w = genset.charge_w
+
+    def _charge_free_w(self, controller, image):
+        """What the battery may really be charged with now, in W >= 0: the bounds of the decision, once more."""
+        if controller.battery.stale or controller.full:
+            return 0
+        free_w = min(self._config.charge_max_w, image.charge_max_w)
+        if self.care is not None:
+            free_w = min(free_w, self._config.rated_w * self.care.charge_permille // 1000)
+        return free_w
 
     def narrow_battery(self, window):
         """Temperature, taper near full and empty."""
@@ -259,8 +289,8 @@ class Functions:
                 outputs |= ctl.OUTPUT_SYNCHRONISE
         if self.shedding is not None:
             outputs |= (1 << self.shedding.level) - 1 << ctl.OUTPUT_SHED_SHIFT
-        controller.pv_permille = self.pv_permille
-        controller.outputs = outputs | (1000 - self.pv_permille + 99) // 100 << ctl.OUTPUT_PV_SHIFT
+        controller.pv_permille = min(controller.pv_permille, self.pv_permille)
+        controller.outputs = outputs
 
 
 def _support(config, mask, curves):

@@ -4,6 +4,7 @@ The set's own panel guards the engine; this decides what the start contact says 
 that the engine is never idling under load it does not have.
 """
 
+from forerun_board.control.persistence import Persistence
 from forerun_board.control.table import Machine
 
 ROWS = (
@@ -51,7 +52,10 @@ REST_MS = 30_000
 STALL_MS = 3000
 UNDERLOAD_MS = 600_000  # half-burnt fuel is a matter of hours, not of a passing cloud
 FILL_MS = 4000
-LOAD_MS = 10_000  # a load above the threshold for less than this does not start an engine
+# Load and PV are sums of readings that are not of the same moment: a set that takes load makes them jump for a second.
+LOAD_MS = 10_000  # a load above the threshold for less than this does not start an engine, nor does a gap end a run
+COVER_MS = 10_000
+WEAK_MS = 2_000  # a dip is no reason to crank; a grid that is lost is one at once
 MAX_MS = 1 << 29
 EXERCISE_MS = 1_200_000
 HOUR_MS = 3_600_000
@@ -100,7 +104,9 @@ class GensetControl:
         self.max_run_over = self.underloaded = self.may_stop = self.min_run_over = self.rested = self.cool = False
         self._silent_ms = 0
         self._light_ms = 0
-        self._heavy_ms = 0
+        self._heavy = Persistence(LOAD_MS, LOAD_MS)
+        self._covered = Persistence(COVER_MS, COVER_MS)
+        self._weak = Persistence(WEAK_MS, WEAK_MS)
         self._second_ms = 0
         self._idle_ms = 0  # since it last ran: what exercise counts
         self._idle_h = 0
@@ -124,13 +130,16 @@ class GensetControl:
         config = self._config
         state = self._machine.state
         in_state_ms = self._machine.state_ms + dt_ms
-        self._heavy_ms = min(MAX_MS, self._heavy_ms + dt_ms) if self.load_w > config.genset_start_load_w > 0 else 0
-        voltage = self.grid_weak or not self.grid_good
+        self._heavy.step(self.load_w > config.genset_start_load_w > 0, dt_ms)
+        self._covered.step(self.pv_covers, dt_ms)
+        self._weak.step(self.grid_weak, dt_ms)
+        covered = self._covered.active
+        voltage = self._weak.active or not self.grid_good
         soc = self.soc_permille <= config.genset_start_soc_permille
-        load = self._heavy_ms >= LOAD_MS
+        load = self._heavy.active
         exercise = self._idle_h >= config.genset_exercise_h > 0
         self.must_start = voltage or soc
-        self.may_start = (load or self.plan or exercise) and not self.quiet and not self.pv_covers
+        self.may_start = (load or self.plan or exercise) and not self.quiet and not covered
         self.startable = not self.trip and self.fuel_permille != 0
         if state == "off":
             if voltage:
@@ -156,9 +165,12 @@ class GensetControl:
         self.rested = not self._max_run_hit
         self.min_run_over = self.run_s >= config.genset_min_run_s
         self.max_run_over = self.run_s >= config.genset_max_run_s
-        light = self.power_w < config.genset_min_load_w and self.charge_free_w <= 0 and not self.dump_there
-        self._light_ms = min(MAX_MS, self._light_ms + dt_ms) if light and state == "running" else 0
-        self.underloaded = self._light_ms >= UNDERLOAD_MS and self.grid_good
+        # Beside a good grid neither battery nor dump can load it: what they take comes from the grid.
+        # An exercise is short enough to go without load.
+        light = self.grid_good and self.power_w < config.genset_min_load_w and self.reason != REASON_EXERCISE
+        light = light and state == "running"
+        self._light_ms = min(MAX_MS, self._light_ms + dt_ms) if light else 0
+        self.underloaded = self._light_ms >= UNDERLOAD_MS
         self.may_stop = self._goal_reached(in_state_ms)
 
     def _goal_reached(self, in_state_ms):
@@ -169,8 +181,9 @@ class GensetControl:
         if self.reason == REASON_EXERCISE:
             return in_state_ms >= EXERCISE_MS
         if self.reason == REASON_SOC:
-            return self.soc_permille >= config.genset_stop_soc_permille or self.pv_covers
-        return self.pv_covers or not self.may_start
+            full = min(config.genset_stop_soc_permille, config.soc_max_permille)  # more will not come
+            return self.soc_permille >= full or self._covered.active
+        return self._covered.active or not self.may_start
 
     def _act(self, action, events):
         if action == "crank":

@@ -94,18 +94,27 @@ class Islanding:
         nominal_mv = self._nominal_mv
         in_state_ms = self._machine.state_ms + dt_ms
         dead = self.grid_known and self.grid_mv < nominal_mv // 2
-        self._lost_ms = min(MAX_MS, self._lost_ms + dt_ms) if dead else 0
+        if not dead:
+            self._lost_ms = 0
+        elif self._lost_ms < MAX_MS:
+            self._lost_ms += dt_ms
         self.grid_lost = self._lost_ms >= LOST_MS
         good = (
             self.grid_known
             and nominal_mv * 85 // 100 <= self.grid_mv <= nominal_mv * 110 // 100
             and self._nominal_millihz - 500 <= self.grid_millihz <= self._nominal_millihz + 200
         )
-        self._healthy_ms = min(MAX_MS, self._healthy_ms + dt_ms) if good else 0
+        if not good:
+            self._healthy_ms = 0
+        elif self._healthy_ms < MAX_MS:
+            self._healthy_ms += dt_ms
         self.grid_healthy = self._healthy_ms >= self._wanted_healthy_ms
         self.alive = self.bus_known and self.bus_mv >= nominal_mv * 90 // 100
         dead_bus = self.bus_known and self.bus_mv < nominal_mv // 2
-        self._dead_ms = min(MAX_MS, self._dead_ms + dt_ms) if dead_bus else 0
+        if not dead_bus:
+            self._dead_ms = 0
+        elif self._dead_ms < MAX_MS:
+            self._dead_ms += dt_ms
         self.collapsed = self._dead_ms >= COLLAPSED_MS
         self.in_step = (
             self.grid_known

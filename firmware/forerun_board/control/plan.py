@@ -37,6 +37,10 @@ class Plan:
             return False
         return all(self._gathered[3 * index] > 0 for index in range(count))
 
+    def duration_s(self, count):
+        """How long the first `count` segments that were gathered last."""
+        return sum(self._gathered[3 * index] for index in range(count))
+
     def commit(self, plan_id, count, elapsed_s):
         """Play the gathered plan, which began `elapsed_s` ago (negative: it begins later; ±START_MAX_S)."""
         self._active, self._gathered = self._gathered, self._active

@@ -15,13 +15,15 @@ class Machine:
         self._rows = {}  # of each state: not every row of a long table is looked at in every round
         for row in rows:
             self._rows[row[0]] = self._rows.get(row[0], ()) + (row,)
+            self._rows[row[3]] = self._rows.get(row[3], ())
         self.state = rows[0][0]
         self.state_ms = 0
 
     def step(self, facts, dt_ms):
         """The name of the action of the row that was taken ("" may be one), or None if none was."""
-        self.state_ms = min(self.state_ms + dt_ms, STATE_MS_MAX)
-        for row in self._rows.get(self.state, ()):
+        if self.state_ms < STATE_MS_MAX:
+            self.state_ms += dt_ms
+        for row in self._rows[self.state]:
             if getattr(facts, row[1]) and (row[2] == "" or getattr(facts, row[2])):
                 self.state = row[3]
                 self.state_ms = 0

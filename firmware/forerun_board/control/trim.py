@@ -15,6 +15,8 @@ class Trim:
 
     def step(self, error_w, binding, dt_ms):
         """Integrate `error_w` (> 0: more discharge is needed) while `binding`; else let the trim fade."""
+        if not binding and self._trim_mw == 0:
+            return
         # What a round sees is the answer to the trim of the round before: a quarter of it is critically damped.
         dt_ms = min(dt_ms, INTEGRAL_MS // 4)
         if binding:

@@ -158,8 +158,11 @@ class InverterMap(SunspecDevice):
         """Generator: read the watchdog back; `confirmed` says whether it runs."""
         good = yield from self.get(self._map["watchdog"]["at"], 1)
         if good:
+            before = self.confirmed
             expected = max(1, scaled(watchdog_s, -self._map["watchdog"].get("scale", 0)))
             self.confirmed = 0 < self.bus.u16(0) <= expected
+            if before and not self.confirmed:
+                self.armed = False  # it has forgotten what it was given
 
     def start_setpoint(self, power_w):
         """True if a write was started; False if the inverter has this setpoint already."""

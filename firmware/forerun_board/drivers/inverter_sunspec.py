@@ -1,7 +1,6 @@
 """SunSpec battery inverter: 701 or 103 measured, 704 or 124 or 123 commanded, 802 or 713 or 124 for the battery.
 
-Beside these: 702, 121 or 120 for what it accepts, 122 for whether its storage is connected, 160 for the power of its PV
-strings, 715 to wake it.
+Beside these: 702, 121 or 120 for what it accepts, 122 for whether its storage is connected, 715 to wake it.
 """
 
 from forerun_board.control.image import (
@@ -16,6 +15,7 @@ from forerun_board.drivers.sunspec import (
     NOT_IMPLEMENTED_I16,
     NOT_IMPLEMENTED_U16,
     SunspecDevice,
+    energy_wh,
     scale_valid,
     scaled,
 )
@@ -34,12 +34,8 @@ EXIT_STANDBY = 3
 BATTERY_READY = (3, 4)  # connected, standby
 STORAGE_AT_122 = 3  # StorConn
 STORAGE_CONNECTED = 1
-SCALE_AT_160 = 4  # DCW_SF
-COUNT_AT_160 = 8
-MODULE_AT_160 = 10
-MODULE_SIZE_160 = 20
-POWER_IN_MODULE = 11
-STRINGS_MAX = 6
+SOC_MOST_PERMILLE = 1020  # some count a little beyond full
+SOC_JUMP_PERMILLE = 100
 APART_W = 1000
 APART_SAMPLES = 8  # readings in a row that are nowhere near the setpoint: is it still what the inverter has?
 
@@ -67,6 +63,7 @@ class InverterSunspec(SunspecDevice):
         self.charge_max_w = 0
         self.discharge_max_w = 0
         self.battery_fresh = False  # the last read_battery() was good
+        self._soc_known = False
         self.charge_wh = 0
         self.discharge_wh = 0
         self.energy_fresh = False
@@ -78,7 +75,6 @@ class InverterSunspec(SunspecDevice):
         self._pending_counts = 0
         self.armed = False
         self.confirmed = False
-        self.pv_w = 0  # of its strings, where it has model 160
         self.grid: "Any" = None  # type: ignore  # noqa: F821  GridSunspec, where such functions are commissioned
         self._scales_fresh = False
         self.scales_due = False  # a reading that may be due to another scale factor: it counts once they were read
@@ -303,10 +299,11 @@ class InverterSunspec(SunspecDevice):
         volts = bus.u16(34 - BATTERY_AT_802)
         charge = bus.u16(45 - BATTERY_AT_802)
         discharge = bus.u16(46 - BATTERY_AT_802)
-        if NOT_IMPLEMENTED_U16 in (volts, charge, discharge):
-            self.refused(self._battery_address + 34)
+        state = bus.u16(22 - BATTERY_AT_802)
+        if NOT_IMPLEMENTED_U16 in (volts, charge, discharge, state):
+            self.refused(self._battery_address + 22)
             return
-        ready = bus.u16(22 - BATTERY_AT_802) in BATTERY_READY
+        ready = state in BATTERY_READY
         self._take_soc(bus.u16(0), self._soc_scale)
         decivolts = max(0, min(20_000, scaled(volts, self._volt_scale + 1)))
         self.charge_max_w = _power_w(decivolts, scaled(charge, self._ampere_scale + 1)) if ready else 0
@@ -316,31 +313,21 @@ class InverterSunspec(SunspecDevice):
         if percent == NOT_IMPLEMENTED_U16 or not scale_valid(scale):
             self.refused(self._battery_address)
             return
-        self.soc_permille = max(0, min(1000, scaled(percent, scale + 1)))
+        permille = scaled(percent, scale + 1)
+        strange = permille > SOC_MOST_PERMILLE
+        if strange or (self._soc_known and abs(permille - self.soc_permille) > SOC_JUMP_PERMILLE):
+            # No battery is so fast. Another scale factor? The next reading counts, with factors that are new.
+            self.scales_due = True
+            if strange and not self._soc_known:
+                self.refused(self._battery_address)
+            self._soc_known = False
+            return
+        self._soc_known = True
+        self.soc_permille = min(1000, permille)
         if self._battery_model != 802:  # knows no limits of the moment: the settings hold
             self.charge_max_w = self.discharge_max_w = POWER_MAX_W
         self.battery_fresh = True
         self.succeeded()
-
-    def read_strings(self):
-        """Generator: bring pv_w, the DC power of all strings, up to date (model 160); True if that worked."""
-        at = self.models[160][0]
-        good = yield from self.get(at + SCALE_AT_160, COUNT_AT_160 - SCALE_AT_160 + 1)
-        if not good:
-            return False
-        scale, count = self.bus.i16(0), self.bus.u16(COUNT_AT_160 - SCALE_AT_160)
-        if not scale_valid(scale) or not 1 <= count <= STRINGS_MAX:
-            self.refused(at + SCALE_AT_160)
-            return False
-        total_w = 0
-        for i in range(count):
-            good = yield from self.get(at + MODULE_AT_160 + MODULE_SIZE_160 * i + POWER_IN_MODULE, 1)
-            if not good:
-                return False
-            if self.bus.u16(0) != NOT_IMPLEMENTED_U16:
-                total_w += saturated_w(scaled(self.bus.u16(0), scale))
-        self.pv_w = total_w
-        return True
 
     def read_energy(self):
         """Generator: bring charge_wh and discharge_wh up to date (model 701); `energy_fresh` says so."""
@@ -348,10 +335,11 @@ class InverterSunspec(SunspecDevice):
         if not good:
             return
         scale = self._energy_scale
-        injected = self.bus.u64(0)
-        absorbed = self.bus.u64(4)
-        self.discharge_wh = injected * 10**scale if scale >= 0 else injected // 10**-scale
-        self.charge_wh = absorbed * 10**scale if scale >= 0 else absorbed // 10**-scale
+        if self.bus.u16(0) == NOT_IMPLEMENTED_U16 or self.bus.u16(4) == NOT_IMPLEMENTED_U16:
+            self.counts_energy = False  # until its scale factors are read again: the round integrates
+            return
+        self.discharge_wh = energy_wh(self.bus.u64(0), scale)
+        self.charge_wh = energy_wh(self.bus.u64(4), scale)
         self.energy_fresh = True
 
     # ---- commanding it

@@ -5,6 +5,7 @@ from forerun_board.drivers.modbus_rtu import OK
 from forerun_board.drivers.sunspec import (
     NOT_IMPLEMENTED_I16,
     SunspecDevice,
+    energy_wh,
     scale_valid,
     scaled,
 )
@@ -13,6 +14,7 @@ METER_MODELS = (203, 201, 202, 204)
 FAST_COUNT = 23  # ID … W_SF
 POWER_AT = 18
 WATCH_COUNT = 5  # W … W_SF
+DEAD_MV = 115_000
 ENERGY_AT = 38  # TotWhExp … TotWh_SF
 ENERGY_COUNT = 17
 
@@ -23,8 +25,9 @@ class MeterSunspec(SunspecDevice):
     def __init__(self, bus, unit, refuse):
         super().__init__(bus, unit, refuse)
         self.power_w = 0
-        self.voltage_mv = 0  # lowest of the phases that are there
-        self.frequency_millihz = 0
+        self.voltage_mv = -1  # lowest of the phases that are there, -1: tells none
+        self.frequency_millihz = 0  # 0: does not tell
+        self.needs_voltage = self.needs_frequency = False  # a reading without them is refused
         self.import_wh = 0
         self.export_wh = 0
         self.energy_fresh = False
@@ -89,15 +92,20 @@ class MeterSunspec(SunspecDevice):
         ):
             self.refused(self._address)
             return False
-        self.power_w = saturated_w(scaled(bus.i16(18), watt_scale))
         lowest = -1
         for i in range(7, 11):  # the mean, then the phases
             volts = bus.i16(i)
-            if volts != NOT_IMPLEMENTED_I16 and (lowest < 0 or volts < lowest):
-                lowest = max(0, volts)
-        self.voltage_mv = scaled(max(0, lowest), volt_scale + 3)
+            if volts >= 0 and (lowest < 0 or volts < lowest):
+                lowest = volts
+        voltage_mv = -1 if lowest < 0 else scaled(lowest, volt_scale + 3)
         hertz = bus.i16(16)
-        self.frequency_millihz = 0 if hertz == NOT_IMPLEMENTED_I16 else scaled(max(0, hertz), hertz_scale + 3)
+        # A grid without voltage has no frequency either.
+        if (voltage_mv < 0 and self.needs_voltage) or (hertz <= 0 and voltage_mv > DEAD_MV and self.needs_frequency):
+            self.refused(self._address)
+            return False
+        self.power_w = saturated_w(scaled(bus.i16(18), watt_scale))
+        self.voltage_mv = voltage_mv
+        self.frequency_millihz = scaled(max(0, hertz), hertz_scale + 3)
         self.succeeded()
         return True
 
@@ -116,11 +124,7 @@ class MeterSunspec(SunspecDevice):
         if not scale_valid(scale):
             self.refused(self._address + ENERGY_AT)
             return
-        self.export_wh = _energy_wh(bus.u32(0), scale)
-        self.import_wh = _energy_wh(bus.u32(8), scale)
+        self.export_wh = energy_wh(bus.u32(0), scale)
+        self.import_wh = energy_wh(bus.u32(8), scale)
         self.energy_fresh = True
         self.succeeded()
-
-
-def _energy_wh(count, scale):
-    return count * 10**scale if scale >= 0 else count // 10**-scale

@@ -1,6 +1,6 @@
 """Active power setpoint through SunSpec model 704 (DER AC controls, IEEE 1547-2018 functions)."""
 
-from forerun_board.drivers.sunspec import scale_valid
+from forerun_board.drivers.sunspec import SCALE_MAX
 
 WSET_ENA = 22
 WSET_MOD = 23
@@ -11,6 +11,7 @@ WSET_RVRT_TMS = 31  # u32
 WSET_SF = 55
 CONTROLS_COUNT = WSET_SF - WSET_ENA + 1
 MODE_WATTS = 1
+LEAST_SCALE = -3  # a megawatt in finer steps would not fit a board's integers, nor soon the register
 
 
 class Setpoint704:
@@ -29,7 +30,7 @@ class Setpoint704:
         if not good:
             return
         self._scale = self._device.bus.i16(0)
-        if not scale_valid(self._scale):
+        if not LEAST_SCALE <= self._scale <= SCALE_MAX:
             self._device.refused(self._address + WSET_SF)
             return
         self.capable = True

@@ -16,6 +16,7 @@ WAIT = 1  # its transaction is under way
 
 _POWERS = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 VALUE_MAX = 500_000_000
+ENERGY_MAX_WH = (1 << 63) - 1
 
 
 def scaled(value, scale):
@@ -29,6 +30,11 @@ def scaled(value, scale):
     if scale < -8:
         return 0 if value >= 0 else -1
     return max(-VALUE_MAX, min(VALUE_MAX, value // _POWERS[-scale]))
+
+
+def energy_wh(count, scale):
+    """count * 10**scale in Wh, at most what fits the 64 bits of a record; not for the cycle."""
+    return min(count * 10**scale, ENERGY_MAX_WH) if scale >= 0 else count // 10**-scale
 
 
 def scale_valid(scale):

@@ -191,7 +191,7 @@ def ledger(
 
 
 def factors_of(site) -> Factors:
-    """The factors of a site file (forerun.config.SiteFile)."""
+    """The factors of a site file (forerun.sections.SiteFile)."""
     carbon = site.carbon
     values = carbon.grid_g_per_kwh if isinstance(carbon.grid_g_per_kwh, tuple) else (carbon.grid_g_per_kwh,)
     names = [f"grid-{hour:02d}" for hour in range(24)] if len(values) == 24 else ["grid"]
@@ -211,7 +211,7 @@ def factors_of(site) -> Factors:
 
 
 def battery_of(site) -> Battery:
-    """The battery of a site file (forerun.config.SiteFile)."""
+    """The battery of a site file (forerun.sections.SiteFile)."""
     battery = site.battery
     return Battery(
         battery.capacity_wh, Decimal(str(battery.efficiency_charge)), Decimal(str(battery.efficiency_discharge))

@@ -22,14 +22,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Energy and emissions of a site in a period, from its journal, signed."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.publish(site, out, since, until, form)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @app.command()
@@ -97,14 +97,14 @@ def export_bundle(
     as_json: Json = False,
 ) -> None:
     """Export what a site achieved as a signed bundle, for `forerun rank`."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.export_bundle(report, journal, vendor, product, out)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @app.command()
@@ -117,14 +117,14 @@ def grid(
     as_json: Json = False,
 ) -> None:
     """Check an hourly grid answer and put it into the journal of a site."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.take_grid(site, answer, provider, area, breakdown)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @app.command()
@@ -139,14 +139,14 @@ def correct(
     as_json: Json = False,
 ) -> None:
     """Correct a meter record by a new entry in the journal; nothing is edited, reports are superseded."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.correct(site, record, field, value, entry, reason, author)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @app.command()
@@ -156,14 +156,14 @@ def enter(
     as_json: Json = False,
 ) -> None:
     """Enter tables into the journal: name,time_utc,value of submeters; meter,time_utc,serial; or certificates."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.enter(site, tables)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @app.command("export")
@@ -177,14 +177,14 @@ def export_data(
     as_json: Json = False,
 ) -> None:
     """Write a site's data for other programs, as CSV or Parquet."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.export_data(site, what, since, until, form, out)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @app.command()
@@ -194,11 +194,11 @@ def timestamp(
     as_json: Json = False,
 ) -> None:
     """Have a timestamp authority stamp the latest signed root: then not even the site can date it back."""
-    from forerun import operate
+    from forerun import console
     from forerun.report import publish
 
     result = publish.stamp(site, url)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)

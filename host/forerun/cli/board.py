@@ -21,13 +21,13 @@ def board_info(
     as_json: Json = False,
 ) -> None:
     """Ask a board who it is and how it does."""
-    from forerun import operate
+    from forerun import boards
 
-    info = operate.board_info(port, baud, site)
+    info = boards.board_info(port, baud, site)
     if as_json:
         print_json(info)
     else:
-        operate.show_board_info(info)
+        boards.show_board_info(info)
 
 
 @board_app.command("diagrams")
@@ -50,9 +50,9 @@ def board_release(
     as_json: Json = False,
 ) -> None:
     """Make a signed release of this host's firmware, for `forerun board update` anywhere."""
-    from forerun import __version__, operate
+    from forerun import __version__, boards
 
-    done = operate.make_release(out, board, version or __version__, key)
+    done = boards.make_release(out, board, version or __version__, key)
     if as_json:
         print_json(done)
     else:
@@ -70,9 +70,9 @@ def board_update(
     as_json: Json = False,
 ) -> None:
     """Bring another firmware onto a running board: on trial, and back to the old one if it does not prove itself."""
-    from forerun import operate
+    from forerun import boards
 
-    done = operate.update_board(release, trust, port, baud, site, (lambda said: None) if as_json else print)
+    done = boards.update_board(release, trust, port, baud, site, (lambda said: None) if as_json else print)
     if as_json:
         print_json(done)
     else:
@@ -86,9 +86,9 @@ def board_flash(
     as_json: Json = False,
 ) -> None:
     """Put the firmware on a board that runs MicroPython. It stops the control loop: first make the site independent."""
-    from forerun import operate
+    from forerun import boards
 
-    files = operate.flash(port, kind, quiet=as_json)
+    files = boards.flash(port, kind, quiet=as_json)
     if as_json:
         print_json({"port": port, "files": files})
 
@@ -103,9 +103,9 @@ def link_record(
     as_json: Json = False,
 ) -> None:
     """Stand between a board and whatever program talks to it, and write all that passes to FILE."""
-    from forerun import operate
+    from forerun import boards
 
-    result = operate.record_link(file, port, baud, site, seconds, as_json=as_json)
+    result = boards.record_link(file, port, baud, site, seconds, as_json=as_json)
     if as_json:
         print_json(result)
     else:

@@ -43,9 +43,9 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Play a year of a site four ways: two without a battery, the board alone, and board with planner."""
-    from forerun import operate
+    from forerun.simulate import play
 
-    result = operate.play_year(site, year, seed, years, sizes, out, quiet=as_json)
+    result = play.play_year(site, year, seed, years, sizes, out, quiet=as_json)
     if as_json:
         print_json(result)
 
@@ -58,8 +58,8 @@ def surge(
     as_json: Json = False,
 ) -> None:
     """Play announced load steps on a weak feeder, with and without the announcement: readiness, volts, set starts."""
-    from forerun import operate
+    from forerun.simulate import play
 
-    result = operate.play_surges(count, seed, out, quiet=as_json)
+    result = play.play_surges(count, seed, out, quiet=as_json)
     if as_json:
         print_json(result)

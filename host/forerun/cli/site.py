@@ -50,9 +50,9 @@ def emulate(
     as_json: Json = False,
 ) -> None:
     """Start the emulated site alone, in real time, and print where it listens."""
-    from forerun import operate
+    from forerun.simulate import emulated
 
-    operate.emulate(port, baud, with_board=board, seconds=seconds, as_json=as_json)
+    emulated.emulate(port, baud, with_board=board, seconds=seconds, as_json=as_json)
 
 
 @app.command()
@@ -130,13 +130,13 @@ def token_add(
 @token_app.command("list")
 def token_list(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Say who has a token, and with which role."""
-    from forerun import operate
+    from forerun import console, operate
 
     people = operate.tokens(site).people()
     if as_json:
         print_json({"tokens": [{"name": one.name, "role": one.role, "made_utc_s": one.made_utc_s} for one in people]})
     else:
-        operate.show_report({one.name: one.role for one in people} or {"nobody": "has a token yet"})
+        console.show_report({one.name: one.role for one in people} or {"nobody": "has a token yet"})
 
 
 @token_app.command("revoke")

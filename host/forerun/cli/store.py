@@ -17,14 +17,14 @@ def store_backup(
     as_json: Json = False,
 ) -> None:
     """Copy site file, journal, reports and keys into one file. The site may run meanwhile."""
-    from forerun import operate
+    from forerun import console
     from forerun.store import backup
 
     result = backup.backup(site, out)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @store_app.command("restore")
@@ -34,14 +34,14 @@ def store_restore(
     as_json: Json = False,
 ) -> None:
     """Put a backup back, after checking all of it."""
-    from forerun import operate
+    from forerun import console
     from forerun.store import backup
 
     result = backup.restore(source, folder)
     if as_json:
         print_json(result)
     else:
-        operate.show_report(result)
+        console.show_report(result)
 
 
 @store_app.command("check")
@@ -49,13 +49,13 @@ def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> No
     """Read all of the journal: damage, missing records, every hourly seal. Exit status 1: something is wrong."""
     from dataclasses import asdict
 
-    from forerun import config, operate
+    from forerun import config, console
     from forerun.store import backup
 
     verdict = backup.check(Path(config.load(site).store.path))
     if as_json:
         print_json(asdict(verdict))
     else:
-        operate.show_report(asdict(verdict))
+        console.show_report(asdict(verdict))
     if verdict.findings:
         raise typer.Exit(1)

@@ -31,7 +31,7 @@ def flash(
     as_json: Json = False,
 ) -> None:
     """Put the firmware on a board, unless it controls a site right now."""
-    from forerun import config, operate
+    from forerun import boards, config
     from forerun.commission.flashing import live_board
     from forerun.commission.steps import Steps
 
@@ -44,7 +44,7 @@ def flash(
         for path, baud in lines.items():
             if Path(path).exists() and (said := live_board(path, baud)):
                 raise Trouble(f"{said}; make the site independent of it, then flash with --maintenance")
-    files = operate.flash(port, kind, quiet=as_json)
+    files = boards.flash(port, kind, quiet=as_json)
     result = Steps(site).record("flash", True, time.time(), port=port, board=kind, files=files)
     show(result, as_json, f"{len(files)} files are on the board; next: forerun commission scan")
 
@@ -67,7 +67,8 @@ def scan(
     from forerun.commission import scan as scanning
     from forerun.commission.line import SerialLine
     from forerun.commission.steps import Steps
-    from forerun.config import BAUD_RATES, load
+    from forerun.config import load
+    from forerun.sections import BAUD_RATES
 
     if baud and baud not in BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, BAUD_RATES))}")

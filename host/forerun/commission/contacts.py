@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from forerun.commission.check import Check
 from forerun.commission.desk import Desk
-from forerun.config import SiteFile
+from forerun.sections import SiteFile
 from forerun_wire import messages as m
 
 MOVES = {

@@ -45,10 +45,10 @@ def keys_recover(
     as_json: Json = False,
 ) -> None:
     """Take the key away from a board whose maintenance contact was closed at its start; then provision anew."""
-    from forerun import operate
+    from forerun import boards
 
     Person(as_json).agrees(yes, "--yes", "The board stands with its maintenance contact closed; remove its key?")
-    removed = operate.remove_keys(port, quiet=as_json)
+    removed = boards.remove_keys(port, quiet=as_json)
     show({"port": port, "removed": removed}, as_json,
           f"{', '.join(removed) or 'no key file'} removed: open the contact, reset the board, then "
           "forerun commission keys provision")  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from forerun.commission.line import EXCEPTION, GARBLED, OK, PATIENCE_S, SILENT, Answer, Line, read
-from forerun.config import BAUD_RATES, SiteFile
+from forerun.sections import BAUD_RATES, SiteFile
 
 RATES = tuple(reversed(BAUD_RATES))
 FIRST_UNITS = range(1, 17)  # where installers leave devices; tried at every rate before all other units

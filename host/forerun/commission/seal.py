@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from forerun import __version__
 from forerun.commission.steps import Steps, digest, moment
-from forerun.config import SiteFile, board_settings
+from forerun.config import board_settings
 from forerun.errors import Trouble
 from forerun.report.rendering import canonical_json
+from forerun.sections import SiteFile
 from forerun_wire import messages as m
 
 VERSION = 1

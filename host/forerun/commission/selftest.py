@@ -14,7 +14,8 @@ from forerun.commission.check import Check, in_range
 from forerun.commission.contacts import ContactTest
 from forerun.commission.desk import Desk
 from forerun.commission.transformers import ct_fault
-from forerun.config import BAUD_RATES, SiteFile, board_settings
+from forerun.config import board_settings
+from forerun.sections import BAUD_RATES, SiteFile
 from forerun_wire import messages as m
 
 _KEY = {name: key for key, name, *_ in m.SETTINGS}
@@ -179,7 +180,8 @@ class _Tester:
                 "without power; `forerun commission scan` lists who is where"
             )  # fmt: skip
         elif contacts:
-            cause, advice = "contact_open", f"open: {', '.join(contacts)}; close it, or mend its wire, and start again"
+            advice = f"open: {', '.join(contacts)}; close it, or mend its wire, press the reset button, and start again"
+            cause = "contact_open"
         elif faults & _BIT["battery"]:
             cause, advice = "battery_silent", "the inverter tells nothing of its battery: check the BMS cable"
         else:

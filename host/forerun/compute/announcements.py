@@ -1,7 +1,7 @@
 """The compute–energy interface: what is taken of a job that a scheduler announces (docs/announcements.md)."""
 
 from forerun.compute.load import Announcement, AnnouncementError
-from forerun.config import SiteFile
+from forerun.sections import SiteFile
 
 LONGEST_AHEAD_S = 14 * 86_400
 

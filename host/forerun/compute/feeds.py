@@ -24,8 +24,8 @@ from forerun.compute.sources import (
     document,
 )
 from forerun.compute.weather import clearness_of
-from forerun.config import NONE, SiteFile
 from forerun.errors import WrongUsage
+from forerun.sections import NONE, SiteFile
 from forerun.site.service import Service
 
 SLURM, KUBERNETES = "slurm-", "k8s-"  # how the names of their jobs begin
@@ -65,6 +65,16 @@ class Feeds:
         self._raw: dict[str, dict] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compute sources", daemon=True)
+
+    def readings(self) -> list[tuple[str, str, Reading]]:
+        """(key in the site file, what to call it, the last Reading that is believed) of each source."""
+        nodes = f"nodes by utilisation ({self.nodes.idle_w / 1000:.1f} kW idle, {self.nodes.full_w / 1000:.1f} full)"
+        names = {"power_query": "Prometheus", "redfish_url": "Redfish", "utilisation": nodes}
+        return [(key, names.get(key, key), reading) for key, reading in sorted(self.latest.copy().items())]
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     def __enter__(self) -> "Feeds":
         self._thread.start()

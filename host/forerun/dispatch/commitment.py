@@ -3,8 +3,12 @@
 The powers that it thinks of are only good enough to choose the hours; the linear programme then finds the powers.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 
+from forerun.dispatch.directions import grid_cost
 from forerun.dispatch.programme import ABOVE_MAX, BELOW_MIN, OVER_LIMIT, RESERVE, SURGE, dearest_price
 from forerun.dispatch.reserve import tiers
 from forerun.dispatch.situation import Genset, Inputs, Storage
@@ -12,11 +16,19 @@ from forerun.dispatch.situation import Genset, Inputs, Storage
 _LEVELS = 61
 _POWERS = 7
 _BARRED = 100.0
+_PEAKS = 2
+_ENDS = (1, 3)  # steps by which a stretch is begun or ended sooner or later
+_FORCED = 8  # more steps that a start forces are not told apart in the values; the way forwards keeps to all of them
 
 
-def commitment(storage: Storage, inputs: Inputs, targets_wh: np.ndarray, peak_w: float) -> np.ndarray:
-    """(n,) bool, whether the set runs in each step. peak_w: the import that a plan without least power would reach."""
-    return _Search(storage, inputs, targets_wh, peak_w).on()
+def commitments(storage: Storage, inputs: Inputs, targets_wh: np.ndarray, peak_w: float) -> list[np.ndarray]:
+    """Ways for the set to run, (n,) bool each. peak_w: the import that a plan without least power would reach. Where a
+    demand charge is to pay there is one for each of some peaks from there up to the import limit: which of them is
+    worth its price the programme has to say."""
+    limit_w = max(peak_w, storage.import_limit_w)
+    peaks_w = np.linspace(peak_w, limit_w, _PEAKS) if storage.demand_charge_per_kw and limit_w > peak_w else [peak_w]
+    found = {on.tobytes(): on for on in _Search(storage, inputs, targets_wh, np.array(peaks_w)).ways()}
+    return list(found.values())
 
 
 def running_steps(genset: Genset, inputs: Inputs) -> np.ndarray:
@@ -35,25 +47,32 @@ def peak_kw(flows: dict[str, np.ndarray]) -> float:
     return float((flows["import"] + flows["over_import"]).max())
 
 
-def moves(genset: Genset, inputs: Inputs, on: np.ndarray, flows: dict, worth_per_kw: np.ndarray) -> list[np.ndarray]:
-    """Other hours for the set, the most promising first: each stretch begun or ended a step sooner or later.
+def moves(genset: Genset, inputs: Inputs, on: np.ndarray, flows: dict,
+          worth_per_kw: np.ndarray) -> Iterator[np.ndarray]:  # fmt: skip
+    """Other hours for the set, the most promising first: a stretch begun or ended sooner or later, left out, or run
+    through to the next.
     worth_per_kw: (n,) what a kW more saves in each step; to the first order that rates them."""
-    n, hours = len(on), inputs.step_s / 3600
+    hours = inputs.step_s / 3600
     turning = hours * genset.idle_cost_per_h
     per_kw = worth_per_kw - hours * genset.cost_per_kwh
     adds = np.maximum(per_kw * genset.least_w, per_kw * genset.rated_w) / 1000 - turning
     drops = turning - per_kw * flows["genset"]
-    found: list[tuple[float, int, bool]] = []
-    for first, last in _stretches(on):
-        found += [(float(drops[first]), first, False), (float(drops[last - 1]), last - 1, False)]
-        found += [(float(adds[step]), step, True) for step in (first - 1, last) if 0 <= step < n]
-    made = []
-    for _, step, runs in sorted(found, key=lambda move: -move[0]):
+    found: list[tuple[float, int, int, bool]] = []
+    stretches = _stretches(on)
+    for first, last in stretches:
+        for count in _ENDS:
+            found += [(drops[first : first + count].sum(), first, first + count, False),
+                      (drops[max(0, last - count) : last].sum(), max(0, last - count), last, False),
+                      (adds[max(0, first - count) : first].sum(), max(0, first - count), first, True),
+                      (adds[last : last + count].sum(), last, last + count, True)]  # fmt: skip
+        found.append((drops[first:last].sum() + genset.start_cost, first, last, False))
+    found += [(adds[last:first].sum() + genset.start_cost, last, first, True)
+              for (_, last), (first, _) in pairwise(stretches)]  # fmt: skip
+    for _, first, last, runs in sorted(found, key=lambda move: -move[0]):
         other = on.copy()
-        other[step] = runs
+        other[first:last] = runs
         if _allowed(genset, inputs, other):
-            made.append(other)
-    return made
+            yield other
 
 
 def _stretches(on: np.ndarray) -> list[tuple[int, int]]:
@@ -75,56 +94,46 @@ def _allowed(genset: Genset, inputs: Inputs, on: np.ndarray) -> bool:
 class _Search:
     """Values by step backwards, then one way forwards. Energies in Wh, costs in the tariff's currency."""
 
-    def __init__(self, storage: Storage, inputs: Inputs, targets_wh: np.ndarray, peak_w: float):
+    def __init__(self, storage: Storage, inputs: Inputs, targets_wh: np.ndarray, peaks_w: np.ndarray):
         self.storage, self.inputs, self.genset = storage, inputs, storage.genset
         self.hours = inputs.step_s / 3600
         self.slices = tiers(storage, inputs, targets_wh)
         self.surge_count = max(1, np.count_nonzero(targets_wh))
         self.dearest = dearest_price(storage, inputs)
-        start_wh = inputs.soc * storage.capacity_wh
-        low_wh = min(start_wh, storage.soc_min * storage.capacity_wh)
-        high_wh = max(start_wh, storage.soc_max * storage.capacity_wh)
+        self.start_wh = inputs.soc * storage.capacity_wh
+        low_wh = min(self.start_wh, storage.soc_min * storage.capacity_wh)
+        high_wh = max(self.start_wh, storage.soc_max * storage.capacity_wh)
         self.levels = np.linspace(low_wh, high_wh, _LEVELS)
-        self.start_wh, self.width = start_wh, max(self.levels[1] - self.levels[0], 1e-9)
-        self.stored_wh, self.off, self.running = self._actions(peak_w)
+        self.width = max(self.levels[1] - self.levels[0], 1e-9)
+        self.peaks_w, self.beyond = np.maximum(peaks_w, inputs.peak_so_far_w), OVER_LIMIT * self.dearest / 1000
+        limit_w, rated_w = storage.import_limit_w, self.genset.rated_w
+        rest_w = inputs.load_w - inputs.pv_w - inputs.genset_w
+        even = [np.full_like(rest_w, power) for power in
+                np.linspace(-inputs.charge_max_w, inputs.discharge_max_w, _POWERS)]  # fmt: skip
+        self.off = self._actions([*even, 0 * rest_w, rest_w, rest_w - limit_w,
+                                  rest_w + storage.export_limit_w], False)  # fmt: skip
+        self.running = self._actions([*even, 0 * rest_w, rest_w - self.genset.least_w, rest_w - rated_w,
+                                      rest_w - limit_w - rated_w], True)  # fmt: skip
         self.held = self._held()
 
-    def _actions(self, peak_w: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n, A) change of stored energy, and cost of it with the set off and with it on."""
-        storage, inputs, genset, n = self.storage, self.inputs, self.genset, len(self.hours)
-        rest_w = inputs.load_w - inputs.pv_w - inputs.genset_w
-        even = np.linspace(-inputs.charge_max_w, inputs.discharge_max_w, _POWERS)
-        limit_w = storage.import_limit_w
-        special = np.stack([0 * rest_w, rest_w, rest_w - limit_w, rest_w - genset.least_w, rest_w - genset.rated_w,
-                            rest_w - limit_w - genset.rated_w], axis=1)  # fmt: skip
-        battery_w = np.concatenate([np.tile(even, (n, 1)), special], axis=1)
-        battery_w = np.clip(battery_w, -inputs.charge_max_w, inputs.discharge_max_w)
-        out_w, in_w = np.clip(battery_w, 0, None), np.clip(-battery_w, 0, None)
-        hours = self.hours[:, None]
+    def _actions(self, battery_w: list[np.ndarray], with_set: bool) -> tuple[np.ndarray, np.ndarray]:
+        """(n, A) change of stored energy, and (n, K, A) what it costs at each of the peaks."""
+        storage, inputs, genset, hours = self.storage, self.inputs, self.genset, self.hours[:, None]
+        battery_w = np.clip(np.stack(battery_w, axis=1), -inputs.charge_max_w, inputs.discharge_max_w)
+        out_w, in_w = np.maximum(battery_w, 0), np.maximum(-battery_w, 0)
         stored_wh = (in_w * storage.efficiency_charge - out_w / storage.efficiency_discharge) * hours
-        wear = hours * out_w / 1000 * storage.wear_cost_per_kwh
-        left_w = rest_w[:, None] - battery_w
-        wanted_w = np.where(inputs.energy_price_per_kwh[:, None] > genset.cost_per_kwh, left_w, left_w - limit_w)
-        genset_w = np.clip(wanted_w, genset.least_w, genset.rated_w)
-        fuel = hours * (genset.idle_cost_per_h + genset_w / 1000 * genset.cost_per_kwh)
-        # A board does not start its set in quiet hours: no need is great enough for a plan that counts on it there.
-        barred = inputs.genset_barred[:, None] * hours * (_BARRED * OVER_LIMIT * self.dearest * genset.rated_w / 1000)
-        running = wear + fuel + barred + self._grid(left_w - genset_w, peak_w)
-        return stored_wh, wear + self._grid(left_w, peak_w), running
-
-    def _grid(self, left_w: np.ndarray, peak_w: float) -> np.ndarray:
-        """(n, A) cost of what the grid gives or takes; PV is curtailed where that is cheaper than exporting."""
-        storage, inputs, hours = self.storage, self.inputs, self.hours[:, None]
-        import_w, export_w = np.clip(left_w, 0, None), np.clip(-left_w, 0, None)
-        price, export_price = inputs.energy_price_per_kwh[:, None], inputs.export_price_per_kwh[:, None]
-        room_w = np.where(export_price > 0, storage.export_limit_w, 0.0)
-        curtailed_w = np.clip(export_w - room_w, 0, inputs.pv_w[:, None])
-        export_w = export_w - curtailed_w
-        over_w = np.clip(import_w - storage.import_limit_w, 0, None)
-        over_w = over_w + np.clip(export_w - storage.export_limit_w, 0, None)
-        above_w = np.clip(import_w - max(peak_w, inputs.peak_so_far_w), 0, None)
-        return (hours * (import_w * price - export_w * export_price + over_w * OVER_LIMIT * self.dearest)
-                + above_w * storage.demand_charge_per_kw) / 1000  # fmt: skip
+        left_w = (inputs.load_w - inputs.pv_w - inputs.genset_w)[:, None] - battery_w
+        cost = hours * out_w / 1000 * storage.wear_cost_per_kwh
+        if with_set:
+            dear = inputs.energy_price_per_kwh[:, None] > genset.cost_per_kwh
+            genset_w = np.clip(np.where(dear, left_w, left_w - storage.import_limit_w), genset.least_w, genset.rated_w)
+            cost += hours * (genset.idle_cost_per_h + genset_w / 1000 * genset.cost_per_kwh)
+            # A board does not start its set in quiet hours: no need is great enough for a plan that counts on it there.
+            cost += inputs.genset_barred[:, None] * hours * (_BARRED * self.beyond * genset.rated_w)
+            left_w = left_w - genset_w
+        over = OVER_LIMIT * self.dearest
+        from_grid = [grid_cost(storage, inputs, left_w, over, peak_w)[0] for peak_w in self.peaks_w]
+        return stored_wh, cost[:, None] + np.stack(from_grid, axis=1)
 
     def _held(self) -> np.ndarray:
         """(n, L) cost, below 0 for a benefit, of having each level stored at the end of each step."""
@@ -132,70 +141,88 @@ class _Search:
         worth = {"low": -BELOW_MIN, "surge": -RESERVE, "reserve": -RESERVE, "free": 0.0, "high": ABOVE_MAX}
         floor = np.zeros(len(self.hours))
         for name, _, width in self.slices:
-            inside = np.clip(self.levels - floor[:, None], 0, width[:, None]) / 1000
             per_kwh = worth[name] * self.hours - (SURGE / self.surge_count if name == "surge" else 0.0)
-            held += inside * per_kwh[:, None] * self.dearest
+            if np.any(per_kwh):
+                inside = np.clip(self.levels - floor[:, None], 0, width[:, None]) / 1000
+                held += inside * per_kwh[:, None] * self.dearest
             floor = floor + width
         held[-1] -= self.levels / 1000 * self.inputs.stored_value_per_kwh
         return held
 
-    def on(self) -> np.ndarray:
-        """(n,) bool. Rows of values: off, on and free to stop, then on for 1, 2, … more steps at least."""
-        n, genset = len(self.hours), self.genset
+    def ways(self) -> list[np.ndarray]:
+        """(n,) bool for each of the peaks. Rows of values: off, on and free to stop, then on for 1, 2, … more steps."""
+        n, genset, peaks = len(self.hours), self.genset, len(self.peaks_w)
         ends = np.cumsum(self.inputs.step_s)
         forced = np.searchsorted(ends, ends - self.inputs.step_s + genset.min_run_s) - np.arange(n)
         forced = np.clip(forced, 0, np.arange(n, 0, -1) - 1)  # steps that must follow a step of starting
         must = int(np.count_nonzero(running_steps(genset, self.inputs)))
-        rows = _rows(forced, must)
-        place, share, beyond = self._landing_of(self.levels, self.stored_wh[:, :, None])
-        off, running = self.off[:, :, None] + beyond, self.running[:, :, None] + beyond
-        ahead = np.zeros((rows[n], _LEVELS))
-        values = [ahead] * (n + 1)
-        starts_here, stops_here = np.zeros((2, n, _LEVELS), dtype=bool)
+        rows = _rows(np.minimum(forced, _FORCED), min(must, _FORCED))
+        most = max(rows)
+        place, share, cost = self._shifts(most)
+        # Each row is written between what lies beyond its ends, and looked at from each place on.
+        line = 3 * _LEVELS + 1
+        wide = np.zeros((peaks, most, line))
+        below, inside, above = wide[..., :_LEVELS], wide[..., _LEVELS : 2 * _LEVELS], wide[..., 2 * _LEVELS :]
+        views = np.lib.stride_tricks.as_strided(wide, (wide.size - _LEVELS, _LEVELS), (8, 8))
+        above_costs = self.width * self.beyond * np.arange(1, _LEVELS + 2)
+        below_costs = above_costs[-2::-1]
+        values = np.zeros((n + 1, peaks, most, _LEVELS))
+        stay_off, go_on, start = np.zeros((3, n, peaks, _LEVELS))
         for step in range(n - 1, -1, -1):
-            after = self._after(ahead + self.held[step], place[step], share[step])
-            stay_off = np.minimum.reduce(after[0] + off[step], axis=0)
-            going = np.minimum.reduce(after[1:] + running[step], axis=1)  # followed by: free, then forced 1, 2, …
-            start = going[forced[step]] + genset.start_cost
-            starts_here[step], stops_here[step] = start < stay_off, stay_off < going[0]
-            ahead = np.empty((rows[step], _LEVELS))
-            np.minimum(stay_off, start, out=ahead[0])
-            np.minimum(going[0], stay_off, out=ahead[1])
-            ahead[2:] = going[: rows[step] - 2]
-            values[step] = ahead
-        return self._forwards(values, forced, must, starts_here, stops_here)
+            count, now = rows[step + 1], rows[step]
+            np.add(values[step + 1, :, :count], self.held[step], out=inside[:, :count])
+            np.add(inside[:, :count, :1], below_costs, out=below[:, :count])
+            np.add(inside[:, :count, -1:], above_costs, out=above[:, :count])
+            at = place[step, :, :count]
+            near, least = views[at], views[at + 1]
+            least -= near
+            least *= share[step, :count]
+            least += near
+            least += cost[step, :, :count]
+            least = np.minimum.reduce(least, axis=2)  # off, then followed by: free, then forced 1, 2, …
+            stay_off[step], go_on[step] = least[:, 0], least[:, 1]
+            np.add(least[:, 1 + min(forced[step], _FORCED)], genset.start_cost, out=start[step])
+            np.minimum(least[:, 0], start[step], out=values[step, :, 0])
+            np.minimum(least[:, 1], least[:, 0], out=values[step, :, 1])
+            values[step, :, 2:now] = least[:, 1 : now - 1]
+        starts_here, stops_here = start < stay_off, stay_off < go_on
+        return [self._forwards(peak, values[:, peak], forced, must, starts_here[:, peak], stops_here[:, peak])
+                for peak in range(peaks)]  # fmt: skip
 
-    @staticmethod
-    def _after(ahead: np.ndarray, place: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """(rows, …) values where the actions land, between two levels."""
-        near = ahead.take(place, axis=1)
-        return near + share * (ahead.take(place + 1, axis=1) - near)
+    def _shifts(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(n, K, rows, A): for each peak and row of values, where the view that an action leads to begins;
+        (n, rows, A, 1) share of the way to the next one; (n, K, rows, A, 1) cost. The levels are even, so that an
+        action goes up as far from each."""
+        which = np.minimum(np.arange(rows), 1)  # off, or running
+        up = np.stack((self.off[0], self.running[0]), axis=1) / self.width
+        inside = np.minimum(np.maximum(up, -_LEVELS), _LEVELS - 1)
+        whole = np.floor(inside)
+        cost = np.stack((self.off[1], self.running[1]), axis=2)
+        cost = cost + (np.abs(up - inside) * (self.width * self.beyond))[:, None]
+        lines = (3 * _LEVELS + 1) * np.arange(len(self.peaks_w) * rows).reshape(-1, rows, 1) + _LEVELS
+        return (whole.astype(np.int64)[:, None, which] + lines, (inside - whole)[:, which, :, None],
+                cost[:, :, which, :, None])  # fmt: skip
 
-    def _landing_of(self, from_wh, change_wh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Level below where each action lands, share of the way to the next, and the cost of going beyond."""
-        to_wh = from_wh + change_wh
-        inside = np.minimum(np.maximum(to_wh, self.levels[0]), self.levels[-1])
-        at = (inside - self.levels[0]) / self.width
-        place = np.minimum(at.astype(np.int64), _LEVELS - 2)
-        return place, at - place, np.abs(to_wh - inside) * (OVER_LIMIT * self.dearest / 1000)
-
-    def _forwards(self, values: list[np.ndarray], forced: np.ndarray, must: int, starts_here, stops_here) -> np.ndarray:
+    def _forwards(self, peak: int, values: np.ndarray, forced: np.ndarray, must: int, starts_here,
+                  stops_here) -> np.ndarray:  # fmt: skip
         """(n,) bool along the one way that begins with what is stored now; the way between is that of the powers."""
-        n = len(self.hours)
+        n, span = len(self.hours), self.levels[-1] - self.levels[0] + 1.0
+        levels = np.concatenate([[self.levels[0] - span], self.levels, [self.levels[-1] + span]])
         running, energy, on = self.inputs.genset_run_s > 0, self.start_wh, np.zeros(n, dtype=bool)
         low_wh, high_wh = float(self.levels[0]), float(self.levels[-1])
+        worth = np.empty(_LEVELS + 2)
         for step in range(n):
             level = round((energy - low_wh) / self.width)
             goes = must > 0 or not stops_here[step, level] if running else must > 0 or starts_here[step, level]
             if goes:
                 must = max(0, (must if running else forced[step] + 1) - 1)
             running = on[step] = bool(goes)
-            row = 1 + must if running else 0
-            place, share, cost = self._landing_of(energy, self.stored_wh[step])
-            ahead = values[step + 1][row] + self.held[step]
-            cost += ahead[place] * (1 - share) + ahead[place + 1] * share
-            cost += self.running[step] if running else self.off[step]
-            energy = min(high_wh, max(low_wh, energy + float(self.stored_wh[step, cost.argmin()])))
+            stored_wh, cost = self.running if running else self.off
+            worth[1:-1] = values[step + 1, 1 + min(must, _FORCED) if running else 0] + self.held[step]
+            worth[0], worth[-1] = worth[1] + span * self.beyond, worth[-2] + span * self.beyond
+            to_wh = energy + stored_wh[step]
+            best = (np.interp(to_wh, levels, worth) + cost[step, peak]).argmin()
+            energy = min(high_wh, max(low_wh, float(to_wh[best])))
         return on
 
 

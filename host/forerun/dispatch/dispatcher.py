@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from forerun.dispatch.commitment import commitment, moves, peak_kw, running_steps, starts
+from forerun.dispatch.commitment import commitments, moves, peak_kw, running_steps, starts
 from forerun.dispatch.programme import Programme
 from forerun.dispatch.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
@@ -73,22 +73,23 @@ class Dispatcher:
         kept = running_steps(genset, inputs)
         if relaxed["genset"].sum() <= 1e-6 and not kept.any():
             return relaxed, kept  # without its least power and start it would be cheaper still, and yet is not wanted
-        choices = [commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))]
+        choices = commitments(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))
         if starts(choices[0], inputs.genset_run_s) <= 1:
             choices.append(kept)
-        best = min((self._priced(inputs, on) for on in choices), key=lambda found: found[0])
+        best = min((self._priced(inputs, on, True) for on in choices), key=lambda found: found[0])
         tried = {on.tobytes() for on in choices}
         for _ in range(_MOVES):
-            ahead = [on for on in moves(genset, inputs, *best[1:]) if on.tobytes() not in tried]
-            if not ahead:
+            ahead = next((on for on in moves(genset, inputs, *best[1:]) if on.tobytes() not in tried), None)
+            if ahead is None:
                 break
-            tried.add(ahead[0].tobytes())
-            best = min(best, self._priced(inputs, ahead[0]), key=lambda found: found[0])
+            tried.add(ahead.tobytes())
+            best = min(best, self._priced(inputs, ahead), key=lambda found: found[0])
         return best[2], best[1]
 
-    def _priced(self, inputs: Inputs, on: np.ndarray) -> tuple[float, np.ndarray, dict, np.ndarray]:
+    def _priced(self, inputs: Inputs, on: np.ndarray,
+                direct: bool = False) -> tuple[float, np.ndarray, dict, np.ndarray]:  # fmt: skip
         """Cost with penalties, the hours, the flows, and what a kW more would be worth in each step."""
-        self._programme.commit(on)
+        self._programme.commit(on, direct)
         flows, cost = self._programme.solve()
         genset, hours = self.storage.genset, inputs.step_s / 3600
         cost += genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
@@ -96,7 +97,7 @@ class Dispatcher:
 
 
 def dispatcher_of(site) -> Dispatcher:
-    """The dispatcher of a site file (forerun.config.SiteFile); it plans the import margin below the import limit."""
+    """The dispatcher of a site file (forerun.sections.SiteFile); it plans the import margin below the import limit."""
     return Dispatcher(storage_of(site))
 
 

@@ -1,25 +1,23 @@
-"""From what a site knows at a moment to the situation that a plan is made from, and a plan told in words."""
+"""From what a site knows at a moment to the situation that a plan is made from, and a plan as a document."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from forerun.compute.load import Announcement, overlay, surges
 from forerun.compute.weather import Sky
-from forerun.config import SiteFile
-from forerun.dispatch.dispatcher import Plan, Situation, plan_steps
+from forerun.dispatch.commitment import starts
+from forerun.dispatch.dispatcher import Plan, Situation, plan_steps, storage_of
 from forerun.dispatch.reserve import outage_reserve_wh
 from forerun.forecast.jobs import JobModel, Told, forecast_both
 from forerun.forecast.model import Forecast, LoadModel, forecast_load
 from forerun.forecast.sun import forecast_pv
-from forerun.report.pictures import clock
+from forerun.sections import SiteFile
 
 STEP_S = 300  # of histories and forecasts
-_WORTH_SAYING_W = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +68,13 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         clearness = sky.steps(known.start_s - STEP_S * past, STEP_S, past + count)
     pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude), clearness)
     hours = (known.start_s + STEP_S * np.arange(count)) // 3600 % 24
-    price = hourly(site.tariff.energy_price_per_kwh)[hours]
-    # A tonne is a million grams; what is imported now pays for what it emits.
-    price = price + hourly(site.carbon.grid_g_per_kwh)[hours] * float(site.tariff.carbon_price_per_tonne) / 1e6
+    price = folded(hourly(site.tariff.energy_price_per_kwh)[hours], steps)
     reserve = outage_reserve_wh(load.q90, pv.q10, STEP_S, site.battery.autonomy_h, site.battery.efficiency_discharge)
     situation = Situation(
         step_s=steps,
         load_w=folded(load.q50, steps),
         pv_w=folded(pv.q50, steps),
-        energy_price_per_kwh=folded(price, steps),
+        energy_price_per_kwh=price + carbon_price_per_kwh(site, known.start_s, steps),
         export_price_per_kwh=float(site.tariff.export_price_per_kwh),
         soc=min(1.0, max(0.0, known.soc)),
         peak_so_far_w=known.peak_so_far_w,
@@ -89,6 +85,33 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         battery_temperature_c=known.battery_temperature_c,
     )
     return Outlook(situation, known.start_s, load, pv)
+
+
+def carbon_price_per_kwh(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:
+    """(n,) what the emissions of an imported kWh cost in each step of a plan; a tonne is a million grams."""
+    hours = (start_s + STEP_S * np.arange(round(steps.sum()) // STEP_S)) // 3600 % 24
+    grams = hourly(site.carbon.grid_g_per_kwh)[hours]
+    return folded(grams, steps) * float(site.tariff.carbon_price_per_tonne) / 1e6
+
+
+def cost_parts(site: SiteFile, made: Outlook, plan: Plan) -> dict[str, float]:
+    """What plan.cost is made of, in the tariff's currency; they add up to it."""
+    asked, storage, hours = made.situation, storage_of(site), plan.step_s / 3600
+    bought, sold = (np.clip(sign * plan.pcc_import_w, 0, None) * hours / 1000 for sign in (1, -1))
+    carbon = carbon_price_per_kwh(site, made.start_s, plan.step_s)
+    on = plan.genset_w > 0
+    parts = {
+        "energy": float(bought @ (asked.energy_price_per_kwh - carbon)),
+        "carbon price": float(bought @ carbon),
+        "export": -float(np.sum(sold * asked.export_price_per_kwh)),
+        "demand charge": max(0.0, plan.pcc_import_w.max() - asked.peak_so_far_w) / 1000 * storage.demand_charge_per_kw,
+        "battery wear": float(np.clip(plan.battery_w, 0, None) @ hours) / 1000 * storage.wear_cost_per_kwh,
+    }
+    if on.any():
+        count = starts(on, asked.genset_run_s)
+        parts["set's fuel"] = storage.genset.cost(hours, plan.genset_w, on, 0)
+        parts["set's starts"] = count * storage.genset.start_cost
+    return parts
 
 
 def folded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -128,79 +151,8 @@ def document(site: SiteFile, made: Outlook, plan: Plan) -> dict:
         "step_start_utc_s": [round(start) for start in starts.tolist()],
         **whole,
         "cost": round(plan.cost, 4),
+        "cost_parts": {name: round(value, 4) for name, value in cost_parts(site, made, plan).items()},
         "currency": site.tariff.currency,
         "relaxed": list(plan.relaxed),
         "basis": made.basis,
     }
-
-
-def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
-    """The plan in sentences: each stretch in which the battery or the set works, and why; then what is relaxed."""
-    currency, sentences = site.tariff.currency, [f"It stands on {made.basis}."]
-    ends = np.cumsum(plan.step_s)
-    kind = np.where(plan.genset_w > 0, 3, np.where(plan.battery_w > _WORTH_SAYING_W, 1,
-                                                   np.where(plan.battery_w < -_WORTH_SAYING_W, 2, 0)))  # fmt: skip
-    edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(kind)]
-    for first, last in pairwise(edges):
-        if kind[first] == 0:
-            continue
-        part, hours = slice(first, last), plan.step_s[first:last] / 3600
-        when = f"{_time(made, ends[first] - plan.step_s[first])}–{_time(made, ends[last - 1])}"
-        moved = float(np.abs(plan.battery_w[part]) @ hours) / 1000
-        if kind[first] == 3:
-            made_kwh = float(plan.genset_w[part] @ hours) / 1000
-            sentences.append(
-                f"{when}: the diesel set runs and gives {made_kwh:.1f} kWh, because {_why_set(site, made, part)}."
-            )
-        else:
-            verb = "gives" if kind[first] == 1 else "takes"
-            sentences.append(f"{when}: the battery {verb} {moved:.1f} kWh, to {100 * plan.soc[last - 1]:.0f} %, "
-                             f"because {_why(site, made, plan, part, verb)}.")  # fmt: skip
-    if len(sentences) == 1:
-        sentences.append("The battery stays idle: nothing that it could do is worth its losses and wear.")
-    for surge in made.situation.surges:
-        what = f"an announced load of {surge.load_w / 1000:.1f} kW in all comes for {surge.duration_s / 60:.0f} min"
-        sentences.append(f"At {_time(made, surge.start_s)} {what}; its energy is stored 5 min before.")
-    sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
-    return [*sentences, f"It costs {plan.cost:.2f} {currency} over {ends[-1] / 3600:.0f} h."]
-
-
-def _time(made: Outlook, after_s: float) -> str:
-    return clock(round(made.start_s + after_s))
-
-
-def _why(site: SiteFile, made: Outlook, plan: Plan, part: slice, verb: str) -> str:
-    """The first reason that holds, in the order of the plan's own priorities."""
-    asked = made.situation
-    price = np.asarray(asked.energy_price_per_kwh)
-    limit_w = site.limits.import_limit_w - site.limits.import_margin_w
-    net_w = asked.load_w[part] - asked.pv_w[part]
-    mean = float(np.average(price[part], weights=plan.step_s[part]))
-    peak_w = float(plan.pcc_import_w.max())
-    lops = site.tariff.demand_charge_per_kw_month > 0 and plan.pcc_import_w[part].max() > peak_w - 1
-    if verb == "gives":
-        if np.any(net_w > limit_w + 1):
-            return f"the load reaches {net_w.max() / 1000:.1f} kW and the grid gives {limit_w / 1000:.1f} kW"
-        if lops:
-            return f"it keeps the highest import, which is billed by the month, at {peak_w / 1000:.1f} kW"
-        return f"a kWh from the grid costs {mean:.3f} {site.tariff.currency} then, {_beside(price, plan.step_s)}"
-    if np.any(asked.pv_w[part] > asked.load_w[part]):
-        return "PV gives more than the load takes"
-    if any(surge.start_s >= np.cumsum(plan.step_s)[part.start] - 1 for surge in asked.surges):
-        return "an announced load needs it"
-    if mean < float(np.average(price, weights=plan.step_s)):
-        return f"a kWh costs {mean:.3f} {site.tariff.currency} then, {_beside(price, plan.step_s)}"
-    return "the reserve has to be filled"
-
-
-def _beside(price: np.ndarray, step_s: np.ndarray) -> str:
-    return f"beside {float(np.average(price, weights=step_s)):.3f} on average"
-
-
-def _why_set(site: SiteFile, made: Outlook, part: slice) -> str:
-    net_w = float((made.situation.load_w[part] - made.situation.pv_w[part]).max())
-    limit_w = site.limits.import_limit_w - site.limits.import_margin_w
-    if net_w > limit_w:
-        reached, given = f"the load reaches {net_w / 1000:.1f} kW", f"the grid gives {limit_w / 1000:.1f} kW"
-        return f"{reached}, {given} and the battery is not enough"
-    return "it is cheaper than the grid, or fills the battery for what comes"

@@ -1,5 +1,7 @@
 """PV forecasts: what a clear sky would give by the sun's place, times how clear it has been."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from forerun.forecast.model import DAY_S, LEVELS, Forecast, checked_history
@@ -30,8 +32,7 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     known = np.isfinite(pv_w)
     if np.count_nonzero(known) < season:
         return Forecast(step_s, *(np.zeros(count) for _ in LEVELS), "less than a day of PV history: none is counted on")
-    times = start_utc_s + step_s * (np.arange(-n, count) + 0.5)
-    clear = clear_sky_w(pv_w, _irradiance(times, *place))
+    clear = clear_sky_w(pv_w, _irradiance_of_steps(start_utc_s - step_s * n, step_s, n + count, place))
     lit = (clear[:n] > _LEAST_SUN * max(1.0, clear.max())) & known
     if not lit.any():
         return Forecast(step_s, *(np.zeros(count) for _ in LEVELS), "no PV was seen by daylight: none is counted on")
@@ -108,6 +109,21 @@ def clear_sky_w(pv_w: np.ndarray, irradiance: np.ndarray) -> np.ndarray:
         short = seen - rows @ weight
         weights = np.where(short > 0, 24.0, 1.0) / np.maximum(np.abs(short), 0.02 * best)
     return np.clip(irradiance @ weight, 0, 1.05 * best)
+
+
+def _irradiance_of_steps(start_utc_s: float, step_s: int, count: int, place: tuple[float, float]) -> np.ndarray:
+    """(count, 4) at the middle of each step. A forecast has nearly all of its days in common with the one before."""
+    if start_utc_s % step_s or DAY_S % step_s:
+        return _irradiance(start_utc_s + step_s * (np.arange(count) + 0.5), *place)
+    first, last = int(start_utc_s // DAY_S), int((start_utc_s + step_s * count) // DAY_S)
+    days = np.concatenate([_irradiance_of_day(day, step_s, *place) for day in range(first, last + 1)])
+    skipped = int(start_utc_s - first * DAY_S) // step_s
+    return days[skipped : skipped + count]
+
+
+@lru_cache(maxsize=64)
+def _irradiance_of_day(day: int, step_s: int, latitude: float, longitude: float) -> np.ndarray:
+    return _irradiance(day * DAY_S + step_s * (np.arange(DAY_S // step_s) + 0.5), latitude, longitude)
 
 
 def _irradiance(utc_s: np.ndarray, latitude: float, longitude: float) -> np.ndarray:

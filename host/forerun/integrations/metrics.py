@@ -114,6 +114,12 @@ def _ahead(seen: Snapshot) -> Iterator:
     for readiness in ("announced", "told", "preparing", "ready", "late", "running"):
         jobs.add_metric([readiness], sum(job.readiness == readiness for job in seen.jobs))
     yield jobs
+    power = GaugeMetricFamily("forerun_compute_watts", "Load as a compute source said it last.", labels=["source"])
+    age = GaugeMetricFamily("forerun_compute_age_seconds", "Age of what a compute source said.", labels=["source"])
+    for one in seen.compute:
+        power.add_metric([one.source], one.power_w)
+        age.add_metric([one.source], seen.utc_s - one.utc_s)
+    yield from (power, age) if seen.compute else ()
     if seen.forecast is None:
         return
     ahead = GaugeMetricFamily("forerun_forecast_watts", "Forecast mean of the step that begins so far ahead.",
@@ -145,8 +151,9 @@ def serve(host: str, port: int, snapshot: Callable[[], Snapshot]) -> Iterator[in
     """Serve /metrics while the `with` block lasts; gives the port, chosen by the system for 0. Raises Trouble."""
     try:
         server, thread = start_http_server(port, host, registry(snapshot))
-    except OSError as problem:
-        raise Trouble(f"metrics.port {port} on {host} cannot be opened ({problem.strerror})") from problem
+    except (OSError, UnicodeError) as problem:
+        words = getattr(problem, "strerror", None) or "this is no name of a machine"
+        raise Trouble(f"metrics.port {port} on {host} cannot be opened ({words})") from problem
     try:
         yield server.server_port
     finally:

@@ -15,9 +15,9 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from forerun import __version__
-from forerun.config import ModbusTcpSection
 from forerun.errors import Trouble
 from forerun.integrations.sunspec import BASE, Bank, ModbusRefusal, Model
+from forerun.sections import ModbusTcpSection
 from forerun.site.snapshot import Live, Snapshot
 
 READ_HOLDING, READ_INPUT = 3, 4
@@ -144,9 +144,10 @@ def serve(section: ModbusTcpSection, snapshot: Callable[[], Snapshot]) -> Iterat
     try:
         try:
             server = run(begin())
-        except (RuntimeError, OSError) as problem:
+        except (RuntimeError, OSError, UnicodeError) as problem:
             where = f"modbus_tcp.port {section.port} on {section.host}"
-            raise Trouble(f"{where} cannot be opened: it is in use, or below 1024 without the right to it") from problem
+            raise Trouble(f"{where} cannot be opened: it is in use, below 1024 without the right to it, or not of this "
+                          "machine") from problem  # fmt: skip
         yield server.transport.sockets[0].getsockname()[1]
     finally:
         if server is not None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from paho.mqtt import client as paho
 
-from forerun import __version__, config
-from forerun.config import SiteFile
+from forerun import __version__, sections
 from forerun.errors import Trouble
+from forerun.sections import SiteFile
 from forerun.site.alarms import CRITICAL
 from forerun.site.snapshot import Snapshot
 
@@ -119,14 +119,22 @@ class Publisher:
         client.on_connect_fail = lambda *_: self._complain("mqtt", f"{self._broker} cannot be reached; still trying")
         client.max_queued_messages_set(100)
         mqtt = site.mqtt
-        if mqtt.username != config.NONE:
-            secret = None if mqtt.password_file == config.NONE else _secret(Path(mqtt.password_file))
+        try:
+            mqtt.host.encode("idna")
+        except UnicodeError as problem:
+            raise Trouble(f"{self._broker} cannot be reached: that is no name of a machine") from problem
+        if mqtt.username != sections.NONE:
+            secret = None if mqtt.password_file == sections.NONE else _secret(Path(mqtt.password_file))
             client.username_pw_set(mqtt.username, secret)
-        if mqtt.ca_file != config.NONE:
+        if mqtt.ca_file != sections.NONE:
             try:
                 client.tls_set(mqtt.ca_file)
             except (OSError, ValueError) as problem:
                 raise Trouble(f"mqtt.ca_file {mqtt.ca_file} cannot be used: {problem}") from problem
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     @property
     def _broker(self) -> str:
@@ -152,6 +160,8 @@ class Publisher:
 
     def _publish(self) -> None:
         while not self._stopped.is_set():
+            if self._client.loop_start() is paho.MQTT_ERR_SUCCESS:  # its own thread had ended
+                self._complain("mqtt", f"the connection to {self._broker} ended by a fault; begun again")
             if self._client.is_connected():
                 self._client.publish(f"{self._base}/state", json.dumps(state_of(self._snapshot())))
             self._stopped.wait(self._site.mqtt.period_s)

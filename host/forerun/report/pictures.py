@@ -95,10 +95,17 @@ def plan_svg(plan: dict, import_limit_w: float) -> str:
         if values.max() > 0.02:
             above.stairs(floor + values, edges, baseline=floor, fill=True, color=_COLOURS[name], label=_NAMES[name])
         floor = floor + values
+    for base, extra, name in ((kw["load"], np.clip(-kw["battery"], 0, None), "into the battery"),
+                              (floor, kw["curtail"], "PV unused")):  # fmt: skip
+        if extra.max() > 0.02:
+            colour = _COLOURS["battery" if name == "into the battery" else "pv"]
+            above.stairs(base + extra, edges, baseline=base, fill=True, facecolor="#ffffff80", edgecolor=colour,
+                         hatch="////", linewidth=0, label=name)  # fmt: skip
     above.stairs(kw["load"], edges, baseline=None, color=_COLOURS["load"], linewidth=1.4, label="load")
-    above.axhline(import_limit_w / 1000, color=_COLOURS["grid"], linewidth=0.8, linestyle=(0, (5, 4)))
+    above.axhline(import_limit_w / 1000, color=_COLOURS["grid"], linewidth=0.8, linestyle=(0, (5, 4)),
+                  label="import limit")  # fmt: skip
     above.set_ylabel("kW")
-    above.legend(loc="upper left", bbox_to_anchor=(0, 1.25), ncols=6, frameon=False, fontsize=8, handlelength=1.2)
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, fontsize=8, handlelength=1.2)
     below.plot(edges[1:], _array(plan["soc_permille"]) / 10, color=_COLOURS["battery"], linewidth=1.8)
     below.set(ylim=(0, 100), ylabel="SoC, %")
     return _svg(figure, below, edges, "plan", "The plan: power by source, and state of charge")

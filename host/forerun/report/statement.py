@@ -48,7 +48,7 @@ def statement(
     """The document for [start, end) in UTC; `earlier`: what was issued for the same period before, oldest first;
     `commissioning`: digests of the signed commissioning report, which the monitoring plan then names.
 
-    site: forerun.config.SiteFile; entries: forerun.store.Entry and Damage, all of the journal.
+    site: forerun.sections.SiteFile; entries: forerun.store.Entry and Damage, all of the journal.
     """
     taken = intake.take(entries, end_utc_s)
     factors, used = _factors(site, table, taken)

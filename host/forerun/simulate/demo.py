@@ -86,8 +86,9 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
 def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
     """Play `seconds` around the job's start by the wall clock: emulator, board and host each on their real serial
     lines. The inverter is awake already, since five minutes of notice do not fit. Returns the table; writes it too."""
-    from forerun import operate
+    from forerun.console import live_line
     from forerun.link.port import SerialLink
+    from forerun.simulate.emulated import EmulatedSite
 
     out.mkdir(parents=True, exist_ok=True)
     start_us = (JOB.start_utc_s - DAY_START_UTC_S) * 1_000_000 - seconds * 500_000
@@ -99,7 +100,7 @@ def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
         for play in (plain, site):
             play.advance(start_us)
         before = [play.totals() for play in (plain, site)]
-        emulated = cleanup.enter_context(operate.EmulatedSite(site, with_board=True))
+        emulated = cleanup.enter_context(EmulatedSite(site, with_board=True))
         journal = cleanup.enter_context(Journal(site_file.store.path))
         begun = time.monotonic()
         host = Service(
@@ -111,7 +112,7 @@ def play_realtime(out: Path, seed: int, seconds: int, *, quiet: bool) -> dict:
         cleanup.callback(link.close)
         announced = False
         viewer = Viewer(host)
-        with operate.live_line(lambda: viewer.take(host.latest_us or 0).sentence(), as_json=quiet):
+        with live_line(lambda: viewer.take(host.latest_us or 0).sentence(), as_json=quiet):
             while time.monotonic() - begun < seconds:
                 link.poll(0.1)
                 if host.latest and not announced:

@@ -63,12 +63,16 @@ class Fate:
     outage_h: np.ndarray
 
     def availability(self) -> dict[str, float]:
-        """Mean share of the time with supply, 0–1, and its 95 % confidence interval by the bootstrap over years."""
-        share = 1 - self.unserved_h / 8760
-        rng = np.random.default_rng(0)
-        means = share[rng.integers(0, len(share), (2000, len(share)))].mean(axis=1)
-        low, high = np.quantile(means, (0.025, 0.975))
-        return {"mean": float(share.mean()), "low": float(low), "high": float(high)}
+        """Share of the time with supply, 0–1, as `interval` says it."""
+        return interval(1 - self.unserved_h / 8760)
+
+
+def interval(by_year: np.ndarray) -> dict[str, float]:
+    """Mean over drawn years (years,), and its 95 % confidence interval by the bootstrap over them."""
+    rng = np.random.default_rng(0)
+    means = by_year[rng.integers(0, len(by_year), (2000, len(by_year)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return {"mean": float(by_year.mean()), "low": float(low), "high": float(high)}
 
 
 def fate(drawn: Drawn, load_w: np.ndarray, pv_w: np.ndarray, stored_wh: np.ndarray | None, *, charge_max_w: float,

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from forerun import config
+from forerun import sections
 from forerun.compute.load import Announcement, google_2019_utilisation, node_power_w
 from forerun.dispatch.planning import STEP_S, hourly
 from forerun.errors import Trouble, WrongUsage
 from forerun.plant.pv import typical_year_c, typical_year_w
 from forerun.simulate.cases import CASES, Played, Weather, joined, play, stretches
-from forerun.simulate.outages import Drawn, Fate, drawn_years, fate
+from forerun.simulate.outages import Drawn, Fate, drawn_years, fate, interval
 
 STEPS = 365 * 288
 IDLE_W, FULL_W = 4_000.0, 11_000.0
@@ -29,7 +29,7 @@ LEAST_CELL_C, ENCLOSURE_W_PER_K = 10.0, 10.0  # a heater keeps the battery's enc
 COMPARED = ("import_kwh", "diesel_h", "cost", "co2e_kg")
 
 
-def simulate(site: config.SiteFile, year: int, seed: int, monte_carlo: int,
+def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
              tick: Callable[[float], None] = lambda share: None) -> dict:  # fmt: skip
     """Every case's figures over the same year and the same `monte_carlo` drawn years, as a JSON-ready document;
     tick(share that is done, 0–1)."""
@@ -55,7 +55,7 @@ def simulate(site: config.SiteFile, year: int, seed: int, monte_carlo: int,
     }
 
 
-def sweep(site: config.SiteFile, sizes: list[tuple[float, float]], year: int, seed: int, monte_carlo: int,
+def sweep(site: sections.SiteFile, sizes: list[tuple[float, float]], year: int, seed: int, monte_carlo: int,
           tick: Callable[[float], None] = lambda share: None) -> list[dict]:  # fmt: skip
     """`simulate` at other sizes (kWp, kWh) of PV and battery; everything else as in the site file."""
     results = []
@@ -112,7 +112,7 @@ def weather_of(pv_peak_w: float, year: int, seed: int) -> Weather:
                    tuple(sorted(jobs, key=lambda item: item[0])))  # fmt: skip
 
 
-def _played(site: config.SiteFile, weather: Weather, tick: Callable[[float], None]) -> dict[str, Played]:
+def _played(site: sections.SiteFile, weather: Weather, tick: Callable[[float], None]) -> dict[str, Played]:
     """Every case, its stretches on two processes; the ones that take longest first."""
     parts = {(name, *stretch): None for name in reversed(CASES) for stretch in stretches(name, len(weather.load_w))}
     done = 0
@@ -128,7 +128,7 @@ def _played(site: config.SiteFile, weather: Weather, tick: Callable[[float], Non
 _SHARED: list = []  # of a worker process: site and weather, sent once
 
 
-def _take(site: config.SiteFile, weather: Weather) -> None:
+def _take(site: sections.SiteFile, weather: Weather) -> None:
     _SHARED[:] = [site, weather]
 
 
@@ -136,12 +136,12 @@ def _play(name: str, first: int, last: int) -> Played:
     return play(name, *_SHARED, first, last)
 
 
-def litres_per_h(site: config.SiteFile, power_w: float) -> float:
+def litres_per_h(site: sections.SiteFile, power_w: float) -> float:
     """Fuel of the running set."""
     return float(site.genset.idle_litre_per_h) + float(site.genset.litre_per_kwh) * power_w / 1000
 
 
-def _fate(site: config.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> Fate:
+def _fate(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> Fate:
     battery, limits = site.battery, site.limits
     return fate(
         drawn,
@@ -157,7 +157,7 @@ def _fate(site: config.SiteFile, weather: Weather, played: Played, drawn: Drawn)
     )
 
 
-def _figures(site: config.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> dict:
+def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> dict:
     """Energy, hours, cost by component, emissions; means over the drawn years for what outages do."""
     tariff, carbon, genset = site.tariff, site.carbon, site.genset
     befallen = _fate(site, weather, played, drawn)
@@ -187,27 +187,55 @@ def _figures(site: config.SiteFile, weather: Weather, played: Played, drawn: Dra
     co2e_kg = grid_kg + float(burnt.mean()) * float(carbon.diesel_kg_per_litre)
     cost["carbon"] = co2e_kg / 1000 * float(tariff.carbon_price_per_tonne)
     total = sum(cost.values())
-    by_year = total + (drawn.price - 1) * (cost["energy"] + cost["export"]) + per_litre * (burnt - burnt.mean())
+    import_by_year, energy_by_year = _grid_by_year(weather, played, drawn, price, float(tariff.export_price_per_kwh))
+    energy = cost["energy"] + cost["export"]
+    by_year = total - energy + energy_by_year + per_litre * (burnt - burnt.mean())
+    diesel_by_year = float(played.genset_on.sum()) / 12 + befallen.diesel_h
     return {
         "import_kwh": round(float(imported.sum()), 1),
         "export_kwh": round(float(exported.sum()), 1),
-        "diesel_h": round(float(played.genset_on.sum()) / 12 + float(befallen.diesel_h.mean()), 2),
+        "genset_kwh": round(float(played.genset_w.sum()) / 12_000, 1),
+        "discharged_kwh": round(float(played.discharge_w.sum()) / 12_000, 1),
+        "diesel_h": round(float(diesel_by_year.mean()), 2),
         "diesel_outage_h": round(float(befallen.diesel_h.mean()), 3),
         "exercise_h": EXERCISES * EXERCISE_H if genset.rated_w else 0.0,
         "genset_starts": starts,
         "cost_parts": {key: round(value, 1) for key, value in cost.items()},
         "cost": round(total, 1),
-        "cost_5_to_95_percent": [round(float(level), 1) for level in np.quantile(by_year, (0.05, 0.95))],
         "co2e_kg": round(co2e_kg, 1),
         "peak_import_kw": round(float(hourly_kw.max()), 2),
         "over_limit_h": round(int(played.over_limit.sum()) / 12, 2),
         "availability": {key: round(value, 7) for key, value in befallen.availability().items()},
         "unserved_min_per_year": round(60 * float(befallen.unserved_h.mean()), 2),
+        "drawn_years": {
+            name: {key: round(value, 3) for key, value in _spread(values).items()}
+            for name, values in (("import_kwh", import_by_year), ("diesel_h", diesel_by_year), ("cost", by_year),
+                                 ("unserved_h", befallen.unserved_h))
+        },
         "replans": played.replans,
     }  # fmt: skip
 
 
-def _sizing(site: config.SiteFile, weather: Weather) -> dict:
+def _spread(by_year: np.ndarray) -> dict[str, float]:
+    """Mean over the drawn years, its 95 % confidence interval, and what 5 and 95 % of the years stay below."""
+    low, high = np.quantile(by_year, (0.05, 0.95))
+    return interval(by_year) | {"p5": float(low), "p95": float(high)}
+
+
+def _grid_by_year(weather: Weather, played: Played, drawn: Drawn, price: np.ndarray,
+                  export_price: float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(years,) imported kWh, and what energy costs less what export earns: the year's hours with the load, sun and
+    price of each drawn year, while battery and set do what they did."""
+    hourly_kw = (np.add.reduceat(values, np.arange(0, len(values), 12)) / 12_000
+                 for values in (played.import_w, weather.load_w, weather.pv_w))  # fmt: skip
+    grid, load, pv = hourly_kw
+    net = grid + np.outer(drawn.load - 1, load) - np.outer(drawn.pv - 1, pv)
+    imported, exported = np.clip(net, 0, None), np.clip(-net, 0, np.clip(-grid, 0, None).max())
+    energy = (imported @ price[::12][: len(grid)]) * drawn.price - exported.sum(axis=1) * export_price * drawn.price
+    return imported.sum(axis=1), energy
+
+
+def _sizing(site: sections.SiteFile, weather: Weather) -> dict:
     peak_w = float(site.pv.peak_w)
     return {
         "pv_peak_w": peak_w,
@@ -223,7 +251,7 @@ def _sizing(site: config.SiteFile, weather: Weather) -> dict:
     }
 
 
-def _capital(site: config.SiteFile) -> dict:
+def _capital(site: sections.SiteFile) -> dict:
     """What PV and battery cost to buy, and by the year over their lives without interest; in no case's cost."""
     pv = float(site.pv.cost_per_kw) * site.pv.peak_w / 1000
     battery = float(site.battery.cost_per_kwh) * site.battery.capacity_wh / 1000
@@ -244,12 +272,23 @@ ROWS: dict[str, Callable[[dict], str]] = {
     "import kWh": lambda case: f"{case['import_kwh']:.0f}",
     "diesel h (exercise apart)": lambda case: f"{case['diesel_h']:.1f} + {case['exercise_h']:g}",
     "cost": lambda case: f"{case['cost']:.0f}",
-    "cost, 5–95 % of drawn years": lambda case: "{:.0f}–{:.0f}".format(*case["cost_5_to_95_percent"]),
+    "import kWh, mean of drawn years (95 % CI)": lambda case: _with_interval(case, "import_kwh", 0),
+    "diesel h, mean of drawn years (95 % CI)": lambda case: _with_interval(case, "diesel_h", 2),
+    "cost, mean of drawn years (95 % CI)": lambda case: _with_interval(case, "cost", 0),
+    "cost, 5–95 % of drawn years": lambda case: "{p5:.0f}–{p95:.0f}".format(**case["drawn_years"]["cost"]),
+    "from the set kWh": lambda case: f"{case['genset_kwh']:.0f}",
+    "export kWh": lambda case: f"{case['export_kwh']:.0f}",
+    "out of the battery kWh": lambda case: f"{case['discharged_kwh']:.0f}",
     "kgCO2e": lambda case: f"{case['co2e_kg']:.0f}",
     "above import limit h": lambda case: f"{case['over_limit_h']:.1f}",
     "availability %": lambda case: "{:.4f} ({:.4f}–{:.4f})".format(
         *(100 * case["availability"][key] for key in ("mean", "low", "high"))),
 }  # fmt: skip
+
+
+def _with_interval(case: dict, name: str, digits: int) -> str:
+    drawn = case["drawn_years"][name]
+    return f"{drawn['mean']:.{digits}f} ({drawn['low']:.{digits}f}–{drawn['high']:.{digits}f})"
 
 
 def show(result: dict) -> None:

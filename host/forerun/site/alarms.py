@@ -176,6 +176,23 @@ _SILENT = {
     "pv_meter": ("the PV meter does not answer: PV counts as 0 W for the plan, and its energy is substituted", _UNIT),
     "genset_meter": ("the genset meter does not answer: its energy is substituted", _UNIT),
 }
+# Optional parts of the host: what to do when one does not work (forerun.site.integrations). The site runs on without.
+_PORT = "end what uses it (`ss -ltnp` names it), or change {0}.host or {0}.port; tried again every 30 s"
+_PARTS = {
+    "status": "the folder of store.path must take sockets, and its files be the site's own; tried again every 30 s",
+    "web": _PORT.format("web"),
+    "metrics": _PORT.format("metrics"),
+    "modbus_tcp": _PORT.format("modbus_tcp"),
+    "mqtt": "check mqtt.host and mqtt.port, and that the broker runs; it is tried again by itself",
+    "compute": "mend the source, or set its key in [compute] to \"none\"; it is asked again by itself",
+    "box": "free space or mend the disk; what waits stays there till then",
+    "telemetry": "free space or mend the disk; the journal is not concerned",
+}
+
+
+def remedy_of(part: str) -> str:
+    """What to do when this optional part of the host (or part.detail) does not work."""
+    return _PARTS.get(part.split(".")[0], "the site runs on without it")
 
 
 @dataclass(frozen=True, slots=True)

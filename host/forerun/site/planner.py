@@ -8,13 +8,13 @@ import numpy as np
 
 from forerun.compute.load import Announcement
 from forerun.compute.weather import Sky
-from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, storage_of
 from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.dispatch.reserve import LEAD_S
 from forerun.dispatch.situation import Storage, temperature_shares
 from forerun.forecast.jobs import JobLog, JobModel
 from forerun.forecast.model import can_fit
+from forerun.sections import SiteFile
 from forerun.site.history import FORECAST_STEP_S, History
 from forerun_wire import messages
 
@@ -61,6 +61,16 @@ class Planner:
     def counts_on_set(self) -> bool:
         """Whether a plan may run the diesel set now."""
         return bool(self.site.genset.rated_w and self.site.functions.functions & _GENSET) and not self.locked_out
+
+    def learn(self, utc_s: int, kind: int, body: list) -> bool:
+        """Take a record of the board; True when it asks for a new plan."""
+        if kind == messages.INTERVAL:
+            self.history.learn(utc_s, messages.fields_named(messages.INTERVAL_FIELDS, body))
+        elif kind == messages.BOOT:
+            self.note(utc_s, None)
+        elif kind == messages.EVENT:
+            return self.note(utc_s, *body[:2])
+        return False
 
     def note(self, utc_s: int, code: int | None, value: int = 0) -> bool:
         """Take an event of the board with its value, None for its boot; True when a plan may count on the set that

@@ -14,12 +14,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forerun import config
+from forerun import config, sections
 from forerun.errors import Trouble
 from forerun.link.keys import keyring
 from forerun.link.port import SerialLink
+from forerun.site.integrations import Integrations
 from forerun.site.service import Service
-from forerun.site.snapshot import Snapshot, Surroundings, Viewer
+from forerun.site.snapshot import ComputeLoad, Snapshot, Surroundings, Viewer
 from forerun.site.status import StatusSocket
 from forerun.store import entries
 from forerun.store.journal import Journal
@@ -42,15 +43,18 @@ class _Work:
 
 
 class Running:
-    """A running site; use as a context manager. Raises Trouble or WrongUsage when it cannot begin."""
+    """A running site; use as a context manager. Raises Trouble or WrongUsage when it cannot begin.
 
-    def __init__(self, site_path: Path, *, say: Callable[[str], None] = lambda sentence: None):
-        self.site_path, self.say = Path(site_path), say
+    `web(running)`: the context manager of its page, which needs more than others of its parts do."""
+
+    def __init__(self, site_path: Path, *, say: Callable[[str], None] = lambda sentence: None,
+                 web: Callable[["Running"], contextlib.AbstractContextManager] | None = None):  # fmt: skip
+        self.site_path, self.say, self._web = Path(site_path), say, web
         self.site = config.load(site_path)
         self._work: queue.Queue[_Work] = queue.Queue()
         self._around, self._look_at, self._show_at, self._shown_us = Surroundings(), 0.0, 0.0, None
         self._started_utc_s = int(time.time())
-        self.complaints: dict[str, str] = {}  # by integration: why it does not work
+        self.integrations = Integrations(say)
 
     def __enter__(self) -> "Running":
         with contextlib.ExitStack() as cleanup:
@@ -69,10 +73,9 @@ class Running:
             cleanup.callback(self._keep, self._recorder.flush)
             self._viewer = Viewer(self.service)
             self._show()
-            cleanup.enter_context(StatusSocket(site.store.path, self._document))
-            self._integrations = contextlib.ExitStack()
-            cleanup.callback(self._integrations.close)
-            self._integrate()
+            cleanup.enter_context(self.integrations)
+            self.integrations.want(self._wanted())
+            self.integrations.settle()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -127,46 +130,36 @@ class Running:
         if site.link != old.link:
             self.link.close()
             self.link.port_name, self.link.baud = site.link.port, site.link.baud
-        self._integrations.close()
-        self.complaints.clear()
-        self._integrate()
+        self.integrations.want(self._wanted())
         self._look_at = 0.0
         self.say(f"{self.site_path} was read again")
-        if site.web != old.web:
-            self.say("web.host and web.port are taken at a start: systemctl restart forerun")
         return True
 
-    def _integrate(self) -> None:
-        """Start what the site file asks for; what cannot begin is told and shown as an alarm, and the site runs on."""
-        site, cleanup = self.site, self._integrations
+    def _wanted(self) -> dict:
+        """The parts that the site file asks for, each with what it depends on (forerun.site.integrations)."""
+        site, complain = self.site, self.integrations.complain
+        wanted: dict = {"status": ((), lambda: StatusSocket(site.store.path, self._document))}
+        if self._web:
+            wanted["web"] = ((site.web, site.reporting.timezone), lambda: self._web(self))
         if site.metrics.port:
             from forerun.integrations import metrics
 
-            self._start(cleanup, "metrics", lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
-        if any(getattr(site.compute, key) != config.NONE for key in config.SOURCES):
+            wanted["metrics"] = (site.metrics, lambda: metrics.serve(site.metrics.host, site.metrics.port, self._seen))
+        if any(getattr(site.compute, key) != sections.NONE for key in sections.SOURCES):
             from forerun.compute import feeds
 
-            self._start(cleanup, "compute", lambda: feeds.Feeds(site, self.ask, self._metered_w, self._complain))
-        if site.mqtt.host != config.NONE:
+            wanted["compute"] = (site, lambda: feeds.Feeds(site, self.ask, self._metered_w, complain))
+        if site.mqtt.host != sections.NONE:
             from forerun.integrations import mqtt
 
-            self._start(cleanup, "mqtt", lambda: mqtt.Publisher(site, self._seen, self._complain))
+            wanted["mqtt"] = ((site.mqtt, site.site.name), lambda: mqtt.Publisher(site, self._seen, complain))
         if site.modbus_tcp.port:
             from forerun.integrations import modbus_tcp
 
-            self._start(cleanup, "modbus_tcp", lambda: modbus_tcp.serve(site.modbus_tcp, self._seen))
-
-    def _start(self, cleanup: contextlib.ExitStack, name: str, made: Callable) -> None:
-        try:
-            cleanup.enter_context(made())
-        except Trouble as problem:
-            self._complain(name, str(problem))
-
-    def _complain(self, name: str, sentence: str) -> None:
-        """An integration does not work; '' when it does again."""
-        if sentence and self.complaints.get(name) != sentence:
-            self.say(sentence)
-        self.complaints = {key: said for key, said in {**self.complaints, name: sentence}.items() if said}
+            # Scale factors hang on the limits.
+            wanted["modbus_tcp"] = ((site.modbus_tcp, site.limits, site.battery),
+                                    lambda: modbus_tcp.serve(site.modbus_tcp, self._seen))  # fmt: skip
+        return wanted
 
     def _seen(self) -> Snapshot:
         return self._snapshot
@@ -195,15 +188,24 @@ class Running:
         try:
             action()
         except (OSError, Trouble) as problem:
-            if "telemetry" not in self.complaints:
-                self.say(f"telemetry is not kept: {problem}")
-            self.complaints["telemetry"] = f"telemetry is not kept: {problem}"
+            self.integrations.complain("telemetry", f"telemetry is not kept ({problem})")
             return
-        self.complaints.pop("telemetry", None)
+        if self.integrations.complaints:
+            self.integrations.complain("telemetry", "")
+
+    def _compute(self) -> tuple[ComputeLoad, ...]:
+        feeds = self.integrations.given("compute")
+        return tuple(ComputeLoad(source, name, round(reading.power_w), round(reading.utc_s))
+                     for source, name, reading in (feeds.readings() if feeds else ()))  # fmt: skip
 
     def _look_around(self) -> Surroundings:
-        for sentence in entries.take_box(self.journal):
-            self.say(sentence)
+        try:
+            for sentence in entries.take_box(self.journal):
+                self.say(sentence)
+            self.integrations.complain("box", "")
+        except OSError as problem:
+            self.integrations.complain("box", f"what waits in {entries.box_of(self.journal.path)} cannot be taken "
+                                       f"({problem.strerror})")  # fmt: skip
         free, size = _disk(self.journal.path)
         sealed, following, problem = commissioned(self.site_path)
         return Surroundings(
@@ -216,7 +218,8 @@ class Running:
             commission_next=following,
             commission_problem=problem,
             started_utc_s=self._started_utc_s,
-            complaints=tuple(self.complaints.values()),
+            compute=self._compute(),
+            complaints=self.integrations.complaints,
         )
 
 

@@ -4,23 +4,24 @@ reading → journal → forecast → dispatch → plan to the board. The serial 
 the lockstep bench all drive this same class.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from forerun import __version__
-from forerun.carbon.intake import DOUBTED, RECORD_KEY, REGISTERS, Reading
+from forerun.carbon.intake import DOUBTED, RECORD_KEY
 from forerun.compute.load import Announcement
-from forerun.config import SiteFile, board_settings
+from forerun.config import board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
 from forerun.forecast.model import ForecastError
-from forerun.link.clock import DRIFT_PPM, BoardClock
+from forerun.sections import SiteFile
 from forerun.site import alarms
 from forerun.site.history import History
+from forerun.site.lookback import LookBack
 from forerun.site.planner import Planner
+from forerun.site.record_times import RecordTimes
 from forerun.store.journal import RECORD, Journal, JournalError, read
 from forerun_wire import messages
 from forerun_wire.host import HostSession
@@ -28,11 +29,9 @@ from forerun_wire.host import HostSession
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
 COMMIT_AGAIN_US = 5_000_000
-READINGS_S = 26 * 3600  # readings kept to look at: a local day with the hour that the clocks turn back
 TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CELL_AT = messages.INFO_FIELDS.index("cell_decic")
 CLOCK = "clock"
-MS_CUT_US = 1000  # a record tells its uptime in whole ms, cut off
 CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
 JOB = "job"
 CONTROL = "control"
@@ -41,7 +40,6 @@ PLAN_REFUSED = "plan_refused"  # [why]
 PLAN_MISSED = "plan_missed"  # [plan_id, planned and measured SoC in permille]
 LINK = "link"
 SOURCE = "source"
-_PREPARATIONS = (messages.PREPARE_STARTED, messages.PREPARE_READY, messages.PREPARE_LATE)
 
 
 class Service:
@@ -74,10 +72,7 @@ class Service:
         self.planner = Planner(site, history)
         self.latest: dict[str, int] = {}
         self.latest_us: int | None = None
-        self.last_soc: float | None = None  # of the last interval in the journal
-        self.alarms = alarms.Raised()
-        self.readings: deque[Reading] = deque()
-        self.preparations: deque[tuple[int, int, int, int]] = deque(maxlen=32)  # UTC s, code, W, s ahead of the step
+        self.lookback = LookBack()
         self.store_problem = ""  # why the journal takes nothing now
         self.refusal = ""  # why the board and this host do not talk
         self.board: dict | None = None
@@ -86,10 +81,7 @@ class Service:
         self._record_keys = tuple(record_keys)
         self._to_bind = [*commitments, *map(commitment, record_keys)]
         self._bound_to: set[bytes] = set()  # commitments that the journal holds
-        self._clock = BoardClock()
-        self.maintenance_until_s = 0  # UTC; the board holds the battery at 0 W so long, unless it gets another order
-        # boot count -> UTC µs of its uptime 0, half width µs (-1 = only an arrival is known), UTC µs of knowing it
-        self._boots: dict[int, tuple[int, int, int]] = {}
+        self._times = RecordTimes()
         self.jobs: dict[str, Announcement] = {}
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._plan_id = 0
@@ -102,7 +94,6 @@ class Service:
         self._missed = False  # a record found no room in the journal: it has to come again
         self._asked_for_records = False
         self._heard_hello_us = 0
-        self._told_clock: tuple[int, int, int] | None = None  # UTC of uptime 0, half width, when it was journalled
         self._told: list[str] = []
         self._read_journal()
 
@@ -125,7 +116,7 @@ class Service:
         self._handle_events(now_us)
         self._seal(now_us)
         now_s = self._utc_s(now_us)
-        if self._clock.known:
+        if self._times.known:
             self._prepare_jobs(now_s)
         if self.session.up and now_s >= self._tell_time_at_s:
             self._tell_time(now_s)
@@ -194,7 +185,7 @@ class Service:
     def clock_stepped(self, by_us: int, now_us: int) -> None:
         """This host's clock was set: what it dates from now on is not what it dated before."""
         self._journal(now_us, LINK, ["clock stepped", by_us])
-        self._told_clock = None
+        self._times.tell_again()
         self.planner.clock_stepped()
         self._commit()
         self._replan_at_s = self._tell_time_at_s = 0
@@ -262,17 +253,17 @@ class Service:
         same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
         self.board = hello
         if not same_boot:
-            self._clock = BoardClock()
+            self._times.begin(hello["boot_count"])
             self.latest = {}
         self.told_jobs.clear()
         self._bind(now_us)
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
         # Records before the clock is compared would have no UTC but that of their arrival.
-        self._asked_for_records, self._heard_hello_us = self._clock.known, now_us
-        if self._clock.known:
+        self._asked_for_records, self._heard_hello_us = self._times.known, now_us
+        if self._times.known:
             self._acknowledge()
-        self._told_clock = None
+        self._times.tell_again()
         self._tell_keys(hello)
         self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
         self._replan_at_s = self._tell_time_at_s = 0
@@ -297,28 +288,15 @@ class Service:
 
     def _on_clock(self, event: tuple, now_us: int) -> None:
         _, _, rx_s, rx_us, tx_s, tx_us = event[:6]
-        if not self._clock.observe(self._heartbeat_us, rx_s * 1_000_000 + rx_us, tx_s * 1_000_000 + tx_us, now_us):
+        board_us = rx_s * 1_000_000 + rx_us
+        if not self._times.observe(self._heartbeat_us, board_us, tx_s * 1_000_000 + tx_us, now_us):
             return
-        self._note_clock(rx_s * 1_000_000 + rx_us, now_us)
+        if (news := self._times.news(board_us, now_us, self.utc_offset_us)) is not None:
+            self._journal(now_us, CLOCK, news)
+            self._commit()  # after a power cut it is all that dates what this boot still keeps
         if not self._asked_for_records:
             self._asked_for_records = True
             self._acknowledge()
-
-    def _note_clock(self, board_us: int, now_us: int) -> None:
-        """Journal where the board's clock stands, and how surely, when that is news: records get their UTC by it.
-
-        The entry is [boot count, UTC µs of uptime 0, half width µs]: the half width is that of the records that follow
-        it, -1 where nothing but the time of arrival is known.
-        """
-        host_us, half_us = self._clock.host_us(board_us)
-        start_us = host_us - board_us + self.utc_offset_us
-        told = self._told_clock
-        if told and abs(start_us - told[0]) <= told[1] and told[1] <= 2 * half_us and now_us - told[2] < 3_600_000_000:
-            return
-        self._told_clock = (start_us, half_us, now_us)
-        self._boots[self.board["boot_count"]] = (start_us, half_us, now_us + self.utc_offset_us)
-        self._journal(now_us, CLOCK, [self.board["boot_count"], start_us, half_us])
-        self._commit()  # after a power cut it is all that dates what this boot still keeps
 
     def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
         if seq == self._settings_asked and code == messages.DONE:
@@ -345,7 +323,10 @@ class Service:
         _, number, boot_count, uptime_s, uptime_ms, kind, body = event
         if self._missed:
             return 0
-        utc_us, half_us = self._record_utc_us(boot_count, uptime_s, uptime_ms, now_us)
+        uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
+        if (news := self._times.arrived(boot_count, uptime_us, now_us + self.utc_offset_us)) is not None:
+            self._journal(now_us, CLOCK, news)
+        utc_us, half_us = self._times.utc_us(boot_count, uptime_us, self.utc_offset_us)
         fields = [boot_count, uptime_s, uptime_ms, kind, *body]
         identity, store_id = self.board["identity"], self.board["store_id"]
         try:
@@ -355,7 +336,7 @@ class Service:
             self._missed = True
             return 1
         if new and not self._is_doubted(number, fields, now_us):
-            self._learn(utc_us, kind, body)
+            self._learn(utc_us // 1_000_000, kind, body)
             if kind == messages.EVENT:
                 to_say.append(f"board: {alarms.sentence(*body[:3])}")
         return 1
@@ -380,23 +361,6 @@ class Service:
                 self._journal(now_us, RECORD_KEY, {"sha256": digest})
                 self._bound_to.add(digest)
 
-    def _record_utc_us(self, boot_count: int, uptime_s: int, uptime_ms: int, now_us: int) -> tuple[int, int]:
-        """UTC of a record and its half width, µs; those of a boot whose clock was never compared go by the arrival of
-        the first of them, and the half width is -1."""
-        uptime_us = uptime_s * 1_000_000 + uptime_ms * 1000
-        if self._clock.known and boot_count == self.board["boot_count"]:
-            utc_us, half_us = self._clock.host_us(uptime_us)
-            return utc_us + self.utc_offset_us, half_us + MS_CUT_US
-        if boot_count not in self._boots:
-            arrival_us = now_us + self.utc_offset_us
-            self._boots[boot_count] = (arrival_us - uptime_us, -1, arrival_us)
-            self._journal(now_us, CLOCK, [boot_count, arrival_us - uptime_us, -1])
-        start_us, half_us, known_us = self._boots[boot_count]
-        utc_us = start_us + uptime_us
-        if half_us < 0:
-            return utc_us, -1
-        return utc_us, half_us + abs(utc_us - known_us) * 2 * DRIFT_PPM // 1_000_000 + MS_CUT_US
-
     def _seal(self, now_us: int) -> None:
         """Sign the root of everything in the journal, once an hour."""
         hour = self._utc_s(now_us) // 3600
@@ -417,9 +381,9 @@ class Service:
         for entry in read(self.journal.path):
             kind = getattr(entry, "kind", None)
             if kind == CLOCK:
-                self._boots[entry.body[0]] = (*entry.body[1:3], entry.utc_us)
+                self._times.recall(entry.body, entry.utc_us)
             elif kind == RECORD:
-                self._learn(entry.utc_us, entry.body[5], entry.body[6:])
+                self._learn(entry.utc_us // 1_000_000, entry.body[5], entry.body[6:])
             elif kind == JOB:
                 name, power_w, start_s, duration_s, confidence = entry.body
                 at_s = entry.utc_us // 1_000_000
@@ -434,53 +398,24 @@ class Service:
             elif kind == RECORD_KEY:
                 self._bound_to.add(entry.body["sha256"])
 
-    def _learn(self, utc_us: int, kind: int, body: list) -> None:
-        """Events as alarms and as what may be planned with; load and PV out of the intervals."""
-        if kind != messages.INTERVAL:
-            self._note(utc_us // 1_000_000, kind, body)
-            return
-        interval = messages.fields_named(messages.INTERVAL_FIELDS, body)
-        self.last_soc = interval["soc_permille"] / 1000
-        self._keep_reading(utc_us // 1_000_000, interval)
-        self.planner.history.learn(utc_us // 1_000_000, interval)
-
-    def _note(self, utc_s: int, kind: int, body: list) -> None:
-        if kind == messages.BOOT:
-            self.alarms.boot()
-            self.planner.note(utc_s, None)
-            self.maintenance_until_s = 0
-        elif kind == messages.ACTED:
-            op, _, value, reason = body[:4]
-            if op == messages.MAINTENANCE and reason == 0:
-                self.maintenance_until_s = utc_s + value
-            elif op == messages.SETPOINT:
-                self.maintenance_until_s = 0  # somebody has given another order since
-        elif kind == messages.EVENT:
-            code, value, limit = body[:3]
-            self.alarms.take(utc_s, code, value, limit)
-            if self.planner.note(utc_s, code, value):
-                self._replan_at_s = 0
-            if code in _PREPARATIONS:
-                self.preparations.append((utc_s, code, value, limit))
-
-    def _keep_reading(self, utc_s: int, interval: dict) -> None:
-        registers = (interval[name] for name in (*REGISTERS, "soc_permille", "quality"))
-        self.readings.append(Reading(utc_s, *registers))
-        while self.readings[0].utc_s < utc_s - READINGS_S:
-            self.readings.popleft()
+    def _learn(self, utc_s: int, kind: int, body: list) -> None:
+        """What a record says, for whoever looks and for the planner."""
+        self.lookback.learn(utc_s, kind, body)
+        if self.planner.learn(utc_s, kind, body):
+            self._replan_at_s = 0
 
     @property
     def clock_uncertainty_us(self) -> int | None:
         """Half width of what is known of the board's clock now; None before it was compared."""
-        if not self._clock.known or not self.latest:
+        if not self._times.known or not self.latest:
             return None
-        return self._clock.host_us(self.latest["uptime_s"] * 1_000_000 + self.latest["uptime_ms"] * 1000)[1]
+        return self._times.half_us(self.latest["uptime_s"] * 1_000_000 + self.latest["uptime_ms"] * 1000)
 
     # ---- planning
 
     def _plannable(self) -> bool:
         """True when the board's clock and the battery's state of charge are known."""
-        return self._clock.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+        return self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)
@@ -518,7 +453,7 @@ class Service:
             )
 
     def _send_plan(self, start_s: int) -> None:
-        start_uptime_s = self._clock.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
+        start_uptime_s = self._times.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000
         points = self.planner.points(max(0, -start_uptime_s))  # the board may be younger than the running step
         for first in range(0, len(points), POINTS_PER_FRAME):
             flat = [number for point in points[first : first + POINTS_PER_FRAME] for number in point]

@@ -16,16 +16,26 @@ from forerun.carbon import accounting
 from forerun.carbon.factors import HOUR_S
 from forerun.carbon.intake import REGISTERS, Reading
 from forerun.compute.load import Announcement
-from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Plan
 from forerun.dispatch.planning import STEP_S, Outlook
-from forerun.site.alarms import CRITICAL, WARNING, Alarm
+from forerun.sections import SiteFile
+from forerun.site.alarms import CRITICAL, WARNING, Alarm, remedy_of
 from forerun_wire import messages as m
 
 VERSION = 1
 STALE_MS = 5_000  # older telemetry says nothing of now
 FORECAST_S = 24 * HOUR_S
 DISK_LOW_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeLoad:
+    """What a compute source said last, at utc_s. It explains the metered load and never stands for it."""
+
+    source: str  # the key of the site file that names it
+    name: str
+    power_w: int
+    utc_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,8 @@ class Surroundings:
     commission_next: str = ""
     commission_problem: str = ""
     started_utc_s: int | None = None
-    complaints: tuple[str, ...] = ()  # of integrations that do not work, one sentence each
+    compute: tuple[ComputeLoad, ...] = ()
+    complaints: tuple[tuple[str, str], ...] = ()  # (part, sentence) of optional parts that do not work
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +230,7 @@ class Snapshot:
     plan: PlanView | None
     forecast: ForecastView | None
     jobs: tuple[Job, ...]
+    compute: tuple[ComputeLoad, ...]
     carbon: CarbonToday | None
     link: LinkHealth
     store: StoreHealth
@@ -268,9 +280,9 @@ class Viewer:
             views = (plan_view(site, made, service.planner.plan), forecast_view(made)) if made else (None, None)
             self._planned = (made, *views)
         day = datetime.fromtimestamp(utc_s, ZoneInfo(site.reporting.timezone)).date()
-        key = (service.readings[-1] if service.readings else None, day, site.carbon)
+        key = (service.lookback.readings[-1] if service.lookback.readings else None, day, site.carbon)
         if key != self._carbon[0]:
-            self._carbon = (key, carbon_today(site, service.readings, utc_s))
+            self._carbon = (key, carbon_today(site, service.lookback.readings, utc_s))
         live = _live(service, now_us)
         link, store = _link(service, live, around), _store(service, around)
         return Snapshot(
@@ -284,11 +296,12 @@ class Viewer:
             battery_limit_w=max(site.limits.charge_max_w, site.limits.discharge_max_w),
             capacity_wh=site.battery.capacity_wh,
             live=live,
-            totals=_totals(service.readings),
+            totals=_totals(service.lookback.readings),
             alarms=_alarms(service, live, link, store, int(utc_s), around),
             plan=self._planned[1],
             forecast=self._planned[2],
             jobs=_jobs(service, utc_s),
+            compute=around.compute,
             carbon=self._carbon[1],
             link=link,
             store=store,
@@ -354,7 +367,7 @@ def _live(service, now_us: int) -> Live | None:
     age_ms = max(0, now_us - service.latest_us) // 1000
     faults = tuple(name for bit, name in enumerate(m.FAULTS) if now["faults"] >> bit & 1)
     state = _named(m.STATES, now["state"])
-    if now["state"] == m.LEASED and now["setpoint_w"] == 0 and service.maintenance_until_s * 1_000_000 > (
+    if now["state"] == m.LEASED and now["setpoint_w"] == 0 and service.lookback.maintenance_until_s * 1_000_000 > (
         now_us + service.utc_offset_us
     ):
         state = "maintenance"
@@ -379,7 +392,7 @@ def _jobs(service, utc_s: float) -> tuple[Job, ...]:
     ahead = sorted(service.jobs.values(), key=lambda job: job.start_utc_s)
     return tuple(
         Job(job.job, round(job.power_w), round(job.start_utc_s), round(job.duration_s), job.confidence,
-            *readiness(job, utc_s, job.job in service.told_jobs, service.preparations))
+            *readiness(job, utc_s, job.job in service.told_jobs, service.lookback.preparations))
         for job in ahead if job.start_utc_s + job.duration_s > utc_s
     )  # fmt: skip
 
@@ -441,7 +454,7 @@ def _alarms(
     service, live: Live | None, link: LinkHealth, store: StoreHealth, utc_s: int, around: Surroundings
 ) -> tuple[Alarm, ...]:
     """The board's alarms and this host's own, critical ones first."""
-    found = list(service.alarms.standing(utc_s, service.latest["faults"] if live and live.fresh else None))
+    found = list(service.lookback.alarms.standing(utc_s, service.latest["faults"] if live and live.fresh else None))
     if service.refusal:
         found.append(Alarm("board_refused", CRITICAL, service.refusal, "put the firmware of this version on the board: "
                            "`forerun commission flash`"))  # fmt: skip
@@ -463,8 +476,8 @@ def _alarms(
                            "report may be wrong", "`timedatectl set-ntp true`, or start chrony"))  # fmt: skip
     for sentence in service.planner.plan.relaxed if service.planner.plan else ():
         found.append(Alarm("plan_relaxed", WARNING, f"the plan does not keep: {sentence}", "`forerun plan explain`"))
-    for sentence in around.complaints:
-        found.append(Alarm("integration_failed", WARNING, sentence, "the site runs on without it"))
+    for part, sentence in around.complaints:
+        found.append(Alarm("integration_failed", WARNING, f"{sentence}; the site runs on without it", remedy_of(part)))
     return tuple(sorted(found, key=lambda alarm: alarm.severity))
 
 

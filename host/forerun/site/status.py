@@ -64,9 +64,14 @@ class StatusSocket:
         self._thread.start()
         return self
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def __exit__(self, *exc) -> None:
         self._path.unlink(missing_ok=True)
-        self._line.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)  # wakes the thread
         self._line.close()
         self._thread.join()
 

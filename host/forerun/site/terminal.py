@@ -21,6 +21,12 @@ from forerun.errors import Trouble
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BAR_COLUMNS, _CHART_COLUMNS = 16, 36  # with their labels they fit 80 columns
 _SEVERITY = {"critical": "bold red", "warning": "yellow"}
+_STATES = {
+    "planned": "follows the plan", "leased": "holds a setpoint", "fallback": "on its own: fallback",
+    "prepare": "prepares for a load step", "faulted": "fault", "grid_lost": "the grid is gone",
+}  # fmt: skip
+_BRIEF = 3  # alarms on a screen that has no room for their remedies
+_IDLE_W = 50  # less is shown as nothing
 _READINESS = {"ready": "green", "late": "bold red", "preparing": "yellow", "running": "cyan"}
 
 
@@ -36,13 +42,15 @@ def watch(read: Callable[[], dict], refresh_s: float) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         show(document)
         return
-    with _keys() as pressed, Live(view(document), screen=True, auto_refresh=False) as live:
+    rows = Console().height
+    with _keys() as pressed, Live(view(document, rows), screen=True, auto_refresh=False) as live:
         while not pressed(refresh_s):
             try:
                 document, problem = read(), ""
             except Trouble as trouble:
                 problem = str(trouble)
-            shown = Group(Text(problem, style="bold red"), view(document)) if problem else view(document)
+            shown = view(document, live.console.height)
+            shown = Group(Text(problem, style="bold red"), shown) if problem else shown
             live.update(shown, refresh=True)
 
 
@@ -70,12 +78,18 @@ def _keys() -> Iterator[Callable[[float], bool]]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def view(document: dict) -> RenderableType:
-    """All of the site, from the most urgent down."""
+def view(document: dict, rows: int | None = None) -> RenderableType:
+    """All of the site, from the most urgent down. On a screen of so few `rows` that alarms would leave no room for
+    power and plan, each of them takes one line."""
     parts: list[RenderableType] = [_title(document)]
     if alarms := document["alarms"]:
-        parts.append(Panel(_alarms(alarms), title="alarms", border_style=_SEVERITY[alarms[0]["severity"]]))
-    parts.append(Panel(_flows(document), title="power now"))
+        brief = rows is not None and rows < 30 + 4 * len(alarms)
+        table = _alarms_in_brief(alarms) if brief else _alarms(alarms)
+        parts.append(Panel(table, title="alarms", border_style=_SEVERITY[alarms[0]["severity"]]))
+    live = document["live"]
+    old = live is not None and not live["fresh"]
+    parts.append(Panel(_flows(document), title=f"last known power, {_span(live['age_ms'] / 1000)} old" if old else
+                       "power now", border_style="red" if old else "none"))  # fmt: skip
     if document["plan"] and document["forecast"]:
         parts.append(Panel(_ahead(document), title="next 24 h"))
     if document["jobs"]:
@@ -92,12 +106,13 @@ def _title(document: dict) -> Text:
     if live is None:
         title.append("waiting for the board", "yellow")
     elif not live["fresh"]:
-        title.append(f"the board has been silent for {live['age_ms'] / 1000:.0f} s", "bold red")
+        title.append(f"the board has been silent for {_span(live['age_ms'] / 1000)}", "bold red")
     else:
         bound = "" if live["bound_by"] == "none" else f", bound by {_words(live['bound_by'])}"
-        title.append(f"{_words(live['state'])}{bound}", "bold red" if live["state"] == "faulted" else "bold green")
+        state = _STATES.get(live["state"], _words(live["state"]))
+        title.append(f"{state}{bound}", "bold red" if live["state"] == "faulted" else "bold green")
         title.append(f"   values {live['age_ms'] / 1000:.1f} s old", "dim")
-    moment = datetime.fromtimestamp(document["utc_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    moment = datetime.fromtimestamp(document["utc_s"], UTC).strftime("%H:%M:%S UTC")
     title.append(f"   {moment}", "dim")
     return title
 
@@ -114,6 +129,16 @@ def _alarms(alarms: Sequence[dict]) -> Table:
     return table
 
 
+def _alarms_in_brief(alarms: Sequence[dict]) -> Table:
+    table = Table.grid()
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for alarm in alarms[:_BRIEF]:
+        table.add_row(Text.assemble((_words(alarm["name"]), _SEVERITY[alarm["severity"]]), f"  {alarm['cause']}"))
+    more = f"and {len(alarms) - _BRIEF} more; " if len(alarms) > _BRIEF else ""
+    table.add_row(Text(f"{more}remedies: forerun status", "dim"))
+    return table
+
+
 def _flows(document: dict) -> Table:
     live = document["live"]
     table = Table.grid(padding=(0, 2))
@@ -123,8 +148,8 @@ def _flows(document: dict) -> Table:
     most_w = max(document["import_limit_w"], document["battery_limit_w"], live["load_w"], 1)
     battery_w, pcc_w = live["active_power_w"], live["pcc_import_w"]
     hertz = live["frequency_millihz"] / 1000
-    limit = f"limit {document['import_limit_w'] / 1000:.1f} kW" if pcc_w >= 0 else "exporting"
-    battery = "gives" if battery_w > 0 else "takes" if battery_w < 0 else "rests"
+    limit = "exports" if pcc_w <= -_IDLE_W else f"limit {document['import_limit_w'] / 1000:.1f} kW"
+    battery = "idle" if abs(battery_w) < _IDLE_W else "discharges" if battery_w > 0 else "charges"
     rows = (
         ("PV", live["pv_w"], "yellow", ""),
         ("grid", pcc_w, "blue", f"{limit}   {live['pcc_voltage_mv'] / 1000:.1f} V   {hertz:.2f} Hz"),
@@ -136,6 +161,9 @@ def _flows(document: dict) -> Table:
         bar = Text("█" * round(abs(power_w) / most_w * _BAR_COLUMNS), colour if live["fresh"] else "dim")
         bar.pad_right(_BAR_COLUMNS - len(bar))
         table.add_row(name, Text(f"{power_w / 1000:+7.2f} kW", justify="right"), bar, Text(note, "dim"))
+    for one in document["compute"]:
+        said = f"{one['name']}, {document['utc_s'] - one['utc_s']:.0f} s ago"
+        table.add_row(Text("compute", "dim"), Text(f"{one['power_w'] / 1000:+7.2f} kW", "dim"), "", Text(said, "dim"))
     return table
 
 
@@ -159,7 +187,7 @@ def _ahead(document: dict) -> Table:
     if any(genset):
         table.add_row("genset plan", Text(spark(genset, 0, max(genset)), "red"), "")
     hours = "".join(datetime.fromtimestamp(at, UTC).strftime("%H").ljust(6) for at in columns_s[::6])
-    table.add_row(Text("UTC", "dim"), Text(hours, "dim"), Text(f"cost {plan['cost']:.2f} {plan['currency']}", "dim"))
+    table.add_row(Text("UTC", "dim"), Text(hours, "dim"), Text(f"costs {plan['cost']:.2f} {plan['currency']}", "dim"))
     for sentence in plan["relaxed"]:
         table.add_row(Text("not kept", "yellow"), Text(sentence), "")
     return table
@@ -169,9 +197,9 @@ def _jobs(document: dict) -> Table:
     table = Table.grid(padding=(0, 2))
     for job in document["jobs"]:
         ahead_s = job["start_utc_s"] - document["utc_s"]
-        when = f"in {ahead_s / 60:.0f} min" if ahead_s > 0 else f"since {-ahead_s / 60:.0f} min"
-        ready = f", {job['ready_ahead_s']} s ahead" if job["ready_ahead_s"] else ""
-        table.add_row(job["job"], f"{job['power_w'] / 1000:.1f} kW", when, f"for {job['duration_s'] / 60:.0f} min",
+        when = f"in {_span(ahead_s)}" if ahead_s > 0 else f"since {_span(-ahead_s)}"
+        ready = f", {_span(job['ready_ahead_s'])} ahead" if job["ready_ahead_s"] else ""
+        table.add_row(job["job"], f"{job['power_w'] / 1000:.1f} kW", when, f"for {_span(job['duration_s'])}",
                       Text(job["readiness"] + ready, _READINESS.get(job["readiness"], "")))  # fmt: skip
     return table
 
@@ -179,11 +207,11 @@ def _jobs(document: dict) -> Table:
 def _today(carbon: dict) -> Table:
     table = Table.grid(padding=(0, 2))
     hours = carbon["hours"]
-    grams = [max(0, hour["emitted_g"]) for hour in hours]
-    table.add_row("emissions by the hour", Text(spark(grams, 0, max(*grams, 1)), "cyan"),
-                  f"{carbon['emitted_g'] / 1000:.2f} kgCO2e")  # fmt: skip
+    grams = [max(0, hour["load_g"]) for hour in hours]
+    table.add_row("load's emissions", Text(spark(grams, 0, max(*grams, 1)), "cyan"),
+                  f"{carbon['load_g'] / 1000:.2f} kgCO2e, location-based")  # fmt: skip
     share = carbon["on_site_permille"]
-    imported = f"imported {carbon['import_wh'] / 1000:.2f} kWh" + (f", {share / 10:.0f} % from PV" if share else "")
+    imported = f"imported {carbon['import_wh'] / 1000:.2f} kWh" + (f", {share / 10:.0f} % on site" if share else "")
     table.add_row("load", f"{carbon['load_wh'] / 1000:.2f} kWh", imported)
     return table
 
@@ -203,7 +231,7 @@ def _health(document: dict) -> Table:
     state = store["problem"] or f"{store['entries']} entries, {store['bytes'] / 2**20:.1f} MiB{free}"
     table.add_row(Text("journal", "dim"), Text(state, "red" if store["problem"] else ""))
     if sealed["sealed"] is not None:
-        done = "sealed" if sealed["sealed"] else f"next: forerun commission {sealed['next']}"
+        done = "sealed" if sealed["sealed"] else f"not sealed; next: forerun commission {sealed['next']}"
         table.add_row(Text("commissioning", "dim"), done)
     return table
 
@@ -226,6 +254,13 @@ def _at(starts: Sequence[int], values: Sequence[float], moments: Sequence[int]) 
             index += 1
         found.append(values[index])
     return found
+
+
+def _span(seconds: float) -> str:
+    """45 s, 25 min, 8.3 h"""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _words(name: str) -> str:

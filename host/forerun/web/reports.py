@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from forerun.errors import Trouble
+from forerun.web.control import Refused
 
 TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".pdf": "application/pdf",
          ".csv": "text/csv; charset=utf-8"}  # fmt: skip
@@ -54,9 +55,9 @@ class Reports:
 
     async def make(self, first: date, last: date) -> list[ReportFile]:
         """Write the report of these days, both included, UTC, by a process of its own that leaves the link in peace.
-        Raises Trouble."""
+        Raises Trouble, and Refused while another one is made."""
         if self._making:
-            raise Trouble("a report is being made already: wait for it")
+            raise Refused(409, "a report is being made already: wait for it")
         name = f"{first}" if first == last else f"{first}_{last}"
         command = [sys.executable, "-m", "forerun", "report", "--site", str(self._site_path), "--format", "all",
                    "--from", str(first), "--to", str(last + timedelta(days=1)), "--out", str(self._folder / name),

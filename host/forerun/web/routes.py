@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
@@ -23,7 +23,7 @@ from forerun.site.snapshot import (
 )
 from forerun.web.asking import COOKIE, Operator, Reader, parts_of, refuse_foreign, token_holder
 from forerun.web.reports import ReportFile
-from forerun.web.stream import MOST_VIEWERS
+from forerun.web.stream import EVENT_SCHEMA, MOST_VIEWERS
 
 router = APIRouter()
 
@@ -85,10 +85,15 @@ async def health(request: Request, person: Reader) -> Health:
     return Health(link=now.link, store=now.store, commissioning=now.commissioning)
 
 
-# Not in the description: OpenAPI has no words for an answer that does not end.
-@router.get("/api/v1/events", include_in_schema=False)
+_STREAM = {"description": "Events without an end: a comment every 5 s at least; it ends with the session or the token.",
+           "content": {"text/event-stream": {"schema": EVENT_SCHEMA}}}  # fmt: skip
+
+
+@router.get("/api/v1/events", tags=["state"], response_class=StreamingResponse,
+            responses={200: _STREAM})  # fmt: skip
 async def events(request: Request, person: Reader) -> StreamingResponse:
-    """Server-sent events: `live` with each telemetry, `parts` with the parts of the snapshot that changed."""
+    """Server-sent events: `live` with each telemetry, `parts` with the parts of the snapshot that changed. Who reads
+    too slowly is not told what was overtaken."""
     parts = parts_of(request)
     if len(parts.stream) >= MOST_VIEWERS:
         raise HTTPException(503, f"{MOST_VIEWERS} pages are open already: close one")
@@ -153,8 +158,11 @@ class ReportsOut(BaseModel):
     reports: list[ReportFile]
 
 
+_FIRST_DAY = date(2000, 1, 1)
+
+
 class Days(BaseModel):
-    """First and last day of a report, both included, UTC."""
+    """First and last day of a report, both included, UTC; 367 days at most, none of them ahead or before 2000."""
 
     model_config = ConfigDict(extra="forbid")
     first: date
@@ -172,6 +180,9 @@ async def make_report(request: Request, person: Operator, days: Days) -> Reports
     """Make the report of some days, in all forms; it takes a while."""
     if not days.first <= days.last or (days.last - days.first).days > 366:
         raise HTTPException(409, "first must not be after last, and a report has 367 days at most")
+    today = datetime.fromtimestamp(parts_of(request).clock(), UTC).date()
+    if days.first < _FIRST_DAY or days.last > today:
+        raise HTTPException(409, f"a report is of days from {_FIRST_DAY} to today, {today} UTC")
     return ReportsOut(reports=await parts_of(request).reports.make(days.first, days.last))
 
 

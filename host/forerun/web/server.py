@@ -12,11 +12,10 @@ from forerun.web.access import Sessions, Tokens, WrongTokens, tokens_path
 from forerun.web.app import application
 from forerun.web.asking import Parts
 from forerun.web.control import Controls
-from forerun.web.guard import Guard
+from forerun.web.guard import Guard, Line
 from forerun.web.reports import Reports
 from forerun.web.stream import Stream
 
-START_S = 20.0
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -45,12 +44,12 @@ class WebServer:
     def __init__(self, running, host: str, port: int):
         self.parts = parts_of(running)
         self.parts.tokens.people()  # a token file that cannot be read is said now
-        self._line = _listen(host, port)
+        self._line = _listen(host, port)  # from here on clients may connect, and are served once it has begun
         self.address = self._line.getsockname()[:2]
         # Nothing of uvicorn's own on standard error: what happens is said by the site.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config = uvicorn.Config(
-            Guard(application(self.parts)), log_config=None, access_log=False, lifespan="off", ws="none",
+            Guard(application(self.parts)), http=Line, log_config=None, access_log=False, lifespan="off", ws="none",
             timeout_graceful_shutdown=2, timeout_keep_alive=15, server_header=False,
             h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
@@ -64,12 +63,11 @@ class WebServer:
 
     def __enter__(self) -> "WebServer":
         self._thread.start()
-        ends = time.monotonic() + START_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > ends:
-                raise Trouble("the web server did not start")
-            time.sleep(0.005)
         return self
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     def __exit__(self, *exc) -> None:
         self.parts.stream.close()
@@ -87,6 +85,5 @@ def _listen(host: str, port: int) -> socket.socket:
         line.listen(128)
     except OSError as problem:
         line.close()
-        raise Trouble(f"http://{host}:{port} cannot be served ({problem.strerror}): change web.host and web.port, or "
-                      "--port") from problem  # fmt: skip
+        raise Trouble(f"the page at http://{host}:{port} cannot be served ({problem.strerror})") from problem
     return line

@@ -11,7 +11,42 @@ LOOK_S = 0.02  # how old a snapshot gets before it is passed on
 PARTS_S = 0.5  # what changes seldom is looked at so often
 CHECK_S = 5.0  # a session that ended is cut off after so long at the latest
 MOST_VIEWERS = 200
-PARTS = ("alarms", "jobs", "plan", "forecast", "carbon", "commissioning", "link", "store")
+PARTS = ("alarms", "jobs", "compute", "plan", "forecast", "carbon", "commissioning", "link", "store")
+
+
+def _ref(name: str) -> dict:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _event_schema(name: str, about: str, required: list[str], **properties: dict) -> dict:
+    data = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {
+        "type": "object",
+        "description": about,
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"const": name},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            "retry": {"type": "integer", "description": "ms after which to connect again"},
+        },
+    }
+
+
+def _or_null(name: str) -> dict:
+    return {"anyOf": [_ref(name), {"type": "null"}]}
+
+
+# One event (HTML, section 9.2) as OpenAPI describes it; the schemas that it refers to are the application's.
+EVENT_SCHEMA = {"oneOf": [
+    _event_schema("live", "With each telemetry.", ["utc_s", "connected", "live"],
+                  utc_s={"type": "number"}, connected={"type": "boolean"}, live=_or_null("Live")),
+    _event_schema("parts", "Parts of the snapshot that changed; all of them in the first event, and `site`.", [],
+                  alarms={"type": "array", "items": _ref("Alarm")}, jobs={"type": "array", "items": _ref("Job")},
+                  compute={"type": "array", "items": _ref("ComputeLoad")},
+                  plan=_or_null("PlanView"), forecast=_or_null("ForecastView"), carbon=_or_null("CarbonToday"),
+                  commissioning=_ref("Commissioning"), link=_ref("LinkHealth"), store=_ref("StoreHealth"),
+                  controls=_ref("ControlState"), site={"type": "object"}),
+]}  # fmt: skip
 
 
 class Stream:

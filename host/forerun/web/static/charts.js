@@ -1,13 +1,17 @@
 // Charts over time: panes below each other share one time axis, one cursor and one line of read-out text.
 import { node } from "/diagram.js";
 
-const LEFT = 46, RIGHT = 12, GAP = 30, AXIS = 24;
+const LEFT = 46, RIGHT = 12, GAP = 32, AXIS = 24, LETTER = 6.8;
 
 export function clock(utc_s, timezone, day = false) {
   const options = { hour: "2-digit", minute: "2-digit", hour12: false, timeZone: timezone };
-  if (day) Object.assign(options, { weekday: "short", day: "numeric", month: "short" });
+  if (day) options.weekday = "short";
+  if (Math.abs(utc_s * 1000 - Date.now()) > 6 * 86400000) Object.assign(options, { day: "numeric", month: "short" });
   return new Intl.DateTimeFormat("en-GB", options).format(utc_s * 1000);
 }
+
+export const sameDay = (one_s, other_s, timezone) => [one_s, other_s].map((utc_s) => new Intl.DateTimeFormat("en-GB", { dateStyle: "short", timeZone: timezone })
+  .format(utc_s * 1000)).reduce((one, other) => one === other);
 
 // Round steps for an axis that spans `range`.
 function step(range, wanted) {
@@ -40,7 +44,7 @@ export class Chart {
       top += pane.height + GAP;
     }
     const bottom = top - GAP;
-    const hours = Math.ceil((end - start) / 3600 / Math.max(3, Math.floor(width / 90)));
+    const hours = Math.ceil((end - start) / 3600 / Math.max(3, Math.floor(width / 60)));
     const every = 3600 * ([1, 2, 3, 4, 6, 12, 24].find((count) => count >= hours) || 24);
     for (let at = Math.ceil(start / every) * every; at <= end; at += every) {
       if (this.x(at) > width - 20) break;
@@ -76,22 +80,21 @@ export class Chart {
   }
 
   pane({ title, height, low, high, series, marks = [] }, top, width) {
-    const size = step(high - low, Math.max(2, height / 40));
-    low = Math.floor(low / size) * size;
-    high = Math.ceil(high / size) * size;
+    const size = step(high - low, Math.max(2, height / 30));
     const y = (value) => top + (high - value) / (high - low) * height;
     const made = [node("text", { class: "title", x: 0, y: top - 9 }, title)];
-    for (let value = low; value <= high + size / 2; value += size) {
+    for (let value = Math.ceil(low / size - 1e-6) * size; value <= high + size * 1e-6; value += size) {
       made.push(node("line", { class: Math.abs(value) < size / 2 && low < 0 ? "zero" : "gridline", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
         node("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, `${Math.round(value * 10) / 10}`.replace("-", "−")));
     }
-    for (const { start, end, text } of marks) {
-      const from = Math.max(LEFT, this.x(start)), to = Math.min(width - RIGHT, this.x(end));
-      if (to <= LEFT || from >= width - RIGHT) continue;
+    const seen = marks.map((mark) => ({ ...mark, from: Math.max(LEFT, this.x(mark.start)), to: Math.min(width - RIGHT, this.x(mark.end)) }))
+      .filter(({ from, to }) => to > LEFT && from < width - RIGHT).sort((one, other) => one.from - other.from);
+    seen.forEach(({ from, to, text }, i) => {
       made.push(node("rect", { class: "job", x: from, y: top, width: Math.max(2, to - from), height }));
-      const fits = from < width - RIGHT - 7 * text.length;
-      made.push(node("text", { x: fits ? from + 4 : from - 4, y: top + 12, "text-anchor": fits ? "start" : "end" }, text));
-    }
+      // As much of the name as fits before the next one; the table of jobs has all of it.
+      const letters = Math.floor(((seen[i + 1]?.from ?? width - RIGHT) - from - 8) / LETTER);
+      if (letters >= 4) made.push(node("text", { x: from + 4, y: top + 12 }, text.length > letters ? `${text.slice(0, letters - 1)}…` : text));
+    });
     for (const one of series) made.push(...this.series(one, y, y(Math.max(low, 0)), width));
     return made;
   }

@@ -119,7 +119,8 @@ export class Controls {
       this.toast(problem.message);
       return;
     }
-    const item = (text) => Object.assign(document.createElement("li"), { textContent: text });
+    // A number stays on the line of its unit.
+    const item = (text) => Object.assign(document.createElement("li"), { textContent: text.replace(/(\d) (?=(kW|V|%|s|min|h)\b|%)/g, "$1\u00a0") });
     at("confirm-title").textContent = `${KINDS[this.kind].title}: confirm?`;
     at("confirm-will").replaceChildren(...this.asked.will.map(item));
     at("confirm-problem").textContent = "";

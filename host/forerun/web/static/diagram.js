@@ -29,7 +29,7 @@ function leads(live, site) {
     genset: { into_w: live.genset_w, sub: live.genset_w > 50 ? "runs" : "stands still" },
     battery: { into_w: live.active_power_w, sub: Math.abs(live.active_power_w) < 50 ? `${soc.toFixed(0)} %, idle` :
       `${soc.toFixed(0)} %, ${live.active_power_w > 0 ? "discharges" : "charges"}` },
-    load: { into_w: -live.load_w, sub: "compute and site" },
+    load: { into_w: -live.load_w, sub: "all loads" },
   };
 }
 
@@ -79,14 +79,18 @@ export class Diagram {
     this.pcc = node("text", { class: "sub", x: grid.x + 20, y: grid.middle - 14 });
     this.svg.append(this.pcc);
     this.place.replaceChildren(this.svg);
+    this.stale(this.old ?? false);
     if (this.live !== undefined) this.update();
   }
 
+  stale(yes) {
+    this.old = yes;
+    this.svg?.classList.toggle("stale", yes);
+  }
+
   update() {
-    if (!this.svg) return;
     const live = this.live;
-    this.svg.classList.toggle("stale", !live || !live.fresh);
-    if (!live) return;
+    if (!this.svg || !live) return;
     const full_w = Math.max(this.site.import_limit_w, 5000);
     for (const [name, { into_w, sub }] of Object.entries(leads(live, this.site))) {
       const part = this.parts[name], flows = Math.abs(into_w) >= 50;
@@ -108,9 +112,10 @@ export function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-export function inWords(live, site) {
+export function inWords(live) {
   if (!live) return "No values yet.";
-  const said = [live.pcc_import_w >= 0 ? `The grid gives ${kw(live.pcc_import_w)} kW` : `The grid takes ${kw(-live.pcc_import_w)} kW`];
+  const said = [Math.abs(live.pcc_import_w) < 50 ? "Nothing is exchanged with the grid" :
+    `The grid ${live.pcc_import_w > 0 ? "gives" : "takes"} ${kw(Math.abs(live.pcc_import_w))} kW`];
   if (live.pv_w > 50) said.push(`PV gives ${kw(live.pv_w)} kW`);
   if (live.genset_w > 50) said.push(`the diesel set gives ${kw(live.genset_w)} kW`);
   if (Math.abs(live.active_power_w) >= 50) said.push(`the battery ${live.active_power_w > 0 ? "gives" : "takes"} ${kw(Math.abs(live.active_power_w))} kW`);

@@ -1,16 +1,18 @@
 // The page: logs in, follows the event stream, and puts each part of the snapshot where it belongs.
 import { Diagram, inWords, kw, node, set } from "/diagram.js";
-import { Chart, clock, table } from "/charts.js";
+import { Chart, clock, sameDay, table } from "/charts.js";
 import { Controls } from "/controls.js";
+import { element, Reports } from "/reports.js";
 
 const at = (id) => document.getElementById(id);
 const STALE_MS = 5000;
+const LOST_MS = 3000, AGAIN_MS = 10000; // the host sends several events a second: silence that is told, and that is tried again
 const STATES = {
   starting: "Starting", idle: "Idle", planned: "Follows the plan", leased: "Holds a setpoint", fallback: "On its own: fallback", prepare: "Prepares for a load step",
   faulted: "Fault", grid_lost: "The grid is gone", maintenance: "Maintenance",
 };
 const parts = { site: { import_limit_w: 10000, timezone: "UTC" } };
-let who = null, source = null, last = null, heard_ms = 0;
+let who = null, source = null, last = null, heard_ms = 0, contact_ms = 0, tried_ms = 0;
 
 // ---- talking to the server
 
@@ -24,8 +26,8 @@ export async function ask(method, path, body) {
     throw new Error("The site's host cannot be reached; nothing is known of whether this was done.");
   }
   const document_ = answer.status === 204 ? null : await answer.json();
-  if (answer.status === 401 && path !== "/api/v1/session") leave();
-  if (!answer.ok) throw new Error(document_.error);
+  if (answer.status === 401 && path !== "/api/v1/session") leave("The session is over: log in again.");
+  if (!answer.ok) throw Object.assign(new Error(document_.error), { status: answer.status });
   return document_;
 }
 
@@ -40,20 +42,22 @@ function enter(person) {
   at("login").hidden = true;
   at("app").hidden = false;
   at("token").value = "";
-  set(at("who"), `${who.name}, ${who.role}`);
+  set(at("who"), `${who.name} · ${who.role}`);
   set(at("site-name"), who.site);
   document.title = `${who.site} – Forerun`;
   controls.person(who);
+  contact_ms = performance.now();
   follow();
-  reports();
+  reports.show(who);
 }
 
-function leave() {
+function leave(why = "") {
   who = null;
   source?.close();
   source = null;
   at("app").hidden = true;
   at("login").hidden = false;
+  at("login-problem").textContent = why;
   at("token").focus();
 }
 
@@ -72,21 +76,37 @@ at("logout").addEventListener("click", async () => { await ask("DELETE", "/api/v
 
 function follow() {
   source?.close();
+  tried_ms = performance.now();
   source = new EventSource("/api/v1/events");
   source.addEventListener("live", (event) => live(JSON.parse(event.data)));
   source.addEventListener("parts", (event) => take(JSON.parse(event.data)));
   source.onerror = () => { if (source?.readyState === EventSource.CLOSED && who) setTimeout(begin, 1000); };
 }
+
+function watch() {
+  const lost = who !== null && !document.hidden && performance.now() - contact_ms > LOST_MS;
+  at("offline").hidden = !lost;
+  if (lost) {
+    const since = last ? ` What is shown is of ${clock(last.utc_s, parts.site.timezone)}.` : "";
+    set(at("offline-words"), `This page has heard nothing from the site's host for ${Math.round((performance.now() - contact_ms) / 1000)} s.${since} ` +
+      "The site itself may well go on; the page connects again by itself.");
+    if (performance.now() - tried_ms > AGAIN_MS) follow();
+  }
+  return lost;
+}
 document.addEventListener("visibilitychange", () => {
   if (!who) return;
-  if (document.hidden) { source?.close(); source = null; } else follow();
+  if (document.hidden) { source?.close(); source = null; return; }
+  contact_ms = performance.now();
+  follow();
 });
 
 async function begin() {
   try {
     enter(await ask("GET", "/api/v1/session"));
-  } catch {
-    leave();
+  } catch (problem) {
+    if (who && problem.status !== 401) setTimeout(begin, 5000); // the host is away or busy, the session may still hold
+    else leave(who ? "The session is over, or the site's program was started again: log in again." : "");
   }
 }
 
@@ -111,14 +131,9 @@ function bar(place, colour, share, marks = []) {
 }
 
 function live(news) {
-  [last, heard_ms] = [news, performance.now()];
+  [last, heard_ms, contact_ms] = [news, performance.now(), performance.now()];
   const now = news.live, site = parts.site;
   diagram.show(now, site);
-  set(at("flow-words"), inWords(now, site));
-  const state = at("state");
-  state.classList.toggle("bad", !news.connected || ["faulted", "grid_lost"].includes(now?.state));
-  const bound = now && now.bound_by !== "none" ? `, limited by ${now.bound_by.replaceAll("_", " ")}` : "";
-  set(state, !now ? "Waiting for the board" : !news.connected ? "The board is silent" : (STATES[now.state] ?? now.state) + bound);
   age();
   if (!now) return;
   const volts = now.pcc_voltage_mv / 1000;
@@ -128,21 +143,31 @@ function live(news) {
   set(at("voltage-words"), `${outside ? "outside" : "within"} 207 to 253 V (EN 50160) · ${(now.frequency_millihz / 1000).toFixed(2)} Hz`);
   set(at("import"), kw(now.pcc_import_w, 2));
   bar("import-bar", now.pcc_import_w > site.import_limit_w ? "critical" : "grid", [0, now.pcc_import_w / site.import_limit_w / 1.2], [1 / 1.2]);
-  set(at("import-words"), `limit ${kw(site.import_limit_w)} kW, export limit ${kw(site.export_limit_w)} kW`);
+  set(at("import-words"), `${now.pcc_import_w < -50 ? "exports now · " : ""}limits: import ${kw(site.import_limit_w)} kW, export ${kw(site.export_limit_w)} kW`);
   set(at("soc"), (now.soc_permille / 10).toFixed(1));
   bar("soc-bar", "battery", [0, now.soc_permille / 1000]);
   const stored = (now.soc_permille * site.capacity_wh / 1e6).toFixed(1);
-  set(at("soc-words"), `${stored} of ${(site.capacity_wh / 1000).toFixed(0)} kWh · setpoint ${kw(now.setpoint_w)} kW` +
+  set(at("soc-words"), `${stored} of ${(site.capacity_wh / 1000).toFixed(0)} kWh · setpoint: ${now.setpoint_w > 0 ? "discharge " : now.setpoint_w < 0 ? "charge " : ""}${kw(Math.abs(now.setpoint_w))} kW` +
     (now.lease_ms ? ` · lease ${Math.ceil(now.lease_ms / 1000)} s` : ""));
 }
 
+// State and age of what is shown; also while nothing comes any more.
 function age() {
-  const place = at("age");
-  if (!last?.live) { set(place, "no values"); place.classList.add("old"); return; }
-  const age_ms = last.live.age_ms + performance.now() - heard_ms;
-  document.documentElement.dataset.ageMs = Math.round(age_ms);
-  set(place, age_ms < 1000 ? "live" : `${(age_ms / 1000).toFixed(0)} s old`);
-  place.classList.toggle("old", age_ms > STALE_MS);
+  const lost = watch(), now = last?.live, place = at("age"), state = at("state");
+  const bound = now && now.bound_by !== "none" ? `, limited by ${now.bound_by.replaceAll("_", " ")}` : "";
+  state.classList.toggle("bad", lost || (last && !last.connected) || ["faulted", "grid_lost"].includes(now?.state));
+  set(state, lost ? "No connection to the host" : !now ? "Waiting for the board" : !last.connected ? "The board is silent" : (STATES[now.state] ?? now.state) + bound);
+  const age_ms = now ? now.age_ms + performance.now() - heard_ms : Infinity, old = age_ms > STALE_MS;
+  const seconds = age_ms < 120000 ? `${(age_ms / 1000).toFixed(0)} s` : `${(age_ms / 60000).toFixed(0)} min`;
+  if (now) document.documentElement.dataset.ageMs = Math.round(age_ms);
+  set(place, !now ? "no values" : age_ms < 1000 ? "live" : `${seconds} old`);
+  place.classList.toggle("old", old);
+  document.body.classList.toggle("old-values", old);
+  diagram.stale(old);
+  set(at("flow-words"), now && old ? `Last known, ${seconds} ago: ${inWords(now).replace(/^./, (first) => first.toLowerCase())}` : inWords(now));
+  compute();
+  at("gauges-old").hidden = !now || !old;
+  if (now && old) set(at("gauges-old"), `Last known values, ${seconds} old`);
 }
 setInterval(age, 500);
 
@@ -167,10 +192,6 @@ function site() {
   set(at("timezone"), parts.site.timezone);
 }
 
-function element(name, text = "", properties = {}) {
-  return Object.assign(document.createElement(name), { textContent: text, ...properties });
-}
-
 // Sentences put commands between backquotes.
 function withCode(name, text, properties = {}) {
   const made = element(name, "", properties);
@@ -178,16 +199,31 @@ function withCode(name, text, properties = {}) {
   return made;
 }
 
+const MOST_ALARMS = 2;
+
 function alarms() {
-  at("alarms").replaceChildren(...parts.alarms.map((alarm) => {
+  const made = parts.alarms.map((alarm) => {
     const made = element("div", "", { className: `alarm ${alarm.severity}` });
     const since = alarm.since_utc_s ? `since ${clock(alarm.since_utc_s, parts.site.timezone)}` : "";
     made.append(element("b", alarm.severity), withCode("p", alarm.cause), element("time", since));
     if (alarm.remedy) made.append(withCode("p", `What to do: ${alarm.remedy}`, { className: "remedy" }));
     return made;
-  }));
+  });
+  // Critical ones come first and are always seen; so that values stay in sight, of the others only a few.
+  const critical = parts.alarms.filter((alarm) => alarm.severity === "critical").length;
+  const shown = made.length > MOST_ALARMS + 1 ? Math.max(critical, MOST_ALARMS) : made.length, more = made.slice(shown);
+  const fold = element("details", "", { open: at("alarms").querySelector("details")?.open ?? false });
+  if (more.length) fold.append(element("summary", `${more.length} more warnings`), ...more);
+  at("alarms").replaceChildren(...made.slice(0, shown), ...(more.length ? [fold] : []));
 }
 
+function compute() {
+  const now_s = last ? last.utc_s + (performance.now() - heard_ms) / 1000 : Date.now() / 1000;
+  const said = (parts.compute ?? []).map((one) => `${one.name}: ${kw(one.power_w)} kW, ${Math.max(0, Math.round(now_s - one.utc_s))} s ago`);
+  set(at("compute"), said.length ? `Compute by its own account: ${said.join("; ")}.` : "");
+}
+
+const span = (seconds) => (seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${+(seconds / 3600).toFixed(1)} h`);
 const READY = { announced: "announced", told: "the board knows", preparing: "is being prepared", ready: "ready", late: "not ready in time", running: "runs" };
 
 function jobs() {
@@ -200,8 +236,8 @@ function jobs() {
     for (const job of parts.jobs) {
       const row = body.insertRow();
       const ahead = job.ready_ahead_s !== null ? `, ${Math.round(job.ready_ahead_s / 60)} min ahead` : "";
-      for (const text of [job.job, `${kw(job.power_w)} kW`, clock(job.start_utc_s, parts.site.timezone, job.start_utc_s - Date.now() / 1000 > 43200),
-        `${Math.round(job.duration_s / 60)} min`]) row.insertCell().textContent = text;
+      for (const text of [job.job, `${kw(job.power_w)} kW`, clock(job.start_utc_s, parts.site.timezone, !sameDay(job.start_utc_s, Date.now() / 1000, parts.site.timezone)),
+        span(job.duration_s)]) row.insertCell().textContent = text;
       row.insertCell().append(element("span", READY[job.readiness] + ahead, { className: ["ready", "late"].includes(job.readiness) ? job.readiness : "" }));
     }
     place.replaceChildren(made);
@@ -231,7 +267,7 @@ function next() {
   const wide = at("next").clientWidth > 600;
   const panes = [
     { title: "Forecast, kW (band: 10 to 90 %)", height: wide ? 140 : 120, low: 0, high: most, series: [...cast("load", "load"), ...cast("pv", "pv")], marks },
-    { title: "Plan, kW (battery above 0 discharges)", height: wide ? 150 : 130, low: Math.min(...battery, ...imported, 0) * 1.05, high: Math.max(...battery, ...imported, limit) * 1.08,
+    { title: "Plan, kW (battery above 0 discharges)", height: wide ? 150 : 130, low: Math.min(...battery, ...imported, 0) * 1.05, high: Math.max(...battery, ...imported, limit) * 1.2,
       series: [line("battery", battery, "area"), line("grid", imported), ...(genset.some((w) => w > 0) ? [line("genset", genset)] : []),
         { kind: "limit", value: limit, text: `import limit ${limit} kW` }] },
     { title: "State of charge, %", height: 80, low: 0, high: 100, series: [line("battery", soc, "area"), line("battery", soc)] },
@@ -244,7 +280,11 @@ function next() {
     return `${clock(times[i], limits.timezone)}  load ${q("load_q50_w", i)} kW (${q("load_q10_w", i)} to ${q("load_q90_w", i)}), PV ${q("pv_q50_w", i)} kW; ` +
       `battery ${kw(1000 * battery[s])} kW, import ${kw(1000 * imported[s])} kW, then ${soc[s].toFixed(0)} %`;
   };
-  const rest = `Made from ${forecast.basis}. It costs ${plan.cost.toFixed(2)} ${plan.currency}.`;
+  const set_ = genset.some((w) => w > 0) ? `the diesel set runs up to ${kw(1000 * Math.max(...genset))} kW` : "the diesel set stays off";
+  const span_h = Math.round(plan.step_s.reduce((sum, one) => sum + one, 0) / 3600);
+  const rest = `Planned: import up to ${kw(1000 * Math.max(...imported))} of ${limit} kW, state of charge ${Math.min(...soc).toFixed(0)} to ${Math.max(...soc).toFixed(0)} %, ` +
+    `${set_}. The plan of ${span_h} h costs ${plan.cost.toFixed(2)} ${plan.currency}.`;
+  set(at("next-basis"), `Forecast from ${forecast.basis}.`);
   nextChart.show({ start, end, panes, timezone: limits.timezone, label: "Forecast and plan of the next 24 hours", starts: times, read, rest });
   table(at("next-table"), ["Time", "Load kW", "10 to 90 %", "PV kW", "Battery kW", "Import kW", "SoC %"], () => times.map((_, i) => i).filter((i) => times[i] % 3600 === 0 || i === 0).map((i) => {
     const s = stepOf(times[i]);
@@ -301,65 +341,17 @@ function health() {
   rows.forEach(([name, text], i) => { set(at("health").children[2 * i], name); set(at("health").children[2 * i + 1], text); });
 }
 
-async function reports() {
-  const place = at("reports");
-  try {
-    const { reports: files } = await ask("GET", "/api/v1/reports");
-    const made = [];
-    if (files.length) {
-      const list = element("table"), body = list.createTBody();
-      for (const file of files.slice(0, 40)) {
-        const row = body.insertRow();
-        row.insertCell().append(element("a", file.name, { href: `/api/v1/reports/${file.name.split("/").map(encodeURIComponent).join("/")}`, download: "" }));
-        row.insertCell().textContent = file.kind;
-        row.insertCell().textContent = `${Math.ceil(file.bytes / 1000)} kB`;
-      }
-      const scroll = element("div", "", { className: "scroll" });
-      scroll.append(list);
-      made.push(scroll);
-    } else made.push(element("p", "No report has been made yet.", { className: "muted" }));
-    if (who.role !== "read") made.push(reportForm());
-    place.replaceChildren(...made);
-  } catch (problem) {
-    place.replaceChildren(element("p", problem.message, { className: "problem" }));
-  }
-}
-
-function reportForm() {
-  const form = element("form", "", { className: "form" }), today = new Date().toISOString().slice(0, 10);
-  form.style.marginTop = ".8rem";
-  const [first, last_] = ["First day (UTC)", "Last day"].map((text) => {
-    const label = element("label", text), input = element("input", "", { type: "date", value: today, max: today, required: true });
-    label.append(input);
-    form.append(label);
-    return input;
-  });
-  const button = element("button", "Make report", { type: "submit" });
-  form.append(button);
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    [button.disabled, button.textContent] = [true, "Is being made…"];
-    try {
-      await ask("POST", "/api/v1/reports", { first: first.value, last: last_.value });
-    } catch (problem) {
-      toast(problem.message);
-    }
-    reports();
-  });
-  return form;
-}
-
 // ---- colours
 
 const THEMES = ["auto", "light", "dark"];
 function theme(name) {
   if (name === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = name;
   localStorage.setItem("theme", name);
-  at("theme").textContent = name[0].toUpperCase() + name.slice(1);
-  at("theme").setAttribute("aria-label", `Colours: ${name === "auto" ? "as the system" : name}`);
+  at("theme").textContent = `Theme: ${name}`;
 }
 theme(THEMES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto");
 at("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf(localStorage.getItem("theme")) + 1) % 3]));
 
+const reports = new Reports(at("reports"), { ask, toast });
 const controls = new Controls(at("controls"), { ask, toast, timezone: () => parts.site.timezone });
 begin();

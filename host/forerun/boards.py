@@ -1,0 +1,169 @@
+"""What the commands do to a board at a port: look at it, put firmware on it, update it, record its link."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from forerun import __version__, config
+from forerun.console import Stop
+from forerun.errors import Trouble, WrongUsage
+from forerun.link.port import open_port
+from forerun_wire import messages
+
+
+def board_info(port: str, baud: int, site_path: Path) -> dict:
+    """What the board says of itself: identity, interpreter, uptime, settings check, link counters. Raises Trouble."""
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    from forerun.commission.desk import open_desk
+    from forerun.link.keys import keyring
+
+    with open_desk(port, baud, keyring(site_path)) as desk:
+        answer = desk.ask(messages.INFO)
+        hello = {name: _plain(value) for name, value in desk.hello.items()}
+    return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, answer)}
+
+
+def show_board_info(info: dict) -> None:
+    """A small table of `board_info`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", show_header=False, box=None)
+    for name, value in {**info, "key_id": f"{info['key_id']:06x}" if info["key_id"] else "none"}.items():
+        table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def record_link(
+    file: Path, port: str, baud: int, site_path: Path, seconds: float, *, as_json: bool
+) -> dict:
+    """Record what passes between the board and a host program on a new pseudo-terminal; frames of either side."""
+    from forerun.link import recorder
+
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    stop, ends = Stop(), time.monotonic() + seconds
+
+    def tell(path: str) -> None:
+        line = json.dumps({"link": path}) if as_json else f"let the host program open {path} in place of {port}"
+        print(line, file=sys.stderr, flush=True)
+
+    with open_port(port, baud) as line:
+        return recorder.record(file, line, port, baud,
+                               lambda: stop.asked or bool(seconds and time.monotonic() >= ends), tell)  # fmt: skip
+
+
+def flash(port: str, kind: str, *, quiet: bool) -> list[str]:
+    """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board with MicroPython,
+    and reset it; returns what was copied. mpremote stops whatever runs on the board. Raises WrongUsage for an unknown
+    kind, Trouble with mpremote's own words when it fails."""
+    from forerun.bytecode import PACKAGES, library_for
+    from forerun.plant.board import ENTRY, board_kinds
+
+    kinds = board_kinds()
+    if kind not in kinds:
+        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(sorted(kinds))}")
+    if not os.path.exists(port):
+        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
+    place = tempfile.TemporaryDirectory(prefix="forerun-lib-")
+    library = library_for(kind, Path(place.name))
+    _mpremote(port, ["fs", "mkdir", ":lib"], quiet)  # it may be there already
+    copied = []
+    for name in PACKAGES:
+        copied += [f"lib/{file.relative_to(library)}" for file in sorted((library / name).rglob("*.mpy"))]
+        problem = _mpremote(port, ["fs", "cp", "-r", str(library / name), ":lib/"], quiet)
+        if problem:
+            raise Trouble(f"mpremote could not copy {name} to {port}: {problem}")
+    problem = _mpremote(port, ["fs", "cp", str(kinds[kind]), ":pins.py"], quiet)
+    if problem:
+        raise Trouble(f"mpremote could not copy the pins of {kind} to {port}: {problem}")
+    problem = _mpremote(port, ["exec", f"f = open('main.py', 'w'); f.write({ENTRY!r}); f.close()"], quiet)
+    if problem:
+        raise Trouble(f"mpremote could not write main.py on {port}: {problem}")
+    _mpremote(port, ["reset"], quiet)
+    return [*copied, "pins.py", "main.py"]
+
+
+def remove_keys(port: str, *, quiet: bool) -> list[str]:
+    """Remove the key files on a board whose MicroPython prompt is at `port`; which there were. Raises Trouble."""
+    if not os.path.exists(port):
+        raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
+    # "resume": the board stands at its prompt already, and a reset of it would only ask for the contact once more.
+    problem = _mpremote(port, ["resume", "fs", "ls", ":/records"], quiet=True)
+    if problem:
+        raise Trouble(f"the board at {port} shows no records folder ({problem}): is its maintenance contact closed?")
+    names = [f"keys.{slot}" for slot in (0, 1)]
+    return [name for name in names if not _mpremote(port, ["resume", "fs", "rm", f":/records/{name}"], quiet=True)]
+
+
+def make_release(out: Path, board: str, version: str, key_file: Path) -> dict:
+    """Write this host's firmware for one kind of board as a signed release that calls itself `version`; the key of its
+    maker is made when there is none yet. Raises Trouble."""
+    from forerun.bytecode import compile_to, library_for
+    from forerun.link import board_update
+    from forerun.plant.board import board_kinds
+    from forerun.store.sitekey import signing_key
+
+    kinds = sorted([*board_kinds(), "unix"])
+    if board not in kinds:
+        raise WrongUsage(f"--board {board}: it must be one of {', '.join(kinds)}")
+    key = signing_key(key_file)
+    with tempfile.TemporaryDirectory(prefix="forerun-release-") as place:
+        library = library_for(board, Path(place))
+        compile_to(library, {"forerun_board/__init__.py": f"__version__ = {version!r}\n"})
+        image = board_update.image_of(library, version, board)
+    try:
+        out.write_bytes(board_update.write_release(image, key))
+    except OSError as problem:
+        raise Trouble(f"{out} cannot be written: {problem.strerror}") from problem
+    return {"release": str(out), "board": board, "version": version, "files": len(image.files),
+            "bytes": len(image.data), "sha256": image.digest.hex(), "key_file": str(key_file),
+            "trust": key.public_key().public_bytes_raw().hex()}  # fmt: skip
+
+
+def update_board(release: Path | None, trust: str, port: str, baud: int, site_path: Path, say) -> dict:
+    """Bring a release, or without one this host's own firmware, onto a running board over its link. Raises Trouble."""
+    from forerun.bytecode import library_for
+    from forerun.commission.desk import open_desk
+    from forerun.link import board_update
+    from forerun.link.keys import keyring
+
+    image = None
+    if release is not None:
+        try:
+            trusted = bytes.fromhex(trust)
+            image = board_update.read_release(release.read_bytes(), trusted)
+        except ValueError as problem:
+            raise WrongUsage("--trust: the maker's public key, 64 hexadecimal digits") from problem
+        except OSError as problem:
+            raise Trouble(f"{release} cannot be read: {problem.strerror}") from problem
+    if not port:
+        site = config.load(site_path)
+        port, baud = site.link.port, site.link.baud
+    with open_desk(port, baud, keyring(site_path)) as desk, tempfile.TemporaryDirectory() as place:
+        before = desk.hello["software"]
+        if image is None:
+            board = desk.ask(messages.INFO)[0]
+            image = board_update.image_of(library_for(board, Path(place)), __version__, board)
+        return {"port": port, "before": before, "now": board_update.send(desk, image, say), "bytes": len(image.data)}
+
+
+def _mpremote(port: str, step: list[str], quiet: bool) -> str:
+    """'' when the step went well, else the last line that mpremote printed."""
+    command = [sys.executable, "-m", "mpremote", "connect", port, *step]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not quiet and done.stdout:
+        print(done.stdout, end="")
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return "" if done.returncode == 0 else (lines[-1] if lines else f"status {done.returncode}")
+
+
+def _plain(value):
+    return value.hex() if isinstance(value, bytes) else value

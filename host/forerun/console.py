@@ -1,0 +1,73 @@
+"""What a command has to do with the person at the terminal: how far it is, what it found, that it was told to stop."""
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+
+
+class Stop:
+    """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk, and SIGHUP into another."""
+
+    def __init__(self) -> None:
+        self.asked = self.reload = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number, frame) -> None:
+        if number == signal.SIGHUP:
+            self.reload = True
+        else:
+            self.asked = True
+
+
+@contextlib.contextmanager
+def progress(quiet: bool, words: str):
+    """A progress bar on standard error, none when `quiet`; yields tick(share that is done, 0–1)."""
+    if quiet:
+        yield lambda share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn(words), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(words, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def show_report(result: dict) -> None:
+    """What was reported as a table, and where the report is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", show_header=False, box=None)
+    for name, value in result.items():
+        table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def live_line(sentence: Callable[[], str], as_json: bool):
+    """A live line of the site in one sentence, on a terminal; nothing elsewhere."""
+    if as_json or not sys.stdout.isatty():
+        return contextlib.nullcontext()
+    from rich.live import Live
+    from rich.text import Text
+
+    class Line:
+        def __rich__(self) -> Text:
+            return Text(sentence())
+
+    return Live(Line(), refresh_per_second=4)
+
+
+def speaker(as_json: bool) -> Callable[[str], None]:
+    if as_json:
+        return lambda sentence: print(json.dumps({"said": sentence}), flush=True)
+    if not sys.stderr.isatty():  # the journal of systemd has a clock of its own, and lines of any length
+        return lambda sentence: print(sentence, file=sys.stderr, flush=True)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return lambda sentence: console.log(sentence, markup=False)

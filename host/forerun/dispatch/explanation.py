@@ -1,0 +1,180 @@
+"""A plan told in words: each stretch in which the battery or the set works or PV stays unused, and why."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from forerun.config import SiteFile
+from forerun.dispatch.dispatcher import Plan, storage_of
+from forerun.dispatch.planning import Outlook, cost_parts
+from forerun.dispatch.reserve import reserve_level_wh
+from forerun.dispatch.situation import Storage, checked
+from forerun.report.pictures import clock
+
+_WORTH_SAYING_W = 50.0
+_GIVES, _TAKES = "gives", "takes"
+
+
+def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
+    """The plan in sentences, in order of time; then what is relaxed, and what it costs by component."""
+    told = _Told(site, made, plan)
+    sentences = [f"It stands on {made.basis}.", *told.battery_and_set(), *told.unused_pv()]
+    for surge in made.situation.surges:
+        what = f"an announced load of {surge.load_w / 1000:.1f} kW in all comes for {surge.duration_s / 60:.0f} min"
+        sentences.append(f"At {told.time(surge.start_s)} {what}; its energy is stored 5 min before.")
+    sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
+    parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]
+    sentences.append(f"It costs {plan.cost:.2f} {site.tariff.currency} over {plan.step_s.sum() / 3600:.0f} h"
+                     f"{': ' + ', '.join(parts) if len(parts) > 1 else ''}.")  # fmt: skip
+    return sentences
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Steps first … last − 1 in which one thing is done: gives, takes, set, or nothing."""
+
+    kind: str
+    first: int
+    last: int
+
+    @property
+    def part(self) -> slice:
+        return slice(self.first, self.last)
+
+
+class _Told:
+    def __init__(self, site: SiteFile, made: Outlook, plan: Plan):
+        self.site, self.made, self.plan = site, made, plan
+        self.storage: Storage = storage_of(site)
+        self.inputs = checked(made.situation, self.storage)
+        self.ends_s, self.hours = np.cumsum(plan.step_s), plan.step_s / 3600
+        self.price, self.currency = self.inputs.energy_price_per_kwh, site.tariff.currency
+        self.net_w = self.inputs.load_w - self.inputs.pv_w
+        self.reserve = reserve_level_wh(self.storage, self.inputs) / self.storage.capacity_wh
+        kinds = np.select([plan.genset_w > 0, plan.battery_w > _WORTH_SAYING_W, plan.battery_w < -_WORTH_SAYING_W],
+                          ["set", _GIVES, _TAKES], "")  # fmt: skip
+        edges = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(kinds)]
+        self.stretches = [_Stretch(str(kinds[first]), first, last) for first, last in pairwise(edges)]
+
+    def time(self, after_s: float) -> str:
+        return clock(round(self.made.start_s + after_s))
+
+    def _when(self, first: int, last: int) -> str:
+        return f"{self.time(self.ends_s[first] - self.plan.step_s[first])}–{self.time(self.ends_s[last - 1])}"
+
+    def battery_and_set(self) -> list[str]:
+        sentences = []
+        for each in self.stretches:
+            hours, when = self.hours[each.part], self._when(each.first, each.last)
+            if each.kind == "set":
+                kwh = float(self.plan.genset_w[each.part] @ hours) / 1000
+                sentences.append(f"{when}: the diesel set runs and gives {kwh:.1f} kWh, because {self._why_set(each)}.")
+            elif each.kind:
+                kwh = float(np.abs(self.plan.battery_w[each.part]) @ hours) / 1000
+                why = self._why_gives(each) if each.kind == _GIVES else self._why_takes(each)
+                sentences.append(f"{when}: the battery {each.kind} {kwh:.1f} kWh, to "
+                                 f"{100 * self.plan.soc[each.last - 1]:.0f} %, because {why}.")  # fmt: skip
+        return sentences or [self._idle()]
+
+    def unused_pv(self) -> list[str]:
+        kind = np.where(self.plan.curtail_w > _WORTH_SAYING_W, 1 + (self.price < 0), 0)
+        edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(kind)]
+        sentences = []
+        for first, last in pairwise(edges):
+            if kind[first] == 0:
+                continue
+            kwh = float(self.plan.curtail_w[first:last] @ self.hours[first:last]) / 1000
+            if kind[first] == 2:
+                why = f"taking from the grid is paid for, {self._mean(self.price, first, last)} a kWh"
+            elif self.inputs.export_price_per_kwh[first:last].mean() < 0:
+                why = f"exporting costs {self._mean(-self.inputs.export_price_per_kwh, first, last)} a kWh"
+            else:
+                leave = f"{self.storage.export_limit_w / 1000:.1f} kW may leave"
+                why = f"it is more than load and battery take, and {leave}"
+            sentences.append(f"{self._when(first, last)}: {kwh:.1f} kWh of PV stay unused, because {why}.")
+        return sentences
+
+    def _mean(self, price: np.ndarray, first: int, last: int) -> str:
+        return f"{np.average(price[first:last], weights=self.hours[first:last]):.3f} {self.currency}"
+
+    def _idle(self) -> str:
+        through = 1 - self.storage.efficiency_charge * self.storage.efficiency_discharge
+        return (f"The battery stays idle: a kWh costs from {self.price.min():.3f} to {self.price.max():.3f} "
+                f"{self.currency}, which is not worth {100 * through:.0f} % of losses and "
+                f"{self.storage.wear_cost_per_kwh:.3f} {self.currency} of wear.")  # fmt: skip
+
+    def _beside(self, each: _Stretch) -> str:
+        average = np.average(self.price, weights=self.hours)
+        return f"a kWh costs {self._mean(self.price, each.first, each.last)} then, beside {average:.3f} on average"
+
+    def _cheaper(self, each: _Stretch) -> bool:
+        mean = np.average(self.price[each.part], weights=self.hours[each.part])
+        return bool(mean < np.average(self.price, weights=self.hours))
+
+    def _limit(self, each: _Stretch) -> str | None:
+        reached_w, limit_w = self.net_w[each.part].max(), self.storage.import_limit_w
+        if reached_w <= limit_w + 1:
+            return None
+        return f"the load reaches {reached_w / 1000:.1f} kW and the grid gives {limit_w / 1000:.1f} kW"
+
+    def _lops(self, each: _Stretch) -> str | None:
+        peak_w = float(self.plan.pcc_import_w.max())
+        if not self.storage.demand_charge_per_kw or self.plan.pcc_import_w[each.part].max() < peak_w - 1:
+            return None
+        return f"it keeps the highest import, which is billed by the month, at {peak_w / 1000:.1f} kW"
+
+    def _why_gives(self, each: _Stretch) -> str:
+        """The first reason that holds, in the order of the plan's own priorities."""
+        if why := self._limit(each) or self._lops(each):
+            return why
+        later = next((other for other in self.stretches if other.first >= each.last and other.kind == _TAKES), None)
+        if later and self._cheaper(each) and (self._pv_over(later) or self.price[later.part].mean() < 0):
+            return f"it makes room for what it takes from {self.time(self.ends_s[later.first - 1])} on"
+        return self._beside(each)
+
+    def _pv_over(self, each: _Stretch) -> bool:
+        """Whether most of what is taken is PV that the load leaves."""
+        over, taken = (float(watts[each.part] @ self.hours[each.part]) for watts in (
+            np.clip(-self.net_w, 0, None), np.clip(-self.plan.battery_w, 0, None)))  # fmt: skip
+        return over > 0.5 * taken
+
+    def _why_takes(self, each: _Stretch) -> str:
+        if self.price[each.part].mean() < 0:
+            return f"that is paid for: a kWh costs {self._mean(self.price, each.first, each.last)} then"
+        if self._pv_over(each):
+            return "PV gives more than the load takes"
+        if any(surge.start_s >= self.ends_s[each.first] - 1 for surge in self.inputs.surges):
+            return "an announced load needs it"
+        before = self.plan.soc[each.first - 1] if each.first else self.inputs.soc
+        short = before < self.reserve[each.part].max() - 0.01
+        if short and self.plan.soc[each.last - 1] < self.reserve[each.part].max() + 0.02:
+            return f"{self._reserve(each)} has to be filled"
+        if self._cheaper(each):
+            return self._beside(each)
+        later = next((other for other in self.stretches if other.first >= each.last and other.kind == _GIVES), None)
+        if later is None:
+            return f"{self._reserve(each)} has to be filled" if short else self._beside(each)
+        begins = self.time(self.ends_s[later.first] - self.plan.step_s[later.first])
+        return f"it is needed from {begins} on: {self._why_gives(later)}"
+
+    def _reserve(self, each: _Stretch) -> str:
+        share, hours = self.reserve[each.part].max(), self.site.battery.autonomy_h
+        if share <= self.storage.soc_reserve + 1e-6:
+            return f"the reserve of {100 * share:.0f} %"
+        return f"the reserve for an outage of {hours:g} h, {100 * share:.0f} %,"
+
+    def _why_set(self, each: _Stretch) -> str:
+        if why := self._limit(each):
+            return f"{why}, and the battery is not enough"
+        before = self.plan.soc[each.first - 1] if each.first else self.inputs.soc
+        if before < self.reserve[each.part].max() - 0.01:
+            return f"{self._reserve(each)} is short and the grid alone takes longer to fill it"
+        genset, hours = self.storage.genset, self.hours[each.part]
+        kwh = float(self.plan.genset_w[each.part] @ hours) / 1000
+        fuel = genset.cost(hours, self.plan.genset_w[each.part], np.ones(len(hours)), 0) / max(kwh, 1e-9)
+        dear = np.average(self.price[each.part], weights=hours)
+        if fuel < dear:
+            own = f"a kWh of it costs {fuel:.3f} {self.currency} and a start {genset.start_cost:.2f}"
+            return f"{own}, beside {dear:.3f} from the grid"
+        return self._lops(each) or "it runs for its least time, or fills the battery for what comes"
