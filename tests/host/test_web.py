@@ -242,6 +242,32 @@ def test_what_is_no_request_or_no_json_is_answered_and_the_next_one_is_served(si
     assert site.operate.ask("GET", "/api/v1/controls")[1]["waiting"] == [] and site.running.service.jobs == {}
 
 
+def test_whoever_opens_many_lines_and_asks_nothing_takes_them_from_nobody(site, monkeypatch):
+    def open_lines(count):
+        return [socket.create_connection(site.server.address, timeout=20) for _ in range(count)]
+
+    def closed(line) -> bool:
+        try:
+            return line.recv(1) == b""
+        except ConnectionError:
+            return True
+
+    monkeypatch.setattr("forerun.web.guard.MOST_LINES", len(site.server._server.server_state.connections) + 4)
+    lines = open_lines(4)
+    until(lambda: len(site.server._server.server_state.connections) >= 4)
+    assert all(closed(line) for line in open_lines(3)), "one too many"
+    for line in lines:
+        line.close()
+    until(lambda: len(site.server._server.server_state.connections) < 4)
+    monkeypatch.setattr("forerun.web.guard.HEAD_S", 0.05)
+    assert all(closed(line) for line in open_lines(3)), "nothing was asked"
+    page = stream(site)
+    next_event(page)
+    until(lambda: next_event(page)[0] == "live", 5)
+    assert site.read.ask("GET", "/api/v1/live")[0] == 200 and not page.closed, "one that asked goes on"
+    page.line.close()
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [
     ("GET", "/nothing", 404), ("GET", "/api/v1/nothing", 404), ("GET", "/api/v2/snapshot", 404),
     ("PUT", "/api/v1/snapshot", 405), ("DELETE", "/", 405), ("TRACE", "/api/v1/live", 405), ("GET", "/docs", 404),

@@ -58,6 +58,7 @@ GRID_BACK_MS = 3000
 FROZEN_MS = 2000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
 HURRY_MS = 250  # by then an inverter has answered
+HURRIED_MS = 400  # a round on a slow line; in longer ones it has answered before anybody looks again
 PRESSING_W = 500  # what a load's own noise does not reach
 RAMP_OPEN_W_PER_S = 1_000_000
 _ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
@@ -256,8 +257,11 @@ class Controller:
         held_w = self.held_import_w
         needed_w = net_w - held_w + self._import_trim.trim_w
         over = running and image.pcc_import_w > held_w
-        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 2 * HURRY_MS) if over else 0
-        if over and self._hurry_ms <= HURRY_MS:
+        self._hurry_ms = min(self._hurry_ms + image.dt_ms, 4 * HURRY_MS) if over else 0
+        hurry_ms = HURRY_MS
+        if image.period_ms <= HURRIED_MS:
+            hurry_ms = max(HURRY_MS, 2 * image.period_ms)
+        if over and self._hurry_ms <= hurry_ms:
             needed_w = self._hurried_w(needed_w, image.active_power_w, held_w)
         window.narrow(needed_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         export_w = config.export_limit_w - config.export_margin_w

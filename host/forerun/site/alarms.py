@@ -185,6 +185,7 @@ _PARTS = {
     "modbus_tcp": _PORT.format("modbus_tcp"),
     "mqtt": "check mqtt.host and mqtt.port, and that the broker runs; it is tried again by itself",
     "compute": "mend the source, or set its key in [compute] to \"none\"; it is asked again by itself",
+    "box": "free space or mend the disk; what waits stays there till then",
     "telemetry": "free space or mend the disk; the journal is not concerned",
 }
 

@@ -199,8 +199,13 @@ class Running:
                      for source, name, reading in (feeds.readings() if feeds else ()))  # fmt: skip
 
     def _look_around(self) -> Surroundings:
-        for sentence in entries.take_box(self.journal):
-            self.say(sentence)
+        try:
+            for sentence in entries.take_box(self.journal):
+                self.say(sentence)
+            self.integrations.complain("box", "")
+        except OSError as problem:
+            self.integrations.complain("box", f"what waits in {entries.box_of(self.journal.path)} cannot be taken "
+                                       f"({problem.strerror})")  # fmt: skip
         free, size = _disk(self.journal.path)
         sealed, following, problem = commissioned(self.site_path)
         return Surroundings(

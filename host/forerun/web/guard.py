@@ -1,8 +1,13 @@
-"""What holds for every request, before any route sees it: a bounded body, headers that a browser is held to by."""
+"""What holds for every request, before any route sees it: a bounded number of connections, a bounded body, headers that
+a browser is held to by."""
 
 import asyncio
 import json
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST_LINES = 400  # connections at once; a process mostly may open 1024 files, and journal and port need theirs
+HEAD_S = 10.0  # a connection that has asked for nothing after so long is closed
 LARGEST_BODY = 65_536
 MOST_READ = 64 << 20
 BODY_S = 10.0  # for the whole of it
@@ -21,6 +26,17 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
+
+
+class Line(H11Protocol):
+    """One connection; closed at once beyond MOST_LINES of them, and when nothing was asked within HEAD_S."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_LINES:
+            transport.abort()
+        else:
+            self.loop.call_later(HEAD_S, lambda: None if self.cycle else transport.close())
 
 
 class Guard:

@@ -12,7 +12,7 @@ from forerun.web.access import Sessions, Tokens, WrongTokens, tokens_path
 from forerun.web.app import application
 from forerun.web.asking import Parts
 from forerun.web.control import Controls
-from forerun.web.guard import Guard
+from forerun.web.guard import Guard, Line
 from forerun.web.reports import Reports
 from forerun.web.stream import Stream
 
@@ -49,7 +49,7 @@ class WebServer:
         # Nothing of uvicorn's own on standard error: what happens is said by the site.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config = uvicorn.Config(
-            Guard(application(self.parts)), log_config=None, access_log=False, lifespan="off", ws="none",
+            Guard(application(self.parts)), http=Line, log_config=None, access_log=False, lifespan="off", ws="none",
             timeout_graceful_shutdown=2, timeout_keep_alive=15, server_header=False,
             h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
