@@ -83,9 +83,22 @@ def boot() -> None:
     tell("boot_to_first_request", p50_ms=round(statistics.median(times_ms)), limit_ms=1000, count=9)
 
 
+def rp2040() -> None:
+    """Inner loop, power stage and decision on an RP2040, by the cost table of measured operations."""
+    from host import test_board_budget as budget
+
+    _, inner_us = budget.inner_us()
+    tell("inner_loop_rp2040", us=round(inner_us), limit_us=budget.INNER_BUDGET_US)
+    tell("sample_to_power_stage_rp2040", us=round(budget.PERIOD_US + inner_us), limit_us=budget.STAGE_BUDGET_US)
+    for mask in (0, budget.ALL_FUNCTIONS):
+        figures = {case: round(budget.decisions_us(mask, case)) for case in budget.CASES}
+        tell("decision_rp2040", all_functions=mask != 0, us=max(figures.values()), cases_us=figures,
+             limit_us=budget.DECISION_BUDGET_US)  # fmt: skip
+
+
 def load_steps() -> None:
     """Load steps on the emulated site, seen by the Modbus meter and by the analogue channel, in emulated time."""
-    subprocess.run([sys.executable, "-m", "tests.bench_board", "50"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.bench_board", "200"], cwd=ROOT, check=True)
 
 
 def demo() -> None:
@@ -142,6 +155,7 @@ if __name__ == "__main__":
     board_lanes()
     round_trip()
     boot()
+    rp2040()
     load_steps()
     wire()
     demo()

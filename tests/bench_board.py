@@ -1,6 +1,6 @@
 """The board on the emulated site, as JSON lines: what a load step costs at 115200 baud, in emulated time.
 
-    python -m tests.bench_board [steps]
+    python -m tests.bench_board [steps] [seed]
 """
 
 import json
@@ -118,28 +118,28 @@ def byte_code() -> int:
     return sum(path.stat().st_size for path in Path(compiled_packages().name).rglob("*.mpy"))
 
 
-def main(count: int) -> None:
+def main(count: int, seed: int) -> None:
     from hil.rig import ANALOG
 
     analog = {"senses": True, "sections": {"sensors": ANALOG}}
     for channel, options, limits in (("modbus", {}, (60, 200)), ("analog", analog, (25, 200))):
-        figures = load_steps(count, SEED, **options)
+        figures = load_steps(count, seed, **options)
         for name, limit in zip(("setpoint_ms", "limit_ms"), limits, strict=True):
             values = figures[name]
             print(json.dumps({"bench": "load_step_" + name, "channel": channel, "p50": quantile(values, 0.5),
                               "p99": quantile(values, 0.99), "max": max(values), "limit": limit, "count": count,
-                              "seed": SEED}), flush=True)  # fmt: skip
+                              "seed": seed}), flush=True)  # fmt: skip
     for baud, noise in ((57_600, 0.0), (38_400, 0.0), (19_200, 0.0), (9_600, 0.0), (115_200, 0.01), (115_200, 0.05)):
-        values = load_steps(max(1, count // 4), SEED, noise=noise, **line_options(baud))["limit_ms"]
+        values = load_steps(max(1, count // 4), seed, noise=noise, **line_options(baud))["limit_ms"]
         print(json.dumps({"bench": "load_step_limit_ms_of_a_line", "baud": baud, "noise": noise,
                           "p50": quantile(values, 0.5), "p99": quantile(values, 0.99), "max": max(values),
-                          "count": len(values), "seed": SEED}), flush=True)  # fmt: skip
+                          "count": len(values), "seed": seed}), flush=True)  # fmt: skip
     print(json.dumps({"bench": "byte_code", "bytes": byte_code(), "limit": 350 * 1024}), flush=True)
     for host in (True, False):
-        free = heap_over(24, SEED, host=host)
-        figures = {"bytes": free[-1] - free[0], "limit": 1024, "after_1_h": free[0], "least": min(free), "seed": SEED}
+        free = heap_over(24, seed, host=host)
+        figures = {"bytes": free[-1] - free[0], "limit": 1024, "after_1_h": free[0], "least": min(free), "seed": seed}
         print(json.dumps({"bench": "heap_after_24_h_less_after_1_h", "host": host, **figures}), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200, int(sys.argv[2]) if len(sys.argv) > 2 else SEED)

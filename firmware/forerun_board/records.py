@@ -83,7 +83,7 @@ class Records:
     def gap(self):
         """[cause, first, last] of records that will not come, once each, for a record of its own; None if there is
         none, or no room for that record yet."""
-        if not self._gaps or (self.keep_oldest and len(self._segments) >= SEGMENTS_MAX and self._is_full()):
+        if not self._gaps or not self._has_room():
             return None
         return self._gaps.pop(0)
 
@@ -109,7 +109,8 @@ class Records:
                 while count < most and self._at <= newest:
                     found, record = _record_at(file, self._offset)
                     if record is None:
-                        self._pass_over(file, newest)
+                        if not self._pass_over(file, newest):
+                            return count, number, end
                         continue
                     size = len(record)
                     if found >= self._at:
@@ -157,16 +158,23 @@ class Records:
 
     def _pass_over(self, file, newest):
         """Go on behind what cannot be read, which gap() tells: at the next record, or where there is none to be found,
-        with the next segment."""
-        number, self._offset = _behind(file, self._offset)
+        with the next segment. False: there is no room for one more gap, first those before have to be told.
+
+        After a restart a gap that lies there still is told once more: the same numbers, which mean the same.
+        """
+        number, offset = _behind(file, self._offset)
         if not 0 < number <= newest:
             number = newest + 1
         if number > self._at:
             first = max(self._at, self._unreadable + 1)
             if first < number:
+                if len(self._gaps) >= GAPS_MAX and self._has_room():
+                    return False
                 self._lost(m.UNREADABLE, first, number - 1)
                 self._unreadable = number - 1
             self._at = number
+        self._offset = offset
+        return True
 
     # ---- segments
 
@@ -217,8 +225,11 @@ class Records:
             file.flush()
         self._segments.append([first, first - 1])
 
-    def _is_full(self):
-        return self._segments[-1][1] - self._segments[-1][0] + 1 >= SEGMENT_RECORDS
+    def _has_room(self):
+        """Whether one more record would be taken, dropping older ones if it must."""
+        if not self.keep_oldest or len(self._segments) < SEGMENTS_MAX:
+            return True
+        return self._segments[-1][1] - self._segments[-1][0] + 1 < SEGMENT_RECORDS
 
     def _drop_oldest(self):
         os.remove(self._path(self._segments.pop(0)[0]))

@@ -239,6 +239,27 @@ def test_a_record_that_went_bad_is_passed_over_and_told_as_a_gap():
         discard(path)
 
 
+def test_many_places_that_went_bad_are_each_told_exactly():
+    path = scratch()
+    store = Records(path)
+    _add(store, 64)
+    bad = (5, 10, 15, 20, 25, 30, 31, 40)
+    for number in bad:
+        _spoil(path, 1, number, 12)
+    found, gaps = [], []
+    while len(found) < 64 - len(bad):
+        more = _read_all(store, found[-1] if found else 0)
+        found += more
+        gap = store.gap()
+        assert more or gap, "neither goes on nor says why"
+        while gap is not None:
+            gaps.append(gap[1:])
+            gap = store.gap()
+    assert found == [n for n in range(1, 65) if n not in bad]
+    assert gaps == [[5, 5], [10, 10], [15, 15], [20, 20], [25, 25], [30, 31], [40, 40]], gaps
+    discard(path)
+
+
 def test_records_of_earlier_firmware_are_sent_as_those_of_this_one():
     path = scratch()
     scratchpad = bytearray(60)

@@ -1,6 +1,7 @@
 """Pulse meter and climate sensors, against the numbers of their data sheets."""
 
 from forerun_board.drivers.climate import Ds18b20, Sht3x, crc8_maxim, crc8_sensirion
+from forerun_board.drivers.expander import Expander
 from forerun_board.drivers.pulse_meter import PulseMeter
 
 
@@ -102,3 +103,57 @@ def test_ds18b20_reads_the_table_of_its_data_sheet():
     gone = Wire(scratchpad(0x0191))
     gone.there = False
     assert not Ds18b20(gone).start() and not Ds18b20(gone).finish()
+
+
+class Mcp23017:
+    """Registers of an MCP23017 after power-on (DS20001952, table 3-5: all inputs, everything else 0)."""
+
+    def __init__(self):
+        self.there = True
+        self.power_on()
+
+    def power_on(self):
+        self.registers = bytearray(22)
+        self.registers[0] = self.registers[1] = 0xFF
+        self.port_b = 0xFF
+        self.writes = []
+
+    def writeto_mem(self, address, register, data):
+        if not self.there:
+            raise OSError(5)
+        assert address == 0x21
+        self.writes.append(register)
+        for i in range(len(data)):
+            self.registers[register + i] = data[i]
+
+    def readfrom_mem_into(self, address, register, data):
+        if not self.there:
+            raise OSError(5)
+        assert register == 0x13 and self.registers[0x0D] == 0xFF, "pull-ups before anybody reads"
+        data[0] = self.port_b
+
+    def levels(self):
+        """What port A drives."""
+        return self.registers[0x14] & ~self.registers[0] & 0xFF
+
+
+def test_an_expander_drives_and_reads_and_comes_back_as_it_was_told():
+    chip = Mcp23017()
+    expander = Expander(chip, 0x21)
+    assert expander.read() == -1, "nothing is believed before it has begun"
+    assert expander.drive(0x05) and chip.levels() == 0x05
+    assert chip.writes[0] == 0x14 and chip.writes[-1] == 0x00, "levels before directions"
+    count = len(chip.writes)
+    assert expander.drive(0x05) and len(chip.writes) == count, "written when it changes"
+    chip.port_b = 0xFE
+    assert expander.read() == 0xFE
+    chip.there = False
+    assert expander.read() == -1 and not expander.drive(0x05)
+    chip.power_on()
+    chip.there = True
+    assert expander.read() == -1 and expander.drive(0x05) and chip.levels() == 0x05, "it had been without power"
+    assert expander.read() == 0xFF
+    chip.power_on()
+    for _ in range(100):
+        expander.drive(0x05)
+    assert chip.levels() == 0x05, "a dip that nobody saw"

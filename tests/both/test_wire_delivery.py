@@ -46,6 +46,20 @@ def test_records_wait_for_the_host_to_say_what_it_has():
     assert world.host.disk == [41, 42, 43]
 
 
+def test_a_record_is_acknowledged_only_when_the_application_says_so():
+    world = World().connect()
+    world.host.saves = False
+    world.board.store((1, 2, 3))
+    world.run(5000)
+    delivered = [event[1] for event in world.host.events if event[0] == "record"]
+    assert delivered == [1, 2, 3]  # once each
+    assert world.board.counts()["retransmissions"] == 0  # the host said that it came, though it is not on disk
+    assert world.board.stored == [1, 2, 3]
+    world.host.session.acknowledge(2)
+    world.run(100)
+    assert world.board.stored == [3]
+
+
 def test_records_that_were_delivered_but_not_saved_come_again_in_a_new_session():
     world = World().connect()
     world.host.saves = False

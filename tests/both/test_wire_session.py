@@ -40,20 +40,6 @@ def test_quiet_line_once_both_are_up():
     assert "lost" not in world.host.names() and "lost" not in world.board.events
 
 
-def test_a_record_is_acknowledged_only_when_the_application_says_so():
-    world = World().connect()
-    world.host.saves = False
-    world.board.store((1, 2, 3))
-    world.run(5000)
-    delivered = [event[1] for event in world.host.events if event[0] == "record"]
-    assert delivered == [1, 2, 3]  # once each
-    assert world.board.counts()["retransmissions"] == 0  # the host said that it came, though it is not on disk
-    assert world.board.stored == [1, 2, 3]
-    world.host.session.acknowledge(2)
-    world.run(100)
-    assert world.board.stored == [3]
-
-
 def test_silent_board_is_lost_and_found():
     world = World().connect()
     seq = world.host.session.command(messages.SETPOINT, 0, 1, 2)

@@ -10,7 +10,13 @@ import pytest
 from forerun import config
 from forerun.dispatch import dispatcher as d
 from forerun.dispatch.planning import quiet_steps
+from forerun.site import planner as planner_module
 from forerun.site.planner import Planner
+from forerun_board.control import image as im
+from forerun_board.control.config import Config
+from forerun_board.control.controller import Controller
+from forerun_board.control.functions import Functions
+from forerun_board.control.image import INVERTER_RUNNING, Image
 from forerun_wire import messages as m
 
 NOW = 1_568_937_600  # 2019-09-20 00:00 UTC
@@ -99,3 +105,61 @@ def test_cold_cells_are_not_charged_by_the_plan_and_unknown_ones_count_as_warm()
     assert planned(planner, soc=0.12).battery_w.min() > -1
     assert planner.feel(None)
     assert planned(planner, soc=0.12).battery_w.min() < -1000
+
+
+def board_beside_a_set(there, load_w, soc, cell_c=20.0):
+    """(charge_w, genset_w) that a board of these settings comes to while the set alone carries the load."""
+    numbers, board = config.board_settings(there), Config()
+    for key, name, *_ in m.SETTINGS:
+        setattr(board, name, numbers[key])
+    controller, image = Controller(board), Image()
+    functions = Functions(board)
+    controller.commission(functions)
+    image.inverter_state, image.soc_permille, image.cell_decic = INVERTER_RUNNING, round(1000 * soc), round(10 * cell_c)
+    image.charge_max_w = image.discharge_max_w = 1_000_000
+    image.pcc_voltage_mv, image.frequency_millihz = 0, 0
+    for second in range(300):
+        image.begin(1000)
+        for age in ("pcc", "inverter", "battery", "host", "pv", "genset", "temperature"):
+            setattr(image, f"{age}_age_ms", 0)
+        image.active_power_w = controller.setpoint_w
+        image.inputs = im.INPUT_GENSET_RUNNING if second > 20 else 0
+        image.genset_w = load_w - image.active_power_w if functions.genset.loadable else 0
+        controller.step(image)
+        while controller.events.pop():
+            pass
+    assert functions.genset.state == "running"
+    return -controller.setpoint_w, image.genset_w
+
+
+@pytest.mark.parametrize(("least_w", "share", "load_w", "charge_max_w", "soc", "cell_c"), [
+    (6_000, 0.1, 2_000, 30_000, 0.5, 20.0),  # the board's own least load is the higher one
+    (6_000, 0.3, 5_500, 30_000, 0.5, 20.0),
+    (9_000, 0.1, 1_000, 3_000, 0.5, 20.0),  # the battery cannot take all that is missing
+    (6_000, 0.3, 2_000, 30_000, 0.95, 20.0),  # full
+    (6_000, 0.3, 2_000, 30_000, 0.5, -5.0),  # freezing
+    (6_000, 0.3, 11_000, 30_000, 0.5, 20.0),  # load enough
+])  # fmt: skip
+def test_board_and_plan_agree_on_the_least_load_of_a_set_and_on_what_the_battery_takes_of_it(
+    least_w, share, load_w, charge_max_w, soc, cell_c
+):
+    there = site(functions=128 | 64, genset_min_load_w=least_w, genset_min_run_s=7200, genset_warm_up_s=10)
+    there = replace(there, genset=replace(there.genset, min_load=share),
+                    limits=replace(there.limits, charge_max_w=charge_max_w, export_limit_w=0))  # fmt: skip
+    board_w, given_w = board_beside_a_set(there, load_w, soc, cell_c)
+    storage = replace(planner_module._storage(there, True), import_limit_w=0.0)
+    step_s = np.full(12, 300.0)
+    plan = d.Dispatcher(storage).plan(d.Situation(step_s, np.full(12, float(load_w)), np.zeros(12), 0.2, soc=soc,
+                                                  genset_run_s=60.0, battery_temperature_c=cell_c))  # fmt: skip
+    planned_w = -plan.battery_w[0]
+    assert plan.genset_w[0] > 0, "it has to run on"
+    missing_w = max(0, least_w - load_w)
+    possible_w = min(missing_w, charge_max_w) if soc < 0.95 and cell_c > 0 else 0
+    # The board asks for a sixteenth of the least load more, because loads move.
+    assert possible_w - 50 <= board_w <= min(possible_w + least_w / 16 + 50, charge_max_w), board_w
+    assert planned_w <= charge_max_w + 1 and (planned_w >= possible_w - 50 or not missing_w), planned_w
+    assert plan.genset_w[0] >= min(least_w, load_w + possible_w) - 50, "a plan may rest the set on it, never below"
+    if possible_w == missing_w:
+        assert given_w >= least_w - 50 and plan.genset_w[0] >= least_w - 50
+    if possible_w == 0:
+        assert board_w == 0 and planned_w <= 1

@@ -16,6 +16,7 @@ RESET = 2  # button: releases a latched trip
 INSULATION = None  # contact of an insulation monitor; None: there is none
 TIE_CONTACT = 3  # auxiliary contact of the contactor to the grid: closed when that is open
 GENSET_RUNNING = 8  # from the set's own panel
+FUEL_LOW = None  # float switch in the tank: to ground when it is low; None: none, or on the expander
 HEATER = 10
 FAN = 11
 DUMP = 12  # load that keeps the set above its least load
@@ -30,3 +31,6 @@ PULSE = 9  # S0 output of a meter
 VOLTAGE = 26  # ADC0: PCC voltage, half the supply at zero
 CURRENT = 27  # ADC1: PCC current
 MAINTENANCE = 22  # to ground at start: the control does not start
+# An MCP23017 beside the SHT3x takes what there are no pins for: the contacts of islanding, load shedding and tank.
+EXPANDER = None  # its address, 0x20 to 0x27; None: there is none
+EXPANDER_INSULATION = False  # whether an insulation monitor is on its GPB1

@@ -40,6 +40,11 @@ class Chip:
         self._outputs = _outputs()
         self._pv_60 = None if pins.PV_60 is None else Pin(pins.PV_60, Pin.OUT, value=0)
         self._pv_0 = None if pins.PV_0 is None else Pin(pins.PV_0, Pin.OUT, value=0)
+        self._more = None
+        if getattr(pins, "EXPANDER", None) is not None:  # an update of the firmware leaves an older pins.py where it is
+            from forerun_board.hal.contacts import Contacts
+
+            self._more = Contacts()
         self._watchdog_ms = watchdog_ms
 
     def open_lines(self, bus_baud):
@@ -63,13 +68,15 @@ class Chip:
         for bit, pin, level in self._inputs:
             if pin.value() == level:
                 bits |= bit
-        return bits
+        return bits if self._more is None else bits | self._more.inputs()
 
     def set_outputs(self, bits):
         """Drive the contacts, as control/controller.py names them; PV's are never looser than its tenths."""
         self._trip.value(1 if bits & ctl.OUTPUT_TRIP else 0)
         for bit, pin in self._outputs:
             pin.value(1 if bits & bit else 0)
+        if self._more is not None:
+            self._more.drive(bits)
         tenths = bits >> ctl.OUTPUT_PV_SHIFT & 15
         some = 0 < tenths <= 4 and self._pv_60 is not None
         if self._pv_60 is not None:
@@ -125,6 +132,7 @@ def _inputs():
         (im.INPUT_RESET, pins.RESET, 0),
         (im.INPUT_TIE_OPEN, pins.TIE_CONTACT, 0),
         (im.INPUT_GENSET_RUNNING, pins.GENSET_RUNNING, 0),
+        (im.INPUT_FUEL_LOW, getattr(pins, "FUEL_LOW", None), 0),
     ):
         if number is not None:
             found.append((bit, Pin(number, Pin.IN, Pin.PULL_UP), level))
