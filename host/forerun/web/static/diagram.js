@@ -53,25 +53,25 @@ export class Diagram {
     const box = small ? { w: (width - 24) / 3, h: 84 } : { w: Math.min(190, (width - 60) / 3), h: 84 };
     const height = small ? 400 : 392, bus = height / 2;
     const third = small ? box.w + 11 : (width - box.w - 2) / 2;
-    const top = ["grid", "pv", "genset"].map((name, i) => [name, i * third + box.w / 2 + 1, box.h / 2 + 2, 1]);
-    const bottom = [["battery", width * 0.28], ["load", width * 0.72]].map(([name, x]) => [name, x, height - box.h / 2 - 2, -1]);
+    const top = ["grid", "pv", "genset"].map((name, i) => [name, i * third + box.w / 2 + 1, box.h / 2 + 2, 1, box.w]);
+    const bottom = [["battery", width * 0.28], ["load", width * 0.72]].map(([name, x]) => [name, x, height - box.h / 2 - 2, -1, small ? width * 0.42 : box.w]);
     this.svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-labelledby": "h-flow flow-words", class: small ? "small" : "" });
     this.svg.append(node("line", { class: "bus", x1: box.w / 2 - 20, x2: width - box.w / 2 + 20, y1: bus, y2: bus }));
     this.parts = {};
-    for (const [name, x, y, down] of [...top, ...bottom]) {
+    for (const [name, x, y, down, w] of [...top, ...bottom]) {
       const end = y + down * box.h / 2, part = {};
       part.lead = node("line", { class: "lead", x1: x, x2: x, y1: end, y2: bus });
       part.flow = node("line", { class: `flow s-${name}`, x1: x, x2: x, y1: end, y2: bus });
       part.dash = node("line", { class: "dash", x1: x, x2: x, y1: end, y2: bus });
       part.arrow = node("path", { class: `f-${name}`, stroke: "var(--card)", "stroke-width": 2 });
       Object.assign(part, { x, middle: (end + bus) / 2, down });
-      const group = node("g", {}, node("rect", { class: "box", x: x - box.w / 2, y: y - box.h / 2, width: box.w, height: box.h, rx: 12 }));
-      const left = small ? x - box.w / 2 + 10 : x - box.w / 2 + 56;
-      if (!small) group.append(node("path", { class: `icon s-${name}`, d: ICONS[name], transform: `translate(${x - box.w / 2 + 14} ${y - 18}) scale(1.15)` }));
+      const group = node("g", {}, node("rect", { class: "box", x: x - w / 2, y: y - box.h / 2, width: w, height: box.h, rx: 12 }));
+      const left = x - w / 2 + (small ? 10 : 56);
+      if (!small) group.append(node("path", { class: `icon s-${name}`, d: ICONS[name], transform: `translate(${x - w / 2 + 14} ${y - 18}) scale(1.15)` }));
       part.value = node("text", { class: "value", x: left, y: y + 8 });
       part.sub = node("text", { class: "sub", x: left, y: y + 28 });
       group.append(node("text", { class: "name", x: left, y: y - 19 }, NAMES[name]), part.value, part.sub);
-      if (small) group.append(node("rect", { class: `f-${name}`, x: x - box.w / 2, y: y - box.h / 2 + 12, width: 4, height: box.h - 24, rx: 2 }));
+      if (small) group.append(node("rect", { class: `f-${name}`, x: x - w / 2, y: y - box.h / 2 + 12, width: 4, height: box.h - 24, rx: 2 }));
       this.svg.append(part.lead, part.flow, part.dash, part.arrow, group);
       this.parts[name] = part;
     }
