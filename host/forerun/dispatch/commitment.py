@@ -16,7 +16,7 @@ from forerun.dispatch.situation import Genset, Inputs, Storage
 _LEVELS = 61
 _POWERS = 7
 _BARRED = 100.0
-_PEAKS = 2
+_PEAKS = 1
 _ENDS = (1, 3)  # steps by which a stretch is begun or ended sooner or later
 _FORCED = 8  # more steps that a start forces are not told apart in the values; the way forwards keeps to all of them
 
