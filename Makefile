@@ -65,8 +65,9 @@ out/peer/.ready: | $(BIN)/python
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 out/peer/bin/python -m pip --quiet install 'emhass==0.18.7'
 	@touch $@
 
-peer: $(VENV)/.ready-test out/peer/.ready ## plans side by side with EMHASS on the same arrays, as JSON lines
+peer: $(VENV)/.ready-test out/peer/.ready ## plans and weeks of a year side by side with EMHASS, as JSON lines
 	@$(BIN)/python tests/bench_peer.py out/peer/bin/python
+	@$(BIN)/python tests/bench_b3.py out/peer/bin/python
 
 soak: $(VENV)/.ready-test ## the long forms of tests: 10 000 tampers, the vendors' whole year, 24 h of a watched site, the wire
 	@FORERUN_SOAK=1 FORERUN_TAMPER_TRIES=10000 $(BIN)/python -m pytest -q tests/host/test_publish.py tests/host/test_rank.py -k "single_byte or put_in or example"

@@ -45,21 +45,23 @@ def loads(file: Path) -> list[np.ndarray]:
 
 
 def fitted(series: list[np.ndarray], clock: Clock, lead: int) -> np.ndarray:
-    """(25,) coefficients of one lead with the least absolute errors, each in units of its series' daily difference."""
-    near, start = np.exp(-lead / NEAR), np.zeros(25)
-    start[0], start[4], start[11] = 0.6 * near, 0.4 * near, 0.7 * (1 - near)
+    """(28,) coefficients of one lead with the least absolute errors, each in units of its series' daily difference."""
+    near, start = np.exp(-lead / NEAR), np.zeros(28)
+    start[0], start[7], start[14] = 0.6 * near, 0.4 * near, 0.7 * (1 - near)
     parts = []
     for load in series:
         at, scale = np.arange(2 * DAY, len(load) - lead + 1, EVERY), load.std()
-        rows, base = _Past(load, clock).rows(at, lead, scale)
-        rest = (load[at + lead - 1] - base) / scale - rows @ start
+        around = clock.around(lead, len(at))
+        at, around = at[at + around <= len(load)], around[at + around <= len(load)]
+        rows, base = _Past(load, clock).rows(at, around, scale)
+        rest = (load[at + around - 1] - base) / scale - rows @ start
         weight = scale / max(np.abs(load[DAY:] - load[:-DAY]).mean(), 1e-3 * scale)
         parts.append((rows, rest, np.full(len(at), weight)))
     rows, rest, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    found, factor = np.zeros(25), np.ones(len(rest))
+    found, factor = np.zeros(28), np.ones(len(rest))
     for _ in range(ROUNDS):
         weighted = rows * (weight * factor)[:, None]
-        found = np.linalg.solve(weighted.T @ rows + RIDGE * np.eye(25), weighted.T @ rest)
+        found = np.linalg.solve(weighted.T @ rows + RIDGE * np.eye(28), weighted.T @ rest)
         wrong = np.abs(rest - rows @ found)
         factor = wrong.mean() / np.maximum(wrong, 0.1 * wrong.mean())
     return start + found

@@ -21,6 +21,7 @@ from emhass.optimization import Optimization
 warnings.filterwarnings("ignore")
 ROOT = Path(emhass.__file__).parent
 DEFAULTS = json.loads((ROOT / "data" / "config_defaults.json").read_text())
+KEPT: dict[str | None, Optimization] = {}
 NO_DEFERRABLE_LOADS = {name: [] for name in (
     "nominal_power_of_deferrable_loads", "minimum_power_of_deferrable_loads", "operating_hours_of_each_deferrable_load",
     "treat_deferrable_load_as_semi_cont", "set_deferrable_load_single_constant", "set_deferrable_startup_penalty",
@@ -57,8 +58,11 @@ def planned(case: dict, scratch: Path) -> dict:
     }
     prices = pd.DataFrame({"unit_load_cost": case["buy_per_kwh"], "unit_prod_price": case["sell_per_kwh"]}, index=index)
     load, pv = (pd.Series(case[name], index=index, dtype=float) for name in ("load_w", "pv_w"))
-    log, seconds, optimizer, plan = logging.getLogger("emhass"), [], None, None
+    log, seconds, plan = logging.getLogger("emhass"), [], None
     log.setLevel(logging.CRITICAL)
+    # A case that may keep its problem is planned with the one built for the same settings before.
+    settings = json.dumps([count, options, plant], sort_keys=True, default=str) if case.get("keep") else None
+    optimizer = KEPT.get(settings)
     for _ in range(case["repeat"]):
         began = time.perf_counter()
         if optimizer is None:
@@ -67,6 +71,8 @@ def planned(case: dict, scratch: Path) -> dict:
         plan = optimizer.perform_dayahead_forecast_optim(prices, pv, load, soc_init=battery["soc_start"],
                                                          soc_final=battery["soc_end"])  # fmt: skip
         seconds.append(time.perf_counter() - began)
+    if settings:
+        KEPT[settings] = optimizer
     answer = {"status": optimizer.optim_status, "seconds": seconds}
     if answer["status"].lower().startswith("optimal"):
         answer |= {"grid_w": plan["P_grid"].tolist(), "soc": plan["SOC_opt"].tolist()}

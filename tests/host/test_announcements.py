@@ -122,19 +122,21 @@ def test_the_api_describes_itself_as_it_is(site):
 
 
 def test_slurms_queue_becomes_announcements():
-    jobs = jobs_of_slurm(json.loads((DATA / "squeue.json").read_text()))
+    jobs, odd = jobs_of_slurm(json.loads((DATA / "squeue.json").read_text()))
+    assert odd == []
     assert jobs == [
         Announcement("slurm-4711", 32 * 8 + 4 * 350, 1774900000, 90 * 60, 0.6),
         Announcement("slurm-4712", 900, 1774890000, 600 * 60, 1.0),
     ]
     older = {"jobs": [{"job_id": 1, "job_state": "RUNNING", "start_time": 100, "time_limit": 5, "cpus": 2}]}
-    assert jobs_of_slurm(older) == [Announcement("slurm-1", 16, 100, 300, 1.0)]
+    assert jobs_of_slurm(older) == ([Announcement("slurm-1", 16, 100, 300, 1.0)], [])
     with pytest.raises(AnnouncementError, match="not the output of squeue"):
         jobs_of_slurm({"items": []})
 
 
 def test_kubernetes_jobs_become_announcements():
-    jobs = jobs_of_kubernetes(json.loads((DATA / "kubernetes_jobs.json").read_text()), NOW)
+    jobs, odd = jobs_of_kubernetes(json.loads((DATA / "kubernetes_jobs.json").read_text()), NOW)
+    assert odd == []
     at = lambda text: datetime.fromisoformat(text).timestamp()  # noqa: E731
     assert jobs == [
         Announcement("k8s-edge-nightly-train", 2600, at("2026-03-30T20:00:00Z"), 3600, 0.8),
@@ -166,7 +168,7 @@ def test_slurm_documents_as_they_were_recorded():
     noted = {**typed, "job_id": 87, "comment": {"administrator": "", "job": "power-w=700", "system": ""}}
     extended = {**typed, "job_id": 88, "end_time": number(1000 + 500_000)}
     document = {"jobs": [mixed, typed, both, *no_limit, ending, waiting, noted, extended], "warnings": [], "errors": []}
-    found = {job.job: (job.power_w, job.start_utc_s, job.duration_s) for job in jobs_of_slurm(document)}
+    found = {job.job: (job.power_w, job.start_utc_s, job.duration_s) for job in jobs_of_slurm(document)[0]}
     assert found == {
         "slurm-81": (16 * 8 + 8 * 350, 1701983394, 360_000),
         "slurm-82": (8 * 8 + 3 * 350, 1000, 3600),
@@ -193,5 +195,29 @@ def test_kubernetes_jobs_that_failed_or_end_are_over():
         item("done", ("Complete", "True"), completionTime="2026-03-30T18:05:00Z"),
         item("resumed", ("Suspended", "False")),
         item("a-cron-job", kind="CronJob")]}  # fmt: skip
-    assert [(job.job, job.power_w, job.duration_s) for job in jobs_of_kubernetes(document, NOW)] == [
+    assert [(job.job, job.power_w, job.duration_s) for job in jobs_of_kubernetes(document, NOW)[0]] == [
         ("k8s-edge-resumed", 4 + 700, 600)]  # fmt: skip
+
+
+def test_kubernetes_counts_the_pods_that_still_run_and_refuses_a_start_without_an_offset():
+    """Fields of batch/v1 JobSpec and JobStatus as in the Kubernetes API reference; values are ours."""
+
+    def item(name, status=None, notes=None, **spec):
+        container = {"name": "main", "resources": {"requests": {"cpu": "2"}}}
+        return {"kind": "Job", "metadata": {"name": name, "namespace": "edge", "annotations": notes or {}},
+                "spec": {"activeDeadlineSeconds": 600, "template": {"spec": {"containers": [container]}}, **spec},
+                "status": status or {}}  # fmt: skip
+
+    document = {"kind": "JobList", "items": [
+        item("indexed", {"succeeded": 8, "completedIndexes": "0-7"}, completions=10, parallelism=4,
+             completionMode="Indexed"),
+        item("stopped", parallelism=0), item("plain", parallelism=None),
+        item("suspended", suspend=True),
+        item("local", notes={"forerun.energy/start": "2026-03-30T20:00:00"}),
+        item("odd", notes={"forerun.energy/power-w": "2.6 kW"}),
+    ]}  # fmt: skip
+    jobs, odd = jobs_of_kubernetes(document, NOW)
+    assert {job.job: job.power_w for job in jobs} == {
+        "k8s-edge-indexed": 2 * 16, "k8s-edge-stopped": 0, "k8s-edge-plain": 16}  # fmt: skip
+    assert [sentence.split(" ", 1)[0].rstrip(":") for sentence in odd] == ["k8s-edge-local", "k8s-edge-odd"]
+    assert "write RFC 3339" in odd[0] and "'2.6 kW'" in odd[1]

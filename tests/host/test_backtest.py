@@ -26,7 +26,7 @@ def written(path, days=14, seed=1):
 
 
 def test_scores_of_two_files_on_the_command_line(tmp_path):
-    files = [str(written(tmp_path / f"{seed}.csv", seed=seed)) for seed in (1, 2)]
+    files = [str(written(tmp_path / f"{seed}.csv", days=10, seed=seed)) for seed in (1, 2)]
     bare = "import sys; sys.modules['lightgbm'] = sys.modules['statsforecast'] = None; "  # as if not installed
     run = [sys.executable, "-c", bare + "from forerun.cli import main; main()"]
     command = [*run, "forecast", "backtest", *files, "--json"]
@@ -45,14 +45,39 @@ def test_scores_of_two_files_on_the_command_line(tmp_path):
     jobs = result["announced_jobs"]["mean_absolute_error_over_mean_load_24_h"]
     told = jobs["told_2_days_ahead"]
     assert told["every_job_known"] <= told["forerun"] < 1.2 * told["every_job_known"] < told["without_announcements"]
+    for case in jobs.values():
+        assert max(case["unannounced_alone"], case["every_job_known"]) <= case["both_of_these"] + 0.01
+    assert told["unannounced_alone"] == 0 < jobs["told_0_to_24_h_ahead"]["unannounced_alone"]
+    times = next(iter(result["files"].values()))["times"]
+    assert times["forerun"]["fit_s"] > 0 and times["forerun"]["predict_ms"] > 0 == times["persistence"]["fit_s"]
     assert jobs["told_0_to_24_h_ahead"]["forerun"] < jobs["told_0_to_24_h_ahead"]["without_announcements"]
     assert result["not_installed"] == ["lightgbm", "statsforecast_mstl"]
+
+
+def test_the_table_fits_a_terminal_of_80_columns_and_no_word_is_cut(capsys, tmp_path):
+    scores = {1: {"mase": 12.345, "pinball": 0.1, "coverage": 0.8}}
+    scores |= {12: scores[1], 288: scores[1]}
+    models = ("forerun", "persistence", "seasonal_naive", "statsforecast_mstl")
+    naive = {"foreseen": 1, "missed": 0, "alarms": 2, "false_alarms": 1}
+    backtest.show({
+        "summary": dict.fromkeys(models, scores), "not_installed": [],
+        "files": {"a.csv": {"origins": 9, "times": {model: {"fit_s": 12.3, "predict_ms": 1234.5} for model in models}}},
+        "surges": {"surges": 1, "forerun_q90": naive, "forerun_q50": naive, "seasonal_naive": naive},
+        "announced_jobs": {"mean_absolute_error_over_mean_load_24_h": {"told_0_to_24_h_ahead": {"forerun": 0.2}}},
+    })  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.split(" ")[0] in models]
+    assert len(rows) == 4 and max(map(len, rows)) <= 80
+    assert rows[3].split() == ["statsforecast_mstl", *["12.345"] * 3, *["0.100"] * 3, *["0.800"] * 3]
+    assert "statsforecast_mstl: fit 12.30 s, forecast 1234.5 ms of processor time" in lines
 
 
 def test_a_library_that_is_installed_forecasts_beside_ours():
     rng = np.random.default_rng(2)
     load = 10 + 2 * np.sin(np.arange(10 * DAY) / DAY * 2 * np.pi) + 0.2 * rng.normal(size=10 * DAY)
-    got = peers.installed()["lightgbm"](load[: 9 * DAY])
+    rule = peers.installed()["lightgbm"]
+    rule.fit(load[: 9 * DAY])
+    got = rule(load[: 9 * DAY])
     assert got.q50.shape == (DAY,) and np.all(got.q10 <= got.q50) and np.all(got.q50 <= got.q90)
     assert np.abs(got.q50 - load[9 * DAY :]).mean() < 0.5
 

@@ -1,5 +1,8 @@
 """Traces and announcements: the real data set, the power of a node, and everything that may be wrong with a file."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 
@@ -70,13 +73,17 @@ def test_a_parquet_trace_is_read_or_refused(tmp_path):
         ([], "the first row is ''; it must be 'utc_s,power_w'"),
         (["time,watts", "1,2"], "the first row is 'time,watts'"),
         (["utc_s,power_w", "0,5"], "1 rows of data; a trace needs at least two"),
-        (["utc_s,power_w", "0,5", "60,", "120,5"], "row 3 is '60,'; write utc_s and power_w"),
-        (["utc_s,power_w", "0,5", "60", "120,5"], "row 3 is '60'; write utc_s and power_w"),
+        (["utc_s,power_w", "0,5", "60,", "120,5"], "row 3 is '60,'; write utc_s, in seconds since 1970 UTC, and power"),
+        (["utc_s,power_w", "0,5", "60", "120,5"], "row 3 is '60'; write utc_s, in seconds since 1970 UTC, and power"),
         (["utc_s,power_w", "0,5", "60,nan", "120,5"], "row 3 holds 60.0, nan; fill it with a measured power"),
         (["utc_s,power_w", "0,5", "60,-1", "120,5"], "row 3 holds 60.0, -1.0; fill it with a measured power"),
         (["utc_s,power_w", "0,5", "60,5", "120,5", "300,5"], "row 5 comes 180 s after the one before, the others 60 s"),
         (["utc_s,power_w", "0,5", "60,5", "60,5", "120,5"], "row 4 comes 0 s after the one before"),
         (["utc_s,power_w", "60,5", "0,5"], "row 3 does not come after row 2"),
+        (["utc_s,power_w", "0,5", "60,5", "30,5", "90,5"], "row 4 comes -30 s after the one before"),
+        (["utc_s;power_w", "0;5,5", "60;5,5"], "its columns are separated by semicolons"),
+        (["utc_s,power_w", "0,5,5", "60,5,5"], "row 2 is '0,5,5'; write utc_s, in seconds since 1970 UTC"),
+        (["utc_s,power_w", "2026-10-25 02:55,5", "2026-10-25 02:00,5"], "row 2 is '2026-10-25 02:55,5'; write utc_s"),
     ],
 )
 def test_a_bad_csv_trace_is_refused_by_row(rows, said):
@@ -84,6 +91,31 @@ def test_a_bad_csv_trace_is_refused_by_row(rows, said):
         trace_of_csv("rack.csv", rows)
     assert str(refused.value).startswith(f"rack.csv: {said}")
     assert "\n" not in str(refused.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header():
+    assert trace_of_csv("rack.csv", ["\ufeffutc_s,power_w", "0,5", "60,6"]).power_w.tolist() == [5, 6]
+
+
+def test_a_parquet_trace_may_have_times_with_a_zone_and_none_without(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    zone = ZoneInfo("Europe/Oslo")
+    # The night that the clock goes back: in local time 02:00 to 03:00 comes twice, in UTC it does not.
+    times = [datetime.fromtimestamp(1_792_886_400 + 1800 * index, zone) for index in range(6)]
+    assert len({at.replace(tzinfo=None) for at in times}) < 6
+    path = tmp_path / "rack.parquet"
+    for kind, at in ((pyarrow.timestamp("us", "Europe/Oslo"), times), (pyarrow.timestamp("us"), [
+            item.replace(tzinfo=None) for item in times])):  # fmt: skip
+        columns = {"utc_s": pyarrow.array(at, kind), "power_w": [1.0, 2, 3, 4, 5, 6]}
+        parquet.write_table(pyarrow.table(columns), path)
+        if kind.tz:
+            trace = trace_of_parquet(path)
+            assert (trace.start_utc_s, trace.step_s, len(trace.power_w)) == (1_792_886_400, 1800, 6)
+        else:
+            with pytest.raises(TraceError, match="its times have no time zone"):
+                trace_of_parquet(path)
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,7 @@ def test_what_the_schedulers_really_print_is_taken(tmp_path):
     [
         (lambda folder: list_file(folder, "{"), "is not JSON"),
         (lambda folder: list_file(folder, "[]"), "not one JSON object"),
-        (lambda folder: list_file(folder, {"jobs": [{"job_state": ["RUNNING"], "start_time": 5, "time_limit": 5}]}),
-         "not what its scheduler publishes"),
+        (lambda folder: list_file(folder, {"jobs": 5}), "not the output of squeue"),
         (lambda folder: list_file(folder, {"hello": 1}), "not the output of squeue"),
         (lambda folder: (folder / "squeue.json").unlink(), "cannot be read"),
         (lambda folder: list_file(folder, slurm(), NOW - LIST_STALE_S - 1), "is it still written"),
@@ -126,6 +125,19 @@ def test_an_absurd_job_of_a_scheduler_is_refused_by_name_and_the_others_are_take
     assert set(bench.service.jobs) == {"slurm-2"}
     refused = bench.complaints["compute.slurm, refused"]
     assert "'slurm-1': 4000000 W is more than" in refused and "'slurm-3': it was over" in refused
+
+
+def test_a_job_that_cannot_be_read_does_not_take_the_others_with_it(tmp_path):
+    document = slurm((1, 900, 4000), (2, 900, 3000))
+    document["jobs"][0]["comment"] = "power-w=lots"
+    document["jobs"] += [{"job_state": ["RUNNING"], "start_time": 5, "time_limit": 5}, 17]
+    list_file(tmp_path, document)
+    bench = Bench(tmp_path, slurm="squeue.json")
+    bench.feeds.once()
+    assert set(bench.service.jobs) == {"slurm-2"}
+    refused = bench.complaints["compute.slurm, refused"]
+    assert "slurm-1 is not as its scheduler publishes jobs" in refused and "'lots'" in refused
+    assert "entry 3 of the list is no job" in refused and "entry 4 of the list is no job" in refused
 
 
 def test_a_replayed_trace_is_a_source_and_a_trace_with_a_doubled_hour_is_refused(tmp_path):

@@ -57,7 +57,7 @@ def test_missing_measurements_are_left_out_not_counted_as_zero():
 def test_on_the_real_trace_it_beats_yesterday_and_the_last_value():
     load_w = node_power_w(google_2019_utilisation(), 4000, 11_000)
     errors, inside, near, width_w = {"this": [], "yesterday": [], "last": []}, [], [], []
-    for now in range(8 * DAY, 27 * DAY, 97):
+    for now in range(8 * DAY, 27 * DAY, 311):
         got, real = forecast_load(load_w[now - 8 * DAY : now], 300, DAY), load_w[now : now + DAY]
         assert ordered(got, DAY)
         errors["this"].append(np.abs(real - got.q50).mean())
@@ -155,7 +155,7 @@ def test_a_load_that_has_moved_for_good_is_foreseen_where_it_is_now():
 
 def test_the_general_coefficients_are_whole_and_near_the_last_value_at_first():
     leads, table = usual_coefficients()
-    assert leads[0] == 1 and leads[-1] == 288 and np.all(np.diff(leads) > 0) and table.shape == (len(leads), 25)
+    assert leads[0] == 1 and leads[-1] == 288 and np.all(np.diff(leads) > 0) and table.shape == (len(leads), 28)
     flat = np.full(3 * DAY, 4000.0) + np.random.default_rng(1).normal(size=3 * DAY)
     fitted, general = LeadRegression(flat, Clock.of(300, DAY)).ahead(flat, np.array([3 * DAY]), np.array([1, 288]))
     assert np.abs(general - 4000).max() < 5 and np.abs(fitted - 4000).max() < 5

@@ -1,5 +1,6 @@
 """Sources of the compute load: a real Prometheus, an emulated BMC, and everything that may be wrong with either."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -13,6 +14,7 @@ import urllib.request
 import numpy as np
 import pytest
 
+from forerun.compute import sources
 from forerun.compute.sources import NodePower, Prometheus, Reading, Redfish, SourceError, Watched
 
 PACKAGES = ("prometheus", "prometheus-node-exporter")
@@ -132,7 +134,11 @@ def test_a_bmc_says_its_power_in_either_resource(served):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((401, b""), "answered with status 401"),
+        ((401, b""), "status 401; is its authorisation right"),
+        ((401, b'{"error": {"code": "Base.1.8.GeneralError", "message": "See @Message.ExtendedInfo"}}'), "status 401"),
+        ((503, b"<html>starting</html>"), "answered with status 503"),
+        ((200, b"[" * 200_000), "not JSON"),
+        ((200, b"\xff\xfe{}"), "not JSON"),
         ((200, b"<html>"), "not JSON"),
         ((200, b"[]"), "answered with a list"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": null}]}'), "reports no power"),
@@ -145,6 +151,35 @@ def test_a_bmc_that_answers_nonsense_is_named_in_one_sentence(served, answer, sa
     answers["/power"] = answer
     with pytest.raises(SourceError, match=said):
         Redfish(url + "/power", clock=time.time).read()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([b"not http at all\r\n\r\n"], "does not answer .*BadStatusLine"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"], "does not answer|not JSON"),
+        ([b"HTTP/1.1 200 OK\r\n\r\n{"] + [b" "] * 40, "took more than 0 s to answer"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_breaks_off_or_trickles_is_named_and_holds_nobody_up(monkeypatch, pieces, said):
+    monkeypatch.setattr(sources, "_WHOLE_ANSWER_S", 0.2)
+    gone = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            line, _ = listening.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(4096)
+                for piece in pieces:
+                    line.sendall(piece)
+                    gone.wait(0.05 if len(pieces) > 1 else 0)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        with pytest.raises(SourceError, match=said):
+            Redfish(f"http://127.0.0.1:{listening.getsockname()[1]}/power", clock=time.time).read()
+        gone.set()
+        serving.join(timeout=5)
 
 
 def test_a_source_that_is_not_there_or_no_address_is_an_error_of_the_source():

@@ -1,10 +1,13 @@
 """Weather forecasts for PV: two published shapes, everything that may be wrong with them, and what they are worth."""
 
+import json
+import time
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
+from forerun.compute import sources
 from forerun.compute.sources import SourceError
 from forerun.compute.weather import HOUR_S, Sky, clearness_of
 from forerun.forecast.sun import clear_ghi_w_per_m2, forecast_pv
@@ -47,6 +50,41 @@ def test_cloud_cover_of_both_services_dims_as_kasten_and_czeplak_measured():
     found = clearness_of("weather", met_norway(NOON, covers), PLACE, NOON)
     assert [round(found[NOON + HOUR_S * index], 3) for index in range(3)] == [1, 0.929, 0.25]
     assert clearness_of("weather", open_meteo(NOON, covers, key="cloud_cover"), PLACE, NOON) == found
+
+
+def test_a_whole_answer_in_the_published_form_is_read(tmp_path):
+    """Form and fields as in MET Norway's ForecastJSON page and Locationforecast 2.0's OpenAPI description, values ours:
+    by the hour for two and a half days, then every six hours, the last ones without the periods that follow."""
+    hours = [*range(58), *range(60, 238, 6)]
+    cover = lambda hour: round(50 + 50 * float(np.sin(hour / 5)), 1)  # noqa: E731
+    entries = []
+    for hour in hours:
+        details = {"air_pressure_at_sea_level": 1012.1, "air_temperature": 11.6, "cloud_area_fraction": cover(hour),
+                   "relative_humidity": 71.2, "wind_from_direction": 231.4, "wind_speed": 4.3}  # fmt: skip
+        data = {"instant": {"details": details}, "next_12_hours": {"summary": {"symbol_code": "cloudy"}, "details": {}}}
+        if hour < 58:
+            data["next_1_hours"] = {"summary": {"symbol_code": "lightrain"}, "details": {"precipitation_amount": 0.3}}
+        at = datetime.fromtimestamp(NOON + HOUR_S * hour, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        entries.append({"time": at, "data": data if hour != hours[-1] else {"instant": {"details": details}}})
+    units = {"air_pressure_at_sea_level": "hPa", "air_temperature": "celsius", "cloud_area_fraction": "%",
+             "precipitation_amount": "mm", "relative_humidity": "%", "wind_from_direction": "degrees",
+             "wind_speed": "m/s"}  # fmt: skip
+    answer = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [10.4, 63.4, 10]}, "properties": {
+        "meta": {"updated_at": "2026-06-18T11:31:12Z", "units": units}, "timeseries": entries}}  # fmt: skip
+    (tmp_path / "sky.json").write_text(json.dumps(answer))
+    document = sources.document("weather", str(tmp_path / "sky.json"), time.time())
+    sky = Sky()
+    sky.take(clearness_of("weather", document, PLACE, NOON + 1800), NOON + 1800)
+    clear = sky.steps(NOON, 300, 3 * DAY)
+    for hour in (0, 7, 57):
+        expected = 1 - 0.75 * (cover(hour) / 100) ** 3.4
+        np.testing.assert_allclose(clear[12 * hour : 12 * (hour + 1)], expected)
+    assert np.isfinite(clear[: 58 * 12]).all() and np.isnan(clear[58 * 12 : 60 * 12]).all()
+    del answer["properties"]["timeseries"][0]["data"]["instant"]["details"]["cloud_area_fraction"]
+    assert NOON not in clearness_of("weather", answer, PLACE, NOON)  # a value that is missing is left out
+    refused = {"error": True, "reason": "Cannot initialize SurfacePressureVariable from invalid String value"}
+    with pytest.raises(SourceError, match="neither Open-Meteo's `hourly` nor MET Norway's"):
+        clearness_of("weather", refused, PLACE, NOON)
 
 
 @pytest.mark.parametrize(

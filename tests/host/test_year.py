@@ -79,6 +79,22 @@ def test_the_planner_spares_the_set_that_greedy_use_of_the_battery_needs(site, f
         assert each["drawn_years"]["import_kwh"]["mean"] == pytest.approx(each["import_kwh"], rel=0.05)
 
 
+def test_the_year_plans_with_the_peak_that_its_month_has_billed_already(site, fortnight):
+    """Else it would pay every day for a peak that costs nothing more."""
+    planner = cases.Planner(site, fortnight, 0)
+    hours = [4000.0, 9000.0, 6000.0]
+    for step in range(36):
+        planner.saw(step, hours[step // 12])
+    assert planner._peak_w == pytest.approx(9000)
+    planner.saw(12 * cases.MONTH_H - 1, 5000.0)
+    assert planner._peak_w == 0.0
+    asked = []
+    planner.points = lambda made: asked.append(made.situation.peak_so_far_w) or [(0, 0)]
+    planner._peak_w = 8000.0
+    planner._replan(14 * 144, fortnight.start_s + 14 * 144 * 300, 0.5)
+    assert asked == [8000.0]
+
+
 def test_stretches_played_at_once_give_the_year_that_one_play_gives(site, fortnight):
     """A board that greets the stretch three days early has forgotten with what it began."""
     steps = len(fortnight.load_w)

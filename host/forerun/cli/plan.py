@@ -14,10 +14,10 @@ forecast_app = typer.Typer(help="How good the forecasts are.", no_args_is_help=T
 @plan_app.callback()
 def plan(context: typer.Context, site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Make the plan of now from the site file and its journal, without a board."""
-    from forerun import operate
-
     if context.invoked_subcommand:
         return
+    from forerun import operate
+
     document, _ = operate.make_plan(site)
     if as_json:
         print_json(document)

@@ -147,7 +147,7 @@ class Feeds:
         of ten minutes ago, changes nothing: the jobs stay as they were announced."""
         now_s = self._clock()
         try:
-            jobs = {job.job: job for job in read(document(name, where, now_s), now_s)}
+            found, odd = read(document(name, where, now_s), now_s)
         except (SourceError, AnnouncementError) as problem:
             self._tell(name, "stopped", str(problem))
             return
@@ -155,11 +155,12 @@ class Feeds:
             self._tell(name, "stopped", f"{name}: {where} is not what its scheduler publishes ({problem!r})")
             return
         self._tell(name, "", "")
+        jobs = {job.job: job for job in found}
         before, self._raw[name] = self._raw.get(name, {}), jobs
         fresh = [job for job in jobs.values() if job.job not in before or _moved(before[job.job], job)]
 
         def put(service: Service, now_us: int) -> list[str]:
-            refused = []
+            refused = list(odd)
             for known in [job for key, job in service.jobs.items() if key.startswith(prefix) and key not in jobs]:
                 service.cancel(known, now_us)
             for job in fresh:
@@ -203,7 +204,7 @@ def _power_sources(compute, clock: Callable[[], float]) -> dict:
         path = Path(compute.replay)
         try:
             trace = trace_of_parquet(path) if path.suffix == ".parquet" else trace_of_csv(
-                str(path), path.read_text().splitlines())  # fmt: skip
+                str(path), path.read_text(encoding="utf-8").splitlines())  # fmt: skip
         except (OSError, ValueError) as problem:
             raise WrongUsage(f"compute.replay: {problem}") from problem
         found["replay"] = Replay(path.name, trace, clock)

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,9 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
     Raises TraceError, which names the row, on a gap, a value that is no number, or uneven or backward time.
     """
     rows = csv.reader(lines)
-    header = [cell.strip() for cell in next(rows, [])]
+    header = [cell.strip().removeprefix("\ufeff") for cell in next(rows, [])]
+    if len(header) == 1 and ";" in header[0]:
+        raise TraceError(f"{name}: its columns are separated by semicolons; write commas, and points in decimals")
     if header != list(COLUMNS):
         raise TraceError(f"{name}: the first row is {','.join(header)!r}; it must be {','.join(COLUMNS)!r}")
     times, power = [], []
@@ -92,7 +95,8 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
         try:
             utc_s, power_w = (float(cell) for cell in row)
         except ValueError as error:
-            raise TraceError(f"{name}: row {number} is {','.join(row)!r}; write utc_s and power_w") from error
+            raise TraceError(f"{name}: row {number} is {','.join(row)!r}; write utc_s, in seconds since 1970 UTC, and "
+                             "power_w, each as a number with a decimal point") from error  # fmt: skip
         if not math.isfinite(utc_s) or not math.isfinite(power_w) or power_w < 0:
             raise TraceError(f"{name}: row {number} holds {utc_s}, {power_w}; fill it with a measured power from 0 W")
         times.append(utc_s)
@@ -103,7 +107,8 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
 
 
 def trace_of_parquet(path: Path) -> LoadTrace:
-    """The trace in a Parquet file with the columns utc_s and power_w, as `trace_of_csv` reads it from text.
+    """The trace in a Parquet file with the columns utc_s (seconds, or times with a zone) and power_w, as `trace_of_csv`
+    reads it from text.
 
     Raises TraceError as there, and when pyarrow, which reads such files, is not installed.
     """
@@ -118,6 +123,9 @@ def trace_of_parquet(path: Path) -> LoadTrace:
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise TraceError(f"{path}: there is no column {missing[0]}; it must have {' and '.join(COLUMNS)}")
+    if any(isinstance(value, datetime) and value.tzinfo is None for value in columns["utc_s"]):
+        raise TraceError(f"{path}: its times have no time zone; write them as UTC, or as seconds since 1970")
+    columns["utc_s"] = [value.timestamp() if isinstance(value, datetime) else value for value in columns["utc_s"]]
     rows = zip(*(columns[name] for name in COLUMNS), strict=True)
     lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
     return trace_of_csv(str(path), [",".join(COLUMNS), *lines])

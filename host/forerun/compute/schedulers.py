@@ -1,5 +1,6 @@
 """Announcements from what schedulers publish: Slurm's `squeue --json` and a Kubernetes Job list."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from forerun.compute.load import Announcement, AnnouncementError
@@ -14,8 +15,9 @@ _SLURM_NOT_SET = 2**32 - 2  # NO_VAL; INFINITE is one more
 _PENDING_CONFIDENCE = 0.6  # Slurm's expected start of a pending job moves when others end early
 
 
-def jobs_of_slurm(document: dict) -> list[Announcement]:
-    """Jobs of `squeue --json` (Slurm 21.08 and later) that are pending with an expected start, or running.
+def jobs_of_slurm(document: dict) -> tuple[list[Announcement], list[str]]:
+    """(jobs, a sentence for each that cannot be read) of `squeue --json` (Slurm 21.08 and later): those that are
+    pending with an expected start, or running.
 
     Power: `power-w=…` in the job's comment, else its CPUs and GPUs. A job without a time limit is left out: nobody
     knows when it ends. Raises AnnouncementError for another document.
@@ -23,19 +25,39 @@ def jobs_of_slurm(document: dict) -> list[Announcement]:
     jobs = document.get("jobs")
     if not isinstance(jobs, list):
         raise AnnouncementError("this is not the output of squeue --json: it has no list of jobs")
-    found = []
-    for job in jobs:
-        states = job.get("job_state") or []
-        states = {states} if isinstance(states, str) else set(states)  # a list since data parser v0.0.40
-        running = "RUNNING" in states and "COMPLETING" not in states
-        start_s, end_s, limit_min = (_slurm_number(job.get(key)) for key in ("start_time", "end_time", "time_limit"))
-        if not (running or "PENDING" in states) or not start_s or not limit_min:
+    return _each(jobs, _slurm_job, lambda job: f"slurm-{job['job_id']}")
+
+
+def _each(items: list, read: Callable, name: Callable) -> tuple[list[Announcement], list[str]]:
+    """What can be read of each; one that cannot does not take the others with it."""
+    found, odd = [], []
+    for index, item in enumerate(items):
+        try:
+            called = name(item)
+        except (AttributeError, KeyError, TypeError) as problem:
+            odd.append(f"entry {index + 1} of the list is no job ({problem!r})")
             continue
-        # Whoever extends a running job moves its end, not its limit.
-        length_s = end_s - start_s if running and end_s > start_s else 60 * limit_min
-        confidence = 1.0 if running else _PENDING_CONFIDENCE
-        found.append(Announcement(f"slurm-{job['job_id']}", _slurm_power_w(job), start_s, length_s, confidence))
-    return found
+        try:
+            job = read(called, item)
+        except AnnouncementError as problem:
+            odd.append(str(problem))
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            odd.append(f"{called} is not as its scheduler publishes jobs ({problem!r})")
+        else:
+            found += [job] if job else []
+    return found, odd
+
+
+def _slurm_job(name: str, job: dict) -> Announcement | None:
+    states = job.get("job_state") or []
+    states = {states} if isinstance(states, str) else set(states)  # a list since data parser v0.0.40
+    running = "RUNNING" in states and "COMPLETING" not in states
+    start_s, end_s, limit_min = (_slurm_number(job.get(key)) for key in ("start_time", "end_time", "time_limit"))
+    if not (running or "PENDING" in states) or not start_s or not limit_min:
+        return None
+    # Whoever extends a running job moves its end, not its limit.
+    length_s = end_s - start_s if running and end_s > start_s else 60 * limit_min
+    return Announcement(name, _slurm_power_w(job), start_s, length_s, 1.0 if running else _PENDING_CONFIDENCE)
 
 
 def _slurm_number(value) -> float:
@@ -60,29 +82,37 @@ def _slurm_power_w(job: dict) -> float:
     return WATTS_PER_CPU * _slurm_number(job.get("cpus")) + WATTS_PER_GPU * float(counts.get("gres/gpu", typed))
 
 
-def jobs_of_kubernetes(document: dict, now_s: float) -> list[Announcement]:
-    """Jobs of a batch/v1 JobList (`kubectl get jobs -o json`) that neither ended nor failed and say how long they may
-    run.
+def jobs_of_kubernetes(document: dict, now_s: float) -> tuple[list[Announcement], list[str]]:
+    """(jobs, a sentence for each that cannot be read) of a batch/v1 JobList (`kubectl get jobs -o json`): those that
+    neither ended nor failed and say how long they may run.
 
     Annotations `forerun.energy/power-w`, `/start` (RFC 3339) and `/confidence` say what Kubernetes does not know; the
     duration is spec.activeDeadlineSeconds. Without a start, a running job has begun and a suspended one is left out.
+    Raises AnnouncementError for another document.
     """
     if document.get("kind") not in ("JobList", "List"):
         raise AnnouncementError(f"this is a {document.get('kind')!r}, not a JobList of batch/v1")
-    found = []
-    for item in document.get("items", []):
-        if item.get("kind", "Job") != "Job":
-            continue
-        meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
-        notes, pod = meta.get("annotations") or {}, spec["template"]["spec"]
-        duration_s = spec.get("activeDeadlineSeconds") or pod.get("activeDeadlineSeconds")
-        start = notes.get(START_NOTE) or status.get("startTime")
-        if _over(status) or not duration_s or (spec.get("suspend") and START_NOTE not in notes):
-            continue
-        start_s = datetime.fromisoformat(start).timestamp() if start else now_s
-        name, confidence = f"k8s-{meta['namespace']}-{meta['name']}", float(notes.get(CONFIDENCE_NOTE, 0.9))
-        found.append(Announcement(name, _kubernetes_power_w(notes, spec), start_s, float(duration_s), confidence))
-    return found
+    items = [item for item in document.get("items") or [] if not isinstance(item, dict) or
+             item.get("kind", "Job") == "Job"]  # fmt: skip
+    return _each(items, lambda name, item: _kubernetes_job(name, item, now_s),
+                 lambda item: f"k8s-{item['metadata']['namespace']}-{item['metadata']['name']}")  # fmt: skip
+
+
+def _kubernetes_job(name: str, item: dict, now_s: float) -> Announcement | None:
+    spec, status = item["spec"], item.get("status") or {}
+    notes, pod = item["metadata"].get("annotations") or {}, spec["template"]["spec"]
+    duration_s = spec.get("activeDeadlineSeconds") or pod.get("activeDeadlineSeconds")
+    start = notes.get(START_NOTE) or status.get("startTime")
+    if _over(status) or not duration_s or (spec.get("suspend") and START_NOTE not in notes):
+        return None
+    start_s = now_s
+    if start:
+        at = datetime.fromisoformat(start)
+        if at.tzinfo is None:
+            raise AnnouncementError(f"{name}: its start {start} has no offset; write RFC 3339, as 2026-01-31T18:00:00Z")
+        start_s = at.timestamp()
+    confidence = float(notes.get(CONFIDENCE_NOTE, 0.9))
+    return Announcement(name, _kubernetes_power_w(notes, spec, status), start_s, float(duration_s), confidence)
 
 
 def _over(status: dict) -> bool:
@@ -93,7 +123,7 @@ def _over(status: dict) -> bool:
     )
 
 
-def _kubernetes_power_w(notes: dict, spec: dict) -> float:
+def _kubernetes_power_w(notes: dict, spec: dict, status: dict) -> float:
     if POWER_NOTE in notes:
         return float(notes[POWER_NOTE])
     watts = 0.0
@@ -104,4 +134,11 @@ def _kubernetes_power_w(notes: dict, spec: dict) -> float:
         cpus = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
         gpus = sum(float(count) for name, count in asked.items() if name.endswith("/gpu"))  # of whichever vendor
         watts += WATTS_PER_CPU * cpus + WATTS_PER_GPU * gpus
-    return watts * int(spec.get("parallelism", 1))
+    return watts * _kubernetes_pods(spec, status)
+
+
+def _kubernetes_pods(spec: dict, status: dict) -> int:
+    """How many run at once: `parallelism`, and no more than are still to complete (Kubernetes, batch/v1 JobSpec)."""
+    parallelism, completions = (spec.get(key) for key in ("parallelism", "completions"))
+    pods = 1 if parallelism is None else int(parallelism)
+    return pods if completions is None else min(pods, max(0, int(completions) - int(status.get("succeeded") or 0)))

@@ -3,8 +3,10 @@
 A source gives readings of total power in W with their time; the site's meter is the truth, these only explain it.
 """
 
+import http.client
 import json
 import math
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,7 +17,8 @@ from typing import Protocol
 
 from forerun import __version__
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0  # without a byte
+_WHOLE_ANSWER_S = 10.0
 LIST_STALE_S = 600.0
 _LARGEST_ANSWER = 1 << 20
 
@@ -112,7 +115,7 @@ def document(name: str, where: str, now_s: float, stale_s: float = LIST_STALE_S)
             found = json.loads(text)
         except OSError as problem:
             raise SourceError(f"{name}: {where} cannot be read ({problem.strerror})") from problem
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise SourceError(f"{name}: {where} is not JSON ({problem})") from problem
         if age_s > stale_s:
             raise SourceError(f"{name}: {where} is {age_s:.0f} s old; is it still written?")
@@ -198,19 +201,40 @@ def _get_json(name: str, url: str, headers: dict[str, str] | None = None):
     request = urllib.request.Request(url, headers={**usual, **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            body = answer.read(_LARGEST_ANSWER + 1)
+            body = _read(name, answer)
     except urllib.error.HTTPError as problem:
-        body = problem.read(_LARGEST_ANSWER)
-        if not body.startswith(b"{"):
-            raise SourceError(f"{name} answered with status {problem.code}") from problem
-    except (OSError, ValueError) as problem:
-        raise SourceError(f"{name} does not answer ({problem}); is it running?") from problem
-    if len(body) > _LARGEST_ANSWER:
-        raise SourceError(f"{name} answered with more than {_LARGEST_ANSWER} bytes; narrow the query")
+        with problem:
+            body = _read(name, problem)
+        if not _says_why(body):
+            hint = "; is its authorisation right?" if problem.code in (401, 403) else ""
+            raise SourceError(f"{name} answered with status {problem.code}{hint}") from problem
+    except (OSError, ValueError, http.client.HTTPException) as problem:
+        raise SourceError(f"{name} does not answer ({problem!r}); is it running?") from problem
     try:
         return json.loads(body)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise SourceError(f"{name} answered with what is not JSON") from problem
+
+
+def _read(name: str, answer) -> bytes:
+    """The body, in whatever pieces it comes. Raises SourceError for one that is too long, or not there in time."""
+    body, until_s = b"", time.monotonic() + _WHOLE_ANSWER_S
+    while piece := answer.read1(65_536):
+        body += piece
+        if len(body) > _LARGEST_ANSWER:
+            raise SourceError(f"{name} answered with more than {_LARGEST_ANSWER} bytes; narrow the query")
+        if time.monotonic() > until_s:
+            raise SourceError(f"{name} took more than {_WHOLE_ANSWER_S:.0f} s to answer; is it overloaded?")
+    return body
+
+
+def _says_why(body: bytes) -> bool:
+    """Prometheus explains a refusal in the body; what a BMC or Kubernetes writes there is no answer to the question."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("status") == "error"
 
 
 class NodePower:

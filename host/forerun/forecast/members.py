@@ -4,6 +4,7 @@ Each member is fitted to a history without gaps (n,) of evenly spaced means and 
 weighs them against each other and puts the quantiles around them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -13,7 +14,8 @@ import numpy as np
 DAYS = 7  # days back that a regression looks at the target's time of day
 _PENALTIES = (5.0, 50.0)
 _ROUNDS = 5  # reweightings from least squares towards least absolute errors
-_MAX_ROWS = 2500
+_MAX_ROWS = 6000
+UNSEEN_BY_NONE = -2  # in place of a block: by what was fitted to the whole history
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,56 +29,76 @@ class Clock:
     @classmethod
     def of(cls, step_s: int, count: int) -> "Clock":
         day, hour = 86_400 // step_s, max(1, 3600 // step_s)
-        near = np.array([1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 48])
-        far = np.concatenate([np.arange(72, 289, 24), np.arange(289, 1 + max(289, count), 48)]) * day // 288
+        # No two alike in their minutes of the hour: what runs every hour looks the same from whole hours ahead only.
+        near = np.array([*range(1, 13), 15, 18, 21, 25, 30, 37, 43, 49])
+        far = np.concatenate([np.arange(74, 289, 25), np.arange(323, 1 + max(323, count), 49)]) * day // 288
         leads = np.unique(np.concatenate([near, far, [count]]))
         return cls(day, hour, leads[leads <= count])
+
+    def around(self, lead: int, rows: int) -> np.ndarray:
+        """(rows,) leads in turn from half way to the fitted lead before to half way to the next one: what is fitted to
+        them holds in between, too."""
+        at = int(np.searchsorted(self.leads, lead))
+        low = (self.leads[max(0, at - 1)] + lead + 1) // 2
+        high = (self.leads[min(len(self.leads) - 1, at + 1)] + lead) // 2
+        return low + np.arange(rows) * 7 % (high - low + 1)
 
 
 class LeadRegression:
     """Least absolute errors by reweighted ridge, one set of coefficients a lead, shrunk towards what holds for loads
-    in general; coefficients between fitted leads lie on straight lines."""
+    in general; coefficients between fitted leads lie on straight lines.
 
-    def __init__(self, history: np.ndarray, clock: Clock):
+    coefficients: (2 + blocks, leads, columns): of the whole history, of loads in general, and of the history less each
+    block (first, last) of target steps, which so can be forecast by coefficients that have not seen it.
+    """
+
+    def __init__(self, history: np.ndarray, clock: Clock, blocks: Sequence[tuple[int, int]] = ()):
         self.clock = clock
         self.scale = float(history.std()) or 1.0
-        past, general = _Past(history, clock), [_prior(lead * 288 / clock.day) for lead in clock.leads]
-        fitted = [self._fitted(past, int(lead), start) for lead, start in zip(clock.leads, general, strict=True)]
-        self.coefficients = np.array([fitted, general])
+        past = _Past(history, clock)
+        each = [self._fitted(past, int(lead), _prior(lead * 288 / clock.day), blocks) for lead in clock.leads]
+        self.coefficients = np.stack(each, axis=1)
 
-    def _fitted(self, past: "_Past", lead: int, prior: np.ndarray) -> np.ndarray:
-        """Coefficients of one lead drawn to `prior`, the mean over two penalties. Far leads are penalised more: their
-        errors overlap, so they tell less than their number."""
-        n, clock = len(past.values), self.clock
-        first = min(2 * clock.day, n // 3)
-        stride = max(3, (n - lead - first) // _MAX_ROWS)
-        at = np.arange(first, n - lead + 1, stride)
-        if len(at) < 4 * len(prior):
-            return prior
-        rows, base = past.rows(at, lead, self.scale)
-        rest = (past.values[at + lead - 1] - base) / self.scale - rows @ prior
-        total = np.zeros(len(prior))
-        for penalty in _PENALTIES:
-            ridge = penalty * np.sqrt(lead) / 3 * np.eye(len(prior))
-            weights, found = np.ones(len(at)), np.zeros(len(prior))
-            for _ in range(_ROUNDS + 1):
-                weighted = rows * weights[:, None]
-                found = np.linalg.solve(weighted.T @ rows + ridge, weighted.T @ rest)
-                wrong = np.abs(rest - rows @ found)
-                mean = wrong.mean() + 1e-12
-                weights = mean / np.maximum(wrong, 0.1 * mean)
-            total += found
-        return prior + total / len(_PENALTIES)
+    def _fitted(self, past: "_Past", lead: int, prior: np.ndarray, blocks: Sequence[tuple[int, int]]) -> np.ndarray:
+        """(2 + blocks, columns) coefficients of one lead drawn to `prior`, the mean over the penalties. Far leads are
+        penalised more: their errors overlap, so they tell less than their number."""
+        n, size = len(past.values), len(prior)
+        first = min(2 * self.clock.day, n // 3)
+        at = np.arange(first, n - lead + 1, max(1, -(-(n - lead - first) // _MAX_ROWS)))
+        around = self.clock.around(lead, len(at))
+        at, around = at[at + around <= n], around[at + around <= n]
+        if len(at) < 4 * size:
+            return np.tile(prior, (2 + len(blocks), 1))
+        rows, base = past.rows(at, around, self.scale)
+        target = at + around - 1
+        rest = (past.values[target] - base) / self.scale - rows @ prior
+        ridges = [penalty * np.sqrt(lead) / 3 * np.eye(size) for penalty in _PENALTIES]
+        weights = np.ones(len(at))
+        for _ in range(_ROUNDS):
+            weighted = rows * weights[:, None]
+            found = np.linalg.solve(weighted.T @ rows + ridges[0], weighted.T @ rest)
+            wrong = np.abs(rest - rows @ found)
+            mean = wrong.mean() + 1e-12
+            weights = mean / np.maximum(wrong, 0.1 * mean)
+        weighted = rows * weights[:, None]
+        square, right = weighted.T @ rows, weighted.T @ rest
+        without = [(target >= begin) & (target < end) for begin, end in blocks]
+        squares = [square, *(square - weighted[part].T @ rows[part] for part in without)]
+        rights = [right, *(right - weighted[part].T @ rest[part] for part in without)]
+        found = sum(np.linalg.solve(np.array(squares) + ridge, np.array(rights)[..., None])[..., 0] for ridge in ridges)
+        found = prior + found / len(_PENALTIES)
+        return np.stack([found[0], prior, *found[1:]])
 
-    def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray) -> np.ndarray:
+    def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray, block=UNSEEN_BY_NONE) -> np.ndarray:
         """(2, origins, leads) medians by the fitted coefficients and by those of loads in general; each origin uses
-        only what lies before it."""
+        only what lies before it. block (origins,): by coefficients that have not seen that block."""
         weights = np.stack([[np.interp(leads, self.clock.leads, column) for column in table.T]
                             for table in self.coefficients])  # fmt: skip
         at, lead = (grid.ravel() for grid in np.meshgrid(origins, leads, indexing="ij"))
         rows, base = _Past(history, self.clock).rows(at, lead, self.scale)
         rows = rows.reshape(len(origins), len(leads), -1)
-        return np.einsum("olc,mcl->mol", rows, weights) * self.scale + base.reshape(rows.shape[:2])
+        own = np.einsum("olc,ocl->ol", rows, weights[np.broadcast_to(2 + np.asarray(block), len(origins))])
+        return np.stack([own, np.einsum("olc,cl->ol", rows, weights[1])]) * self.scale + base.reshape(rows.shape[:2])
 
 
 class Analogues:
@@ -135,8 +157,8 @@ class _Past:
         target = at + lead - 1
         at = np.broadcast_to(at, target.shape)
         base, last = self._back(at, DAYS * day), values[at - 1]
-        recent = [last, values[at - 2], values[at - 3], *(
-            self._back(at, max(1, hour * minutes // 60)) for minutes in (30, 60, 180, 720, 1440))]  # fmt: skip
+        recent = [last, *(values[np.maximum(at - back, 0)] for back in (2, 3, 4, 6)), *(
+            self._back(at, max(1, hour * minutes // 60)) for minutes in (15, 30, 60, 180, 720, 1440))]  # fmt: skip
         skip = (lead - 1) // day  # a lead of more than a day cannot look at yesterday's value
         wide, fine, then = [], [], []
         for number in range(1, DAYS + 1):
@@ -161,7 +183,7 @@ class _Past:
 
 @cache
 def usual_coefficients() -> tuple[np.ndarray, np.ndarray]:
-    """((k,) leads in five minutes, (k, 25) coefficients) that hold for loads in general: what a regression starts from.
+    """((k,) leads in five minutes, (k, 28) coefficients) that hold for loads in general: what a regression starts from.
 
     Fitted by `tests/fit_prior.py` to some dozens of public compute traces at once; none of their last weeks is in it.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forerun.forecast.members import Analogues, Clock, LeadRegression
+from forerun.forecast.members import UNSEEN_BY_NONE, Analogues, Clock, LeadRegression
 
 DAY_S = 86_400
 PAST_DAYS = 7
@@ -16,7 +16,9 @@ LEVELS = (0.1, 0.5, 0.9)
 # Today's difference from past days fades with this time constant: best of 0.5 to 24 h on the Google 2019 trace.
 FADE_S = 2 * 3600
 MODEL_DAYS = 6  # a regression needs so much; before, the usual day with today's difference fading
-CHECK_DAYS = 7  # of the end of the history on which the members are weighed and the intervals measured
+CHECK_DAYS = 14  # of the end of the history on which the members are weighed and the intervals measured
+_UNCHECKED_DAYS = 4  # of the beginning: too little lies before them
+_CHECKS, _BLOCKS = 400, 7  # forecasts, and parts of the history left out in turn, of that check
 MAX_DAYS = 42
 _SETTLED_H = 6
 _SAMPLES = 199  # errors kept a lead; a prime, so that they meet every sample of what is unknown
@@ -77,8 +79,8 @@ def can_fit(load_w: np.ndarray, step_s: int) -> bool:
 class LoadModel:
     """Members fitted to a history, their weight at each lead, and the quantiles of what they got wrong.
 
-    Weights and quantiles come from forecasts of the last CHECK_DAYS made by members that had not seen those days. A
-    model that loses there to the last value or to yesterday's gives way to it.
+    Weights and quantiles come from forecasts of the last CHECK_DAYS made by coefficients that had not seen the days
+    forecast. A model that loses there to the last value or to yesterday's gives way to it.
     """
 
     def __init__(self, load_w: np.ndarray, step_s: int, count: int):
@@ -87,19 +89,27 @@ class LoadModel:
         n = len(values)
         self.step_s, self.count, self._clock = step_s, count, Clock.of(step_s, count)
         self._analogues, leads = Analogues(self._clock), self._clock.leads
-        check = min(CHECK_DAYS * season, n // 3)
-        origins = np.arange(n - check, n, max(1, season // 48))
-        members = self._members(LeadRegression(values[: n - check], self._clock), values, origins, leads)
+        check = min(CHECK_DAYS * season, max(n // 2, n - _UNCHECKED_DAYS * season))
+        # An odd stride, so that the origins meet every minute of the hour.
+        origins = np.arange(n - check, n, max(1, check // _CHECKS) | 1)
+        edges = np.linspace(n - check, n, min(_BLOCKS, max(3, check // season)) + 1).astype(int)
+        blocks = [(first, last + int(leads[-1])) for first, last in itertools.pairwise(edges)]
+        week = min(7 * season, n // 3)
+        self._regression = LeadRegression(values, self._clock, [*blocks, (n - week, 2 * n)])
+        members = self._members(values, origins, leads, np.searchsorted(edges, origins, side="right") - 1)
         target = origins[:, None] + leads - 1
         actual = np.where(target < n, values[np.minimum(target, n - 1)], np.nan)
-        self._weights, self.basis = _weights(members, actual, leads * 288 / season)
+        late = origins >= n - week
+        blind = members[:, late].copy()
+        blind[2] = self._regression.ahead(values, origins[late], leads, len(blocks))[0]
+        both = np.concatenate([members, blind], axis=1), np.concatenate([actual, actual[late]])
+        self._weights = _weights(*both, leads * 288 / season)
+        self._weights, self.basis = _given_way(self._weights, blind, actual[late])
         error = (actual - np.einsum("ml,mol->ol", self._weights, members)) / _spread(values, origins, leads, season)
-        # The members now see the days that the errors were measured on, and load drifts on: a little wider when far.
+        # The coefficients that were checked knew the days after, too, and load drifts on: a little wider when far.
         wider = 1 + _FAR_WIDER * np.minimum(1, leads / (season / 2))
-        near = [error[:, max(0, at - 1) : at + 2] for at in range(len(leads))]
-        low, high = (np.array([np.nanquantile(part, level) for part in near]) for level in (LEVELS[0], LEVELS[2]))
+        low, high = (np.nanquantile(error, level, axis=0) for level in (LEVELS[0], LEVELS[2]))
         self._low, self._high = np.minimum(0, low * wider), np.maximum(0, high * wider)
-        self._regression = LeadRegression(values, self._clock)
         self._errors = np.stack([_spaced(part[np.isfinite(part)], _SAMPLES) for part in error.T])
 
     @property
@@ -117,7 +127,7 @@ class LoadModel:
         season = DAY_S // self.step_s
         values = _levelled(_filled(np.asarray(load_w, dtype=float), season)[-MAX_DAYS * season :], season)
         leads, now = np.arange(1, count + 1), np.array([len(values)])
-        members = self._members(self._regression, values, now, leads)
+        members = self._members(values, now, leads)
         known = self._clock.leads
         weights = np.stack([np.interp(leads, known, row) for row in self._weights])
         middle = np.einsum("ml,mol->l", weights, members)
@@ -137,44 +147,49 @@ class LoadModel:
         more_w = unknown_w[:, np.arange(wrong.shape[1]) % unknown_w.shape[1]]
         return np.maximum(0, np.quantile(wrong + more_w, LEVELS, axis=1) - np.quantile(wrong, LEVELS, axis=1)).T
 
-    def _members(self, regression: LeadRegression, values: np.ndarray, origins, leads) -> np.ndarray:
+    def _members(self, values: np.ndarray, origins, leads, block=UNSEEN_BY_NONE) -> np.ndarray:
         """(5, origins, leads) by _NAMES; yesterday is the last day that is known at that time."""
         season = self._clock.day
         last = np.repeat(values[origins - 1][:, None], len(leads), axis=1)
         yesterday = values[origins[:, None] + leads - 1 - season * (1 + (leads - 1) // season)]
-        return np.stack([last, yesterday, *regression.ahead(values, origins, leads),
+        return np.stack([last, yesterday, *self._regression.ahead(values, origins, leads, block),
                          self._analogues.ahead(values, origins, leads)])  # fmt: skip
 
 
-# The check's regression had a week less to learn from than the one that then forecasts: it loses only by a tenth.
-_LOSES = 0.9
 _NAMES = ("last value", "same time yesterday", "regression by lead", "what holds in general", "analogues")
 _START = np.array([0.0, 0.0, 0.8, 0.2, 0.0])  # the mix without evidence, best of four on development series
-_FAR_WIDER = 0.08
+_TO_START, _TEMPERATURE = 0.05, 0.02
+_FAR_WIDER = 0.12
 _GRID = np.array([mix for mix in itertools.product((0, 1, 2, 5), (0, 1, 2, 5), range(6), range(4), range(6))
                   if sum(mix) == 5]) / 5  # fmt: skip
 
 
-def _weights(members: np.ndarray, actual: np.ndarray, five_minutes: np.ndarray) -> tuple[np.ndarray, str]:
-    """((5, leads) weights, what they mean in words) from members (5, origins, leads) and what came (origins, leads).
+def _weights(members: np.ndarray, actual: np.ndarray, five_minutes: np.ndarray) -> np.ndarray:
+    """(5, leads) weights from members (5, origins, leads) and what came (origins, leads).
 
-    The mix with the least error, smoothed over neighbouring leads, drawn to _START.
+    The mean of all mixes, each counting exponentially less with its error over that of the best, smoothed over
+    neighbouring leads, and with its distance from _START.
     """
     errors = np.stack([np.nanmean(np.abs(actual - np.tensordot(mix, members, 1)), axis=0) for mix in _GRID])
     relative = errors / (errors.min(axis=0) + 1e-12)
     log = np.log(five_minutes)
     kernel = np.exp(-0.5 * ((log[:, None] - log) / 0.5) ** 2)
-    relative = relative @ kernel / kernel.sum(axis=0)
-    weights = _GRID[np.argmin(relative + 0.2 * np.abs(_GRID - _START).sum(axis=1)[:, None], axis=0)].T
-    mixed = np.abs(actual - np.einsum("ml,mol->ol", weights, members))
-    naive = [np.nanmean(np.abs(actual - members[index])) for index in (0, 1)]
-    if min(naive) < _LOSES * np.nanmean(mixed):
+    worse = relative @ kernel / kernel.sum(axis=0) + _TO_START * np.abs(_GRID - _START).sum(axis=1)[:, None]
+    share = np.exp((worse.min(axis=0) - worse) / _TEMPERATURE)
+    return _GRID.T @ (share / share.sum(axis=0))
+
+
+def _given_way(weights: np.ndarray, blind: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, str]:
+    """(weights, what they mean in words); those of a naive rule where the mix lost to it over the last week, when
+    nothing of that week had been fitted to: blind (5, origins, leads)."""
+    mixed = np.nanmean(np.abs(actual - np.einsum("ml,mol->ol", weights, blind)))
+    naive = [np.nanmean(np.abs(actual - blind[index])) for index in (0, 1)]
+    if min(naive) < mixed:
         best = int(np.argmin(naive))
         weights = np.zeros_like(weights)
         weights[best] = 1
         return weights, f"{_NAMES[best]}: the model lost to it over the last days"
-    mean = weights.mean(axis=1)
-    shares = [f"{share:.0%} {name}" for share, name in zip(mean, _NAMES, strict=True) if share > 0.005]
+    shares = [f"{share:.0%} {name}" for share, name in zip(weights.mean(axis=1), _NAMES, strict=True) if share > 0.005]
     return weights, " + ".join(shares)
 
 

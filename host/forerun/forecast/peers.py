@@ -34,10 +34,13 @@ class LightGbm:
     def __init__(self):
         self._age, self._models = 0, {}
 
-    def __call__(self, past: np.ndarray) -> Forecast:
+    def fit(self, past: np.ndarray) -> None:
+        """Before each forecast; most of the time the last fit is young enough."""
         if self._age % _KEEP == 0:
             self._models = {int(lead): self._fitted(past, int(lead)) for lead in _MARKS}
         self._age += 1
+
+    def __call__(self, past: np.ndarray) -> Forecast:
         now = np.array([len(past)])
         seen = np.array([[model.predict(_rows(past, now, lead))[0] for model in models]
                          for lead, models in self._models.items()])  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from forerun import config
 from forerun.compute.load import Announcement
 from forerun.dispatch.dispatcher import Dispatcher, board_points, storage_of
-from forerun.dispatch.planning import STEP_S, Known, outlook
+from forerun.dispatch.planning import STEP_S, Known, Outlook, outlook
 from forerun.dispatch.situation import temperature_shares
 from forerun.forecast.jobs import JobModel, Told
 from forerun_board.control.config import Config
@@ -29,6 +29,7 @@ WARM_UP = 3 * 288
 REPLAN_S = 6 * 3600
 REFIT_S = 46 * 86_400  # two fits a stretch; a running site fits anew every few hours
 HISTORY = 28 * 288
+MONTH_H = 730  # a twelfth of the year
 INVERTER_OWN_W = 60.0
 LOPPING_SHARE, LOPPING_STEPS = 0.8, 12  # B2: the set runs from so much of the import limit on, an hour at least
 PANEL_STEPS = 6  # the panel runs a set half an hour at least
@@ -81,7 +82,7 @@ def play(name: str, site: config.SiteFile, weather: Weather, first: int, last: i
     if name in ("B0", "B2"):
         return _without_battery(site, weather, first, last, 1.0 if name == "B0" else LOPPING_SHARE)
     begin = max(0, first - WARM_UP)
-    planner = Planner(site, weather, begin) if name == "ours" else None
+    planner = PLANNERS[name](site, weather, begin) if name in PLANNERS else None
     played = _with_battery(site, weather, begin, last, planner)
     warm = first - begin
     for field in fields(Played):
@@ -141,6 +142,8 @@ def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int
         energy -= (power / discharge_eff if power > 0 else power * charge_eff) * hours
         import_w[step] = max(net - power, -export_w)  # PV that nobody may take is curtailed
         battery_w[step], stored[step] = power, max(0.0, energy - low_wh)
+        if planner:
+            planner.saw(first + step, import_w[step])
     # Above the limit the feeder's voltage is too low: the panel starts the set and gives it what the mains gave.
     on, rated_w = np.zeros(count, dtype=bool), float(site.genset.rated_w)
     for step in np.flatnonzero(import_w > limits.import_limit_w + 1):
@@ -177,6 +180,13 @@ class Planner:
         self._waiting = list(weather.jobs)[::-1]
         self._points: list[tuple[int, int]] = []
         self._from = 0
+        self._hour_wh, self._peak_w = 0.0, 0.0
+
+    def saw(self, step: int, import_w: float) -> None:
+        """Take a step's import: the month's highest hour so far is billed anyway."""
+        self._hour_wh = max(0.0, import_w) / 12 + (self._hour_wh if step % 12 else 0.0)
+        month_begins = (step + 1) % (MONTH_H * 12) == 0
+        self._peak_w = 0.0 if month_begins else max(self._peak_w, self._hour_wh)
 
     def rule(self, step: int, soc: float, lease) -> None:
         """Grant the board's lease for this step, planning anew when it is time or something was announced."""
@@ -195,18 +205,26 @@ class Planner:
     def _replan(self, step: int, now_s: int, soc: float) -> None:
         self._announced = [job for job in self._announced if job.start_utc_s + job.duration_s > now_s]
         first = max(0, step - HISTORY)
+        since_s = now_s - STEP_S * (step - first)
+        self._told = [item for item in self._told if item.end_utc_s > since_s]
         history, sun = self.weather.load_w[first:step], self.weather.pv_w[first:step]
         if now_s >= self._refit_s and len(history) >= 8 * 288:
-            since_s = now_s - STEP_S * len(history)
-            self._told = [item for item in self._told if item.end_utc_s > since_s]
             self._model = JobModel(history, STEP_S, self.site.plan.horizon_h * 12, since_s, self._told)
             self._refit_s = now_s + REFIT_S
         if self._model is None:
             history = history[-5 * 288 :]  # too short for a model; more would fit one at every plan
         load_now_w = float(history[-1] if step else self.weather.load_w[0])
-        known = Known(now_s, history, sun, soc, load_now_w, battery_temperature_c=float(self.weather.cell_c[step]))
-        plan = self._dispatcher.plan(outlook(self.site, known, self._announced, self._model, self._told).situation)
-        self._points = [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
-                        for _ in range(duration_s // STEP_S)]  # fmt: skip
+        known = Known(now_s, history, sun, soc, load_now_w, self._peak_w,
+                      battery_temperature_c=float(self.weather.cell_c[step]))  # fmt: skip
+        self._points = self.points(outlook(self.site, known, self._announced, self._model, self._told))
         self._from, self._next_s = step, now_s + REPLAN_S
         self.replans += 1
+
+    def points(self, made: Outlook) -> list[tuple[int, int]]:
+        """(mode, value_w) of the board's lease for each of the next steps."""
+        plan = self._dispatcher.plan(made.situation)
+        return [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
+                for _ in range(duration_s // STEP_S)]  # fmt: skip
+
+
+PLANNERS: dict[str, type[Planner]] = {"ours": Planner}  # case -> who plans in it

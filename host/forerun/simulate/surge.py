@@ -6,7 +6,7 @@ that sleeps needs its wake-up and the enter-service delay before it helps: the r
 
 import concurrent.futures
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import acos, tan
 
 import numpy as np
@@ -46,6 +46,7 @@ class Trial:
     soc: float
     wake_s: float
     enter_service_s: float
+    cell_c: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,18 @@ def trials(count: int, seed: int) -> list[Trial]:
         )
         for _ in range(count)
     ]
+
+
+def hard_trials(count: int, seed: int) -> list[Trial]:
+    """Steps that come within ten minutes, to a battery that is nearly empty half of the time and too cold to be charged
+    one time in four: most cannot be met in time, and are to be met as early as can be."""
+    rng = np.random.default_rng(seed)
+    return [
+        replace(trial, notice_s=float(rng.uniform(0, LONG_NOTICE_S)),
+                cell_c=float(rng.choice([20.0, 20.0, 20.0, -5.0])),
+                soc=float(rng.uniform(0.1, 0.2)) if rng.random() < 0.5 else trial.soc)
+        for trial in trials(count, seed)
+    ]  # fmt: skip
 
 
 def pairs(count: int, seed: int, tick: Callable[[float], None] = lambda share: None) -> list[Pair]:
@@ -257,7 +270,7 @@ def play(trial: Trial, told: bool) -> tuple[Outcome, Trace]:
 
 def _site(trial: Trial) -> tuple[Site, Config]:
     plant = SiteConfig(start_soc=trial.soc, starts_asleep=True, wake_s=trial.wake_s,
-                       enter_service_s=trial.enter_service_s)  # fmt: skip
+                       enter_service_s=trial.enter_service_s, battery_temperature_c=trial.cell_c)  # fmt: skip
     settings = Config()
     settings.import_limit_w, settings.fallback = 12_000, 0
     settings.pv_meter_unit = settings.genset_meter_unit = 0
@@ -276,6 +289,8 @@ def _possible_lead_s(trial: Trial, settings: Config, need_wh: float) -> float:
     room_w = settings.import_limit_w - settings.import_margin_w - trial.base_w
     missing_wh = max(0.0, need_wh - trial.soc * 60_000)
     charge_s = missing_wh / (room_w * 0.97) * 3600
+    if missing_wh and trial.cell_c < 0:  # frozen cells take no charge
+        charge_s = np.inf
     awake_s = trial.notice_s - trial.wake_s - trial.enter_service_s
     plant = SiteConfig()
     reactive_var = (trial.base_w + trial.job_w) * tan(acos(plant.load_power_factor))
@@ -301,7 +316,8 @@ def _tell(controller: Controller, trial: Trial, settings: Config, capacity_wh: f
     )
     load_w = trial.base_w + trial.job_w * share / steps
     found = surges([job], np.full(288, trial.base_w), 0.0, 300)
-    asked = Situation(steps, load_w, np.zeros(len(steps)), 0.2, trial.soc, surges=found)
+    asked = Situation(steps, load_w, np.zeros(len(steps)), 0.2, trial.soc, surges=found,
+                      battery_temperature_c=trial.cell_c)  # fmt: skip
     points = board_points(Dispatcher(storage).plan(asked))
     for index, (duration_s, mode, value_w) in enumerate(points):
         controller.plan.gather(1, index, duration_s, mode, value_w)
