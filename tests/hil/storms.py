@@ -132,7 +132,7 @@ class Weather:
             allowed_s = OVER_S + 2.0 * bool(self.noise)
             assert over_s <= allowed_s, f"{site.pcc_import_w:.0f} W for {over_s:.2f} s above {LIMIT_W} W"
         under_s = self.lasting_s("export", -site.pcc_import_w > self.storm.export_w + 300)
-        # A line so slow that the battery is not read any more leaves it at rest, and PV is held back by coarse contacts.
+        # Answers so slow that the battery is no longer read leave it at rest; PV is held back by coarse contacts.
         if able_s > 5.0 and self.lasting_s("prompt", not self.active.get("slow replies")) > 5.0:
             allowed_s = OVER_S + 2.0 * bool(self.noise)
             assert under_s <= allowed_s, f"{-site.pcc_import_w:.0f} W exported for {under_s:.2f} s"
