@@ -103,12 +103,11 @@ def heap_over(hours: int, seed: int, *, host: bool = True) -> list[int]:
 
 
 def line_options(baud: int) -> dict:
-    """Options of a Rig with the shortest round that this line permits, for inverter and PCC meter alone."""
+    """Options of a Rig with the shortest round that this line permits a site with all its meters."""
     from forerun_board.fieldbus import round_ms, tenths_per_s
 
-    cycle_ms = max(50, round_ms(baud, tenths_per_s(0, 0, 0)))
-    bus = {"baud": baud, "pv_meter_unit": 0, "genset_meter_unit": 0}
-    return {"baud": baud, "sections": {"bus": bus, "safety": {"cycle_ms": cycle_ms, "stale_s": 5.0}}}
+    cycle_ms = max(50, round_ms(baud, tenths_per_s(1, 1, 127)))
+    return {"baud": baud, "sections": {"bus": {"baud": baud}, "safety": {"cycle_ms": cycle_ms, "stale_s": 5.0}}}
 
 
 def byte_code() -> int:

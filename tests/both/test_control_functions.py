@@ -1,12 +1,15 @@
 """Grid support, enter service, billing windows, battery care, frozen meters: tables of ticks."""
 
+from array import array
+
 from control_scene import Scene
-from forerun_board.control import battery_care, grid_support
+from forerun_board.control import battery_care, grid_support, inner
 from forerun_board.control import config as c
 from forerun_board.control.battery_care import BatteryCare, Thermostat
 from forerun_board.control.config import Config
 from forerun_board.control.curve import FALLING, RISING, Curve, objection
 from forerun_board.control.enter_service import EnterService
+from forerun_board.control.fast import Fast
 from forerun_board.control.functions import Functions
 from forerun_board.control.grid_support import GridSupport
 from forerun_board.control.peak import Peak
@@ -304,3 +307,14 @@ def test_a_meter_may_also_be_commissioned_never_to_rest_for_long():
     for _ in range(61):
         controller = scene.tick(1000)
     assert controller.faults == 4 and scene.codes() == [m.METER_FROZEN]
+
+
+def test_a_directly_driven_stage_gets_no_more_than_temperature_and_entering_service_leave():
+    scene = commissioned(c.FUNCTION_BATTERY_CARE | c.FUNCTION_ENTER_SERVICE, stage_max_w=50_000, enter_delay_s=1)
+    scene.image.temperature_age_ms = 0
+    fast = Fast(array("i", [0] * inner.SIZE), scene.config)
+    for cell_decic, inverter_state, most_w in ((200, 2, 30_000), (525, 2, 15_000), (610, 2, 0), (200, 1, 0)):
+        for _ in range(2):  # cells and engines take turns
+            scene.tick(cell_decic=cell_decic, inverter_state=inverter_state)
+        fast.order(scene.controller, scene.image)
+        assert fast.state[inner.POWER_MAX_W] == most_w, (cell_decic, fast.state[inner.POWER_MAX_W])

@@ -102,7 +102,10 @@ class Fast:
         unfit = ctl.FAULT_TRIP | ctl.FAULT_DOOR | ctl.FAULT_BATTERY | ctl.FAULT_PCC_METER
         most_w = 0
         if not controller.faults & unfit and not controller.grid_down and image.soc_permille > config.soc_min_permille:
-            most_w = min(config.discharge_max_w, image.discharge_max_w) - max(0, controller.setpoint_w)
+            most_w = min(config.discharge_max_w, image.discharge_max_w)
+            if controller.functions is not None:
+                most_w = controller.functions.most_w(most_w)
+            most_w -= max(0, controller.setpoint_w)
         state[inner.IMPORT_LIMIT_W] = max(0, controller.held_import_w)
         state[inner.POWER_MAX_W] = max(0, min(config.stage_max_w, most_w))
         if controller.meter.stale:

@@ -255,6 +255,15 @@ class Functions:
                 BOUND_TEMPERATURE,
             )
 
+    def most_w(self, most_w):
+        """What of `most_w` >= 0 temperature, taper and entering service leave, for a stage that no window bounds."""
+        rated_w = self._config.rated_w
+        if self.care is not None:
+            most_w = min(most_w, rated_w * self.care.discharge_permille // 1000)
+        if self.enter is not None:
+            most_w = min(most_w, rated_w * self.enter.permille // 1000)
+        return most_w
+
     def narrow_grid(self, window):
         """What the grid asks for, after the limits at the PCC."""
         support = self.support
