@@ -16,6 +16,7 @@ REPORT = 4
 GC_MS = 1000
 GC_ROUNDS = 4  # in stretched rounds a second is less than one of them
 GC_SLACK_US = 20_000  # what a collection may take on the slowest board
+CROWDED_ROUNDS = 2
 
 
 class Cycle:
@@ -51,6 +52,7 @@ class Cycle:
         self._waits_for_bus = False
         self._watching = False  # a look at the PCC meter between rounds is under way
         self._early = False  # this period has had its decision before time
+        self._crowded = 0  # rounds in a row that left no time at all: devices answer slower than was planned
         self._collected_ms = self._clock.ms
         self._collected_round = 0
         self._set_period()
@@ -125,13 +127,26 @@ class Cycle:
         if left_us <= 0:
             if not self.fieldbus.settle():
                 return False
+            if self._crowded >= CROWDED_ROUNDS and self._serve_others():
+                return False
+            self._crowded += 1
             self._begin(left_us)
             return True
+        self._crowded = 0
         if not self.fieldbus.work(left_us):
             self._use_slack(left_us)
             watched = fast is not None and fast.trusted
             if not (watched or self._early or self._hal.stretched_ms):
                 self._watching = self.fieldbus.start_watch(self._left_us())
+        return False
+
+    def _serve_others(self):
+        """True if the line is in use: one transaction of those between rounds, or flash and collector at least, go
+        before a round that is due, since with devices this slow they would never have their turn."""
+        self._crowded = 0
+        if self.fieldbus.work(self.fieldbus.slow_us):
+            return True
+        self._use_slack(GC_SLACK_US)
         return False
 
     def _looked(self):

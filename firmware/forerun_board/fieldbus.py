@@ -140,7 +140,7 @@ class FieldBus:
 
             self.pv_inverter = PvSunspec(self.bus, config.pv_inverter_unit, self._refuse)
         self._devices = [d for d in (self.pcc_meter, self.inverter, self.pv_meter, self.genset_meter) if d is not None]
-        self._slow_us = slow_us(config.bus_baud)
+        self.slow_us = slow_us(config.bus_baud)  # what a round leaves for one reading that is not part of it
         self._watch_us = read_us(WATCH_COUNT, config.bus_baud)
         self._generator = None
         self._pressing = False
@@ -332,7 +332,7 @@ class FieldBus:
             generator = self._generator or self._pick(slack_us)
             if generator is None:
                 return False
-            if self._step == ASK and not (self._pressing or slack_us >= self._slow_us):
+            if self._step == ASK and not (self._pressing or slack_us >= self.slow_us):
                 return False
             self._resume(generator)
         return True
@@ -362,7 +362,7 @@ class FieldBus:
                 late_ms = min(late_ms, late_ms + job.interval_ms - 2 * self._image.period_ms)
             if late_ms >= 0 and self._wanted(job):
                 pressing = job.how & URGENT or late_ms >= job.interval_ms > 0
-                if pressing or slack_us >= self._slow_us:
+                if pressing or slack_us >= self.slow_us:
                     self._pressing = pressing
                     self._generator = job.begin(now_ms)
                     self._resume(self._generator)

@@ -14,6 +14,7 @@ from forerun.sections import NONE, SiteFile
 from forerun_wire.messages import FALLBACKS, SETTINGS
 
 EXAMPLE = Path(__file__).with_name("example_site.toml")
+SETTINGS_AT_ONCE = 20  # asked of a board: one that tests its contacts has no room for a list of them all
 
 
 class ConfigError(WrongUsage):

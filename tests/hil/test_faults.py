@@ -3,6 +3,7 @@
 import random
 
 from forerun.integrations.sunspec import ModbusRefusal
+from forerun.plant.series import Series
 from forerun_wire import messages as m
 
 
@@ -178,3 +179,19 @@ def test_a_battery_that_is_not_heard_of_is_neither_charged_nor_discharged(rig):
         assert abs(bench.site.inverter.power_w + 4000) < 50
         assert len(_seen(bench, "battery_stale")) == 1 and len(_seen(bench, "battery_back")) == 1
         bench.assert_held()
+
+
+def test_devices_that_answer_slowly_are_all_still_heard(rig):
+    """Two readings of 20 ms turnaround each take more than the whole round of 50 ms: battery, sub-meters and flash have
+    their turn all the same, and the import limit is held, only half a second later."""
+    loads = [Series(0, 1_000_000, [4000.0] * 60 + [15_000.0] * 60)]
+    with rig(loads=loads, pv_w=2000.0) as hil:
+        hil.slave._turnaround_us = 20_000
+        hil.run_until_armed()
+        hil.run(10)
+        assert hil.host.latest["faults"] == 0 and hil.host.latest["soc_permille"] > 0
+        hil.run(60 - hil.now_s + 3)
+        assert hil.site.pcc_import_w <= 12_000
+        events = {name for _, name, _, _ in hil.events()}
+        assert "inverter_awake" in events, "flash is written too"
+        hil.assert_held(over_s=0.5)

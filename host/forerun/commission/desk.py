@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from forerun import __version__
+from forerun.config import SETTINGS_AT_ONCE
 from forerun.errors import Trouble
 from forerun.link.port import SerialLink, open_port
 from forerun_wire import messages as m
@@ -16,7 +17,6 @@ ANSWER_S = 10.0  # a board that is there says hello within half a second; its bo
 LEASE_MS = 3000
 RENEW_S = 1.0
 SLICE_S = 0.05
-SETTINGS_AT_ONCE = 20  # a board that tests its contacts has no room for a list of them all
 
 
 class Desk:

@@ -70,21 +70,34 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
     hours = (known.start_s + STEP_S * np.arange(count)) // 3600 % 24
     price = folded(hourly(site.tariff.energy_price_per_kwh)[hours], steps)
     reserve = outage_reserve_wh(load.q90, pv.q10, STEP_S, site.battery.autonomy_h, site.battery.efficiency_discharge)
+    energy_price = price + carbon_price_per_kwh(site, known.start_s, steps)
+    load_w, pv_w = folded(load.q50, steps), folded(pv.q50, steps)
     situation = Situation(
         step_s=steps,
-        load_w=folded(load.q50, steps),
-        pv_w=folded(pv.q50, steps),
-        energy_price_per_kwh=price + carbon_price_per_kwh(site, known.start_s, steps),
+        load_w=load_w,
+        pv_w=pv_w,
+        energy_price_per_kwh=energy_price,
         export_price_per_kwh=float(site.tariff.export_price_per_kwh),
         soc=min(1.0, max(0.0, known.soc)),
         peak_so_far_w=known.peak_so_far_w,
         surges=surges(jobs, base.q50, known.start_s, STEP_S),
+        stored_value_per_kwh=stored_value_per_kwh(site, steps, load_w, pv_w, energy_price),
         reserve_wh=folded(reserve, steps),
         genset_run_s=known.genset_run_s,
         genset_barred=quiet_steps(site, known.start_s, steps),
         battery_temperature_c=known.battery_temperature_c,
     )
     return Outlook(situation, known.start_s, load, pv)
+
+
+def stored_value_per_kwh(
+    site: SiteFile, steps: np.ndarray, load_w: np.ndarray, pv_w: np.ndarray, energy_price_per_kwh: np.ndarray
+) -> float:
+    """What a kWh left in the battery at the end of a plan is worth, never below 0: it saves import in the hours in
+    which PV leaves some to be bought, and in the others it only means that so much more PV is exported."""
+    worth = np.where(load_w > pv_w, energy_price_per_kwh, float(site.tariff.export_price_per_kwh))
+    saved = float(np.average(worth, weights=steps)) - float(site.battery.wear_cost_per_kwh)
+    return max(0.0, saved) * site.battery.efficiency_discharge
 
 
 def carbon_price_per_kwh(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:

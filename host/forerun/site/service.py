@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY
 from forerun.compute.load import Announcement
-from forerun.config import board_settings
+from forerun.config import SETTINGS_AT_ONCE, board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
 from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
@@ -87,7 +87,9 @@ class Service:
         self._plan_id = 0
         self._replan_at_s = 0
         self._tell_time_at_s = 0
-        self._settings_asked = self._info_asked = -1
+        self._settings_asked: dict[int, list[int]] = {}  # sequence number -> keys that were asked for
+        self._settings_told: dict[int, int] = {}
+        self._info_asked = -1
         self._heartbeat_us = 0
         self._owed = False  # records wait for a disk that takes nothing
         self._commit_again_us = 0
@@ -180,7 +182,7 @@ class Service:
         self._commit()
         self._replan_at_s = self._tell_time_at_s = 0
         if self.session.up:
-            self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(site))
+            self._ask_settings()
 
     def clock_stepped(self, by_us: int, now_us: int) -> None:
         """This host's clock was set: what it dates from now on is not what it dated before."""
@@ -265,7 +267,7 @@ class Service:
             self._acknowledge()
         self._times.tell_again()
         self._tell_keys(hello)
-        self._settings_asked = self.session.command(messages.SETTINGS_GET, *board_settings(self.site))
+        self._ask_settings()
         self._replan_at_s = self._tell_time_at_s = 0
         self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
 
@@ -299,13 +301,8 @@ class Service:
             self._acknowledge()
 
     def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
-        if seq == self._settings_asked and code == messages.DONE:
-            wanted = board_settings(self.site)
-            changed = [item for key, value in zip(wanted, results, strict=False) if wanted[key] != value
-                       for item in (key, wanted[key])]  # fmt: skip
-            if changed:
-                self.session.command(messages.SETTINGS_SET, *changed)
-                self._journal(now_us, LINK, ["settings", changed])
+        if seq in self._settings_asked and code == messages.DONE:
+            self._on_settings(dict(zip(self._settings_asked.pop(seq), results, strict=False)), now_us)
         elif seq == self._info_asked and code == messages.DONE:
             cell_c = results[CELL_AT] / 10 if len(results) > CELL_AT else None
             if self.planner.feel(cell_c):
@@ -317,6 +314,27 @@ class Service:
         self.replies[seq] = (code, results)
         while len(self.replies) > 256:
             del self.replies[next(iter(self.replies))]
+
+    def _ask_settings(self) -> None:
+        """Have the board tell the settings it works with, in pieces that its memory holds at any time."""
+        keys = list(board_settings(self.site))
+        self._settings_asked.clear()
+        self._settings_told.clear()
+        for at in range(0, len(keys), SETTINGS_AT_ONCE):
+            some = keys[at : at + SETTINGS_AT_ONCE]
+            self._settings_asked[self.session.command(messages.SETTINGS_GET, *some)] = some
+
+    def _on_settings(self, told: dict[int, int], now_us: int) -> None:
+        """When all are told: change those that the site file has otherwise, together, since they belong together."""
+        self._settings_told |= told
+        if self._settings_asked:
+            return
+        wanted = board_settings(self.site)
+        changed = [item for key, value in self._settings_told.items() if wanted[key] != value
+                   for item in (key, wanted[key])]  # fmt: skip
+        if changed:
+            self.session.command(messages.SETTINGS_SET, *changed)
+            self._journal(now_us, LINK, ["settings", changed])
 
     def _on_record(self, event: tuple, now_us: int, to_say: list[str]) -> int:
         """1 when something came that has to be acknowledged; adds to `to_say` what a person should read of it."""
