@@ -92,8 +92,11 @@ class LeadRegression:
     def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray, block=UNSEEN_BY_NONE) -> np.ndarray:
         """(2, origins, leads) medians by the fitted coefficients and by those of loads in general; each origin uses
         only what lies before it. block (origins,): by coefficients that have not seen that block."""
-        weights = np.stack([[np.interp(leads, self.clock.leads, column) for column in table.T]
-                            for table in self.coefficients])  # fmt: skip
+        fitted = self.clock.leads
+        after = np.minimum(np.searchsorted(fitted, leads), len(fitted) - 1)
+        before = np.maximum(after - 1, 0)
+        share = np.clip((leads - fitted[before]) / np.maximum(1, fitted[after] - fitted[before]), 0, 1)[:, None]
+        weights = (self.coefficients[:, before] * (1 - share) + self.coefficients[:, after] * share).swapaxes(1, 2)
         at, lead = (grid.ravel() for grid in np.meshgrid(origins, leads, indexing="ij"))
         rows, base = _Past(history, self.clock).rows(at, lead, self.scale)
         rows = rows.reshape(len(origins), len(leads), -1)
