@@ -38,7 +38,7 @@ class Scene:
         for name in inputs:
             assert hasattr(image, name), name
             setattr(image, name, inputs[name])
-        for name in ("pcc_age_ms", "inverter_age_ms", "battery_age_ms", "host_age_ms"):
+        for name in ("pcc_age_ms", "inverter_age_ms", "battery_age_ms", "pv_age_ms", "genset_age_ms", "host_age_ms"):
             if name not in self.silent:
                 setattr(image, name, 0)
         self.controller.step(image)

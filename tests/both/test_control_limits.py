@@ -93,7 +93,8 @@ def test_higher_stages_win_and_keep_their_name():
         (50, 30_000, 12_000, 110, 1, "->", 0, m.BOUND_TRIP),
         (50, 30_000, 12_000, 110, 2, "->", 0, m.BOUND_TRIP),
         (50, 30_000, 12_000, 110, 0, "->", 0, m.BOUND_TRIP),
-        (50, 30_000, 12_000, 110, 4, "->", 12_000, m.BOUND_BATTERY),
+        (50, 30_000, 12_000, 110, 4, "->", 0, m.BOUND_TRIP),
+        (50, 30_000, 12_000, 110, 0, "->", 12_000, m.BOUND_BATTERY),
     ]
     scene.play("dt pcc_import_w discharge_max_w soc_permille inputs -> setpoint_w bound_by", rows)
 
@@ -189,9 +190,12 @@ def test_emergency_stop_and_door_trip_until_they_are_reset():
         (50, 0, "->", 5_000, 0, m.LEASED),
         (50, 1, "->", 0, 1, m.FAULTED),
         (50, 0, "->", 0, 1, m.FAULTED),
-        (50, 4, "->", 5_000, 0, m.LEASED),
+        (50, 4, "->", 0, 1, m.FAULTED),
+        (50, 0, "->", 5_000, 0, m.LEASED),
         (50, 2, "->", 0, 1, m.FAULTED),
-        (50, 4, "->", 5_000, 0, m.LEASED),
+        (50, 0, "->", 0, 1, m.FAULTED),
+        (50, 4, "->", 0, 1, m.FAULTED),
+        (50, 0, "->", 5_000, 0, m.LEASED),
     ]
     scene.play("dt inputs -> setpoint_w outputs state", rows)
 

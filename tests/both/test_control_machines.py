@@ -323,8 +323,19 @@ def test_what_could_hurt_somebody_stays_until_it_is_reset():
         assert (part.cause, part.at_s) == (cause, 100)
         assert interlock_step(part, events, 10, contact | 4) == [] and part.latched, "not while the cause is there"
         assert interlock_step(part, events, 100, 0) == [] and part.latched, "and never by itself"
-        assert interlock_step(part, events, 1, 4) == [(m.TRIP_CLEARED, cause, 0)] and not part.latched
-        assert interlock_step(part, events, 9, 4) == []
+        assert interlock_step(part, events, 5, 4) == [] and part.latched, "a button that is held resets nothing"
+        assert interlock_step(part, events, 1, 0) == [(m.TRIP_CLEARED, cause, 0)] and not part.latched
+        assert interlock_step(part, events, 9, 4) == interlock_step(part, events, 9, 0) == []
+
+
+def test_a_reset_button_that_sticks_or_was_pressed_too_early_resets_nothing():
+    part, events = Interlock(), EventRing()
+    part.latch(1, 0, events)  # as after a restart
+    for inputs in (4, 4 | 1, 4, 0, 1, 4 | 1, 0):  # stuck since before, through another trip; pressed while it lasts
+        interlock_step(part, events, 3, inputs)
+        assert part.latched, inputs
+    interlock_step(part, events, 3, 4)
+    assert interlock_step(part, events, 1, 0)[0][0] == m.TRIP_CLEARED
 
 
 def test_the_interlock_needs_no_commissioning_and_outlives_it():
@@ -342,7 +353,8 @@ def test_the_interlock_needs_no_commissioning_and_outlives_it():
             assert scene.controller.outputs & 1, "door and insulation open the contactor too"
             scene.controller.commission(None)
             scene.play("dt inputs -> setpoint_w bound_by state", [(50, 0, "->", 0, m.BOUND_TRIP, m.FAULTED)])
-            scene.play("dt inputs -> setpoint_w bound_by state", [(50, 4, "->", 5_000, 0, m.LEASED)])
+            rows = [(50, 4, "->", 0, m.BOUND_TRIP, m.FAULTED), (50, 0, "->", 5_000, 0, m.LEASED)]
+            scene.play("dt inputs -> setpoint_w bound_by state", rows)
             assert not scene.controller.outputs & 1
 
 

@@ -87,14 +87,43 @@ def test_sub_meters_only_count_while_they_are_fresh():
     scene = Scene(pv_meter_unit=3, genset_meter_unit=4, stale_ms=200)
     image = scene.image
     image.pv_w, image.genset_w = 4_000, 1_000
-    image.pv_age_ms = image.genset_age_ms = 0
     result = scene.tick(50, pcc_import_w=3_000, active_power_w=2_000)
-    assert (result.load_w, result.faults) == (10_000, 0)
-    image.genset_age_ms = 0
+    assert (result.load_w, result.faults, result.pv_w, result.genset_w) == (10_000, 0, 4_000, 1_000)
+    scene.silent = ("pv_age_ms",)
     for _ in range(70):
-        image.genset_age_ms = 0
         result = scene.tick()
-    assert (result.load_w, result.faults) == (6_000, controller.FAULT_PV_METER)
+    assert (result.load_w, result.faults, result.pv_w) == (6_000, controller.FAULT_PV_METER, 0)
+    scene.silent = ("genset_age_ms",)
+    for _ in range(70):
+        result = scene.tick()
+    assert (result.load_w, result.faults, result.genset_w) == (9_000, controller.FAULT_GENSET_METER, -1)
+
+
+def test_behind_an_open_contactor_the_load_is_what_the_island_gives():
+    scene = Scene()
+    assert scene.tick(50, pcc_import_w=6_000, active_power_w=2_000).load_w == 8_000
+    scene.silent = ("pcc_age_ms",)
+    for _ in range(70):
+        result = scene.tick()
+    assert not result.load_known, "a silent meter beside a closed contactor"
+    result = scene.tick(50, inputs=16, active_power_w=8_000)
+    assert (result.load_w, result.load_known) == (8_000, True), "nothing of the 6 kW that were measured last"
+
+
+def test_a_set_neither_stops_for_pv_that_was_nor_starts_for_load_that_was():
+    scene = Scene(functions=128, genset_meter_unit=4, pv_meter_unit=3, genset_start_load_w=9_000, stale_ms=200)
+    scene.controller.commission(functions.Functions(scene.config))
+    genset = scene.controller.functions.genset
+    scene.tick(50, pcc_import_w=-1_000, pv_w=6_000)
+    assert genset.pv_covers and genset.load_w == 5_000 and genset.power_w == 0
+    scene.silent = ("pv_age_ms", "genset_age_ms")
+    for _ in range(70):
+        scene.tick(50, pcc_import_w=12_000)
+    assert not genset.pv_covers and genset.load_w == 12_000 and genset.power_w == -1
+    scene.silent = ("pcc_age_ms",)
+    for _ in range(70):
+        scene.tick(50)
+    assert not genset.pv_covers and genset.load_w == 0, "unknown"
 
 
 def test_names_and_numbers_are_those_of_the_wire():

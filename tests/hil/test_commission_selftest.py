@@ -312,4 +312,6 @@ def test_contacts_are_driven_only_while_the_battery_is_held_and_nothing_is_tripp
         assert bench.bench.outputs == TRIP, "until somebody resets it"
         bench.bench.inputs = 4
         desk.wait(1)
+        bench.bench.inputs = 0
+        desk.wait(1)
         assert bench.bench.outputs == 0, "and the set does not start again by itself"

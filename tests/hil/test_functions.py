@@ -176,6 +176,9 @@ def test_a_latched_trip_stays_until_somebody_resets_it(rig):
         assert bench.site.inverter.contactor_open and bench.host.latest["state"] == m.FAULTED
         bench.bench.inputs = 4
         bench.run(1)
+        assert bench.site.inverter.contactor_open, "a button that is held, or sticks, resets nothing"
+        bench.bench.inputs = 0
+        bench.run(1)
         assert not bench.site.inverter.contactor_open
         bench.run(2)
         assert [name for name in names(bench) if name.startswith("trip")] == ["tripped_emergency_stop", "trip_cleared"]

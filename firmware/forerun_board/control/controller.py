@@ -87,6 +87,9 @@ class Controller:
         self.faults = 0
         self.outputs = 0
         self.load_w = 0
+        self.load_known = False
+        self.pv_w = 0  # 0 also when it is not known
+        self.genset_w = -1  # -1: not known
         self.reactive_var = 0  # > 0 injects
         self.pv_permille = 1000  # of its rating: what PV may feed in
         self.held_import_w = 0  # the import that is held: margin and headroom below the limit
@@ -142,7 +145,7 @@ class Controller:
             self.export_hold.release()
         elif not self.meter.stale:
             export_w = self.config.export_limit_w - self.config.export_margin_w
-            self.export_hold.step(image.pcc_import_w, export_w, image.pv_w, dt_ms)
+            self.export_hold.step(image.pcc_import_w, export_w, self.pv_w, dt_ms)
         net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
 
         self._open_window(image, net_w, running)
@@ -173,9 +176,16 @@ class Controller:
         three_ms = 3 * image.period_ms
         if three_ms > limit_ms:
             limit_ms = three_ms
+        if three_ms < 3 * SUBMETER_INTERVAL_MS:
+            three_ms = 3 * SUBMETER_INTERVAL_MS
+        if three_ms > slow_ms:
+            slow_ms = three_ms
+        self.pv_w = image.pv_w if image.pv_age_ms <= slow_ms else 0
+        self.genset_w = image.genset_w if image.genset_age_ms <= slow_ms else -1
         self.meter.step(image.pcc_age_ms, limit_ms, dt_ms, self.events)
         # A meter that the site is not connected to, or that a set stands in for, shows nothing of what moves on it.
-        apart = image.inputs & im.INPUT_TIE_OPEN or (image.genset_w > 0 and image.pcc_import_w == 0)
+        tie_open = image.inputs & im.INPUT_TIE_OPEN
+        apart = tie_open or (self.genset_w > 0 and image.pcc_import_w == 0)
         measured = image.pcc_age_ms == 0 and image.pcc_voltage_mv > 0 and not apart
         if measured and self._frozen.step(image, dt_ms, 1000 * self.config.meter_freeze_s):
             code = ev.METER_FROZEN if self._frozen.active else ev.METER_MOVING
@@ -183,16 +193,14 @@ class Controller:
         if self._frozen.active:
             self.meter.stale = True  # it answers, but does not measure
         self.inverter.step(image.inverter_age_ms, limit_ms, dt_ms, self.events)
-        if three_ms < 3 * SUBMETER_INTERVAL_MS:
-            three_ms = 3 * SUBMETER_INTERVAL_MS
-        if three_ms > slow_ms:
-            slow_ms = three_ms
         self.battery.step(image.battery_age_ms, slow_ms, dt_ms, self.events)
         host_ms = max(self.config.host_lost_ms, 3 * image.period_ms)
         self.host.step(image.host_age_ms, host_ms, dt_ms, self.events)
 
         faults = 0
-        self.load_w = image.pcc_import_w + image.active_power_w
+        # Nothing flows through an open contactor, whatever was measured before it opened.
+        self.load_w = image.active_power_w if tie_open else image.pcc_import_w + image.active_power_w
+        self.load_known = not (self.inverter.stale or (self.meter.stale and not tie_open))
         if image.inputs & im.INPUT_FAST_TRIP:
             faults |= FAULT_TRIP
         if image.inputs & im.INPUT_DOOR:
@@ -207,12 +215,12 @@ class Controller:
             if image.pv_age_ms > slow_ms:
                 faults |= FAULT_PV_METER
             else:
-                self.load_w += image.pv_w
+                self.load_w += self.pv_w
         if self.config.genset_meter_unit != 0:
             if image.genset_age_ms > slow_ms:
                 faults |= FAULT_GENSET_METER
             else:
-                self.load_w += image.genset_w
+                self.load_w += self.genset_w
         if self.host.stale:
             faults |= FAULT_HOST_LOST
         self.faults = faults

@@ -50,6 +50,7 @@ class Functions:
         self._reactive_var = 0
         self._turn = 0
         self._genset_ms = self._support_ms = 0  # since their last turn
+        self._released = False  # the button was pressed and let go since the set's last turn
         self.charge_w = 0  # what the battery has to take of a diesel set that carries the site
         self.trip = None
         if mask & c.FUNCTION_ENTER_SERVICE:
@@ -96,6 +97,8 @@ class Functions:
         turn = self._turn = (self._turn + 1) % self._turns
         self._genset_ms += dt_ms
         self._support_ms += dt_ms
+        if controller.interlock.reset:
+            self._released = True
         if not (fresh or image.inputs & im.INPUT_TIE_OPEN):
             controller.reactive_var = 0  # a voltage that is not measured asks for nothing
         elif turn == self._support_turn and self.support is not None:
@@ -193,14 +196,15 @@ class Functions:
         available_w = win.WIDEST_W
         energy_wh = ENERGY_MAX_WH
         if island.tie_open and not controller.battery.stale:
-            available_w = min(config.discharge_max_w, image.discharge_max_w) + max(0, image.pv_w) + image.genset_w
+            made_w = max(0, controller.pv_w) + max(0, controller.genset_w)
+            available_w = min(config.discharge_max_w, image.discharge_max_w) + made_w
             if config.battery_wh:
                 above = max(0, image.soc_permille - config.soc_min_permille)
                 whole_wh, rest_wh = config.battery_wh // 1000, config.battery_wh % 1000
                 energy_wh = min(ENERGY_MAX_WH, whole_wh * above + rest_wh * above // 1000)
         if island.shed_all:
             shedding.shed_all()
-        else:
+        elif controller.load_known:
             shedding.step(controller.load_w, available_w, energy_wh, dt_ms, controller.events)
 
     def _second_of_day(self, image):
@@ -219,20 +223,21 @@ class Functions:
         return minute >= start or minute < end
 
     def _genset_step(self, genset, controller, image, dt_ms):
-        genset.power_w = image.genset_w
+        genset.power_w = controller.genset_w
         genset.turning = image.inputs & im.INPUT_GENSET_RUNNING != 0
         genset.soc_permille = 1000 if controller.battery.stale else image.soc_permille  # unknown is not empty
-        genset.load_w = controller.load_w
+        genset.load_w = controller.load_w if controller.load_known else 0  # unknown is no reason to start or to stop
         genset.grid_good = not controller.grid_down
         genset.grid_weak = not controller.meter.stale and image.pcc_voltage_mv < NOMINAL_MV * 9 // 10
-        genset.pv_covers = image.pv_w >= controller.load_w > 0
+        genset.pv_covers = controller.pv_w >= genset.load_w > 0
         genset.charge_free_w = self._charge_free_w(controller, image)
         genset.dump_there = self._config.functions & c.FUNCTION_DUMP != 0
         genset.quiet = self._is_quiet(image)
         genset.fuel_permille = 0 if image.inputs & im.INPUT_FUEL_LOW else -1
         genset.plan = controller.plan.step_index >= 0 and controller.plan.mode & 2 != 0
         genset.trip = controller.faults & (ctl.FAULT_TRIP | ctl.FAULT_DOOR) != 0
-        genset.release = image.inputs & im.INPUT_RESET != 0
+        genset.release = self._released
+        self._released = False
         genset.step(dt_ms, controller.events)
         self.charge_w = genset.charge_w
 

@@ -66,10 +66,11 @@ class GensetControl:
     """`start` is the contact; `loadable` whether the set may be given load; `charge_w` >= 0 what the battery should
     take to keep the engine at its least load; `dump` whether that has to go to a dump load.
 
-    Set before each step: `turning` (its frequency or voltage is there), `power_w` (what it gives), `soc_permille`,
-    `load_w`, `grid_good` (the grid could carry the site), `grid_weak` (its voltage is not in range), `plan` (the host
-    wants it), `pv_covers` (PV and battery carry the load), `quiet` (hours of the night), `fuel_permille` (< 0: not
-    known), `charge_free_w` (what the battery can still take), `dump_there`, `trip`, `release` (somebody at the set).
+    Set before each step: `turning` (its frequency or voltage is there), `power_w` (what it gives; < 0: not known),
+    `soc_permille`, `load_w`, `grid_good` (the grid could carry the site), `grid_weak` (its voltage is not in range),
+    `plan` (the host wants it), `pv_covers` (PV and battery carry the load), `quiet` (hours of the night),
+    `fuel_permille` (< 0: not known), `charge_free_w` (what the battery can still take), `dump_there`, `trip`, `release`
+    (somebody at the set).
     """
 
     def __init__(self, config):
@@ -167,7 +168,7 @@ class GensetControl:
         self.max_run_over = self.run_s >= config.genset_max_run_s
         # Beside a good grid neither battery nor dump can load it: what they take comes from the grid.
         # An exercise is short enough to go without load.
-        light = self.grid_good and self.power_w < config.genset_min_load_w and self.reason != REASON_EXERCISE
+        light = self.grid_good and 0 <= self.power_w < config.genset_min_load_w and self.reason != REASON_EXERCISE
         light = light and state == "running"
         self._light_ms = min(MAX_MS, self._light_ms + dt_ms) if light else 0
         self.underloaded = self._light_ms >= UNDERLOAD_MS

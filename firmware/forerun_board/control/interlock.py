@@ -21,7 +21,7 @@ INSULATION = 3
 class Interlock:
     """`latched` from the first round in which a safety contact is open, whatever the site is commissioned for. Then
     `cause` and `at_s`, uptime in s, say why and since when. The button at the cabinet resets it once all contacts are
-    closed again; it never does so by itself."""
+    closed again, when it is let go (ISO 13849-1:2015, 5.2.2): one that sticks resets nothing."""
 
     def __init__(self):
         self._machine = Machine(ROWS)
@@ -29,6 +29,8 @@ class Interlock:
         self.cause = NONE
         self.at_s = 0
         self.danger = self.reset = False
+        self._button_open = False  # in the round before
+        self._pressed = False  # since it was open, with nothing in the way
 
     def latch(self, cause, now_s, events):
         """Be as after a trip by `cause` that nobody has reset, and raise TRIPPED: the danger may still be there."""
@@ -48,7 +50,10 @@ class Interlock:
         elif inputs & INPUT_INSULATION:
             cause = INSULATION
         self.danger = cause != NONE
-        self.reset = cause == NONE and inputs & INPUT_RESET != 0
+        button_open = inputs & INPUT_RESET == 0
+        self.reset = self._pressed and button_open and cause == NONE
+        self._pressed = (self._pressed or self._button_open) and not button_open and cause == NONE
+        self._button_open = button_open
         action = self._machine.step(self, dt_ms)
         if action == "trip":
             self.latch(cause, now_s, events)
