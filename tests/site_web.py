@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import threading
+import time
 import urllib.error
 import urllib.request
 from importlib.resources import files
@@ -14,6 +15,9 @@ from forerun.site.running import Running
 from forerun.store.journal import Journal
 from forerun.web.server import WebServer
 from forerun_wire import messages
+
+SETPOINT = {"action": "setpoint", "mode": "hold_battery", "value_w": 2000, "lease_s": 600}
+JOB = {"action": "announce", "job": "train", "power_w": 4000.0, "duration_s": 600.0}
 
 
 def site_file(folder: Path, port: str = "/dev/no-such-board", reports_ms: int = 200) -> Path:
@@ -117,3 +121,29 @@ def remember(site_path: Path, days: float, until_s: float) -> None:
             kept.append_record(utc_s * 1_000_000, "earlier-board", b"earlier!", number,
                                [1, 300 * number, 0, messages.INTERVAL, *body])  # fmt: skip
         kept.commit()
+
+
+class Page:
+    """A browser's side of a session: cookie and CSRF token as the page sends them."""
+
+    def __init__(self, site, token: str):
+        self.client = Client(site.server.url)
+        status, self.who, headers = self.client.ask("POST", "/api/v1/session", {"token": token})
+        assert status == 200
+        self.cookie = headers["Set-Cookie"]
+        self.client.headers["Cookie"] = self.cookie.split(";")[0]
+
+    def ask(self, method: str, path: str, body=None, **headers):
+        return self.client.ask(method, path, body, **{"X_CSRF_Token": self.who["csrf"], **headers})
+
+
+def job(name: str = "train") -> dict:
+    return {**JOB, "job": name, "start_utc_s": time.time() + 900}
+
+
+def until(condition, limit_s: float = 20) -> None:
+    """Until it holds, at most so long."""
+    ends = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)

@@ -59,6 +59,11 @@ def sources() -> dict[str, str]:
     return found
 
 
+def firmware_version() -> str:
+    """Version of the firmware that this host has for boards. Raises NoByteCode."""
+    return re.search(r'__version__ = "(.+)"', sources()["forerun_board/__init__.py"])[1]
+
+
 def compile_to(folder: Path, texts: dict[str, str]) -> None:
     """Write one .mpy a source, {path inside the folder: text}, without line numbers. Raises NoByteCode."""
     try:

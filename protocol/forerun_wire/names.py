@@ -304,7 +304,7 @@ EVENTS = (
 )
 # Bits of the telemetry's `faults`, from 1 on.
 FAULTS = (
-    "emergency_stop",
+    "trip",
     "door",
     "pcc_meter",
     "inverter",

@@ -9,6 +9,7 @@ from forerun import config
 from forerun.carbon import accounting, factors
 from forerun.plant.series import Series
 from forerun.report import publish
+from forerun.site.witness import Witness
 from forerun.store.journal import Journal, read
 from forerun.store.sitekey import commitments, keep_record_key, key_path, record_keys, signing_key
 from forerun_verify.check import Known, verify
@@ -34,7 +35,7 @@ def test_a_board_with_a_key_makes_records_that_a_verifier_believes(rig, tmp_path
         bench.start_host()
         ring = auth.board_keys(KEY)
         bench.host.session.keyring = {ring.id: ring}
-        bench.host._record_keys, bench.host._to_bind = tuple(record_keys(path)), commitments(path)
+        bench.host.witness = Witness(bench.journal, None, record_keys(path), commitments(path))
         bench.run_until(lambda: bench.host.session.keyed, 20, 0.25)
         bench.bench.cycle_ms = lambda now_us: 1000
         bench.run(1200)

@@ -133,3 +133,17 @@ def test_shell_completion_is_there(shell):
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **words}, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert "forerun" in done.stdout and "COMPLETE" in done.stdout
+
+
+def test_every_command_can_answer_in_json():
+    from typer.main import get_command
+
+    from forerun.cli import app
+
+    def without(command, words):
+        if inner := getattr(command, "commands", None):
+            return [found for name, one in inner.items() for found in without(one, [*words, name])]
+        offered = [option for parameter in command.params for option in parameter.opts]
+        return [] if "--json" in offered else [" ".join(words)]
+
+    assert len(get_command(app).commands) > 10 and without(get_command(app), []) == []

@@ -131,8 +131,9 @@ def test_a_wrong_line_rate_and_a_stale_meter_on_a_real_board(tmp_path, monkeypat
         assert found.remedy == "set link.baud = 115200"
         told = {finding.check: finding for finding in doctor.probe(tmp_path / "site.toml", path, 115_200)}
         assert told["board"].state == doctor.OK
-        assert "the meter at the PCC is stale" in wrong(told.values())["pcc meter"].found
-        assert "commission scan" in told["pcc meter"].remedy and {"inverter", "battery"} <= wrong(told.values()).keys()
+        assert "the meter at the PCC does not answer" in wrong(told.values())["meter stale"].found
+        assert "commission scan" in told["meter stale"].remedy
+        assert {"inverter lost", "battery stale"} <= wrong(told.values()).keys()
 
 
 def test_a_board_of_another_schema_is_named_with_both(tmp_path):
@@ -153,8 +154,7 @@ def test_a_board_of_another_schema_is_named_with_both(tmp_path):
 
 
 def test_a_key_that_this_host_has_not(tmp_path):
-    told = SimpleNamespace(hello={"identity": "a", "software": "b", "key_id": 0xABC}, telemetry=[])
-    found = wrong(doctor._told(tmp_path / "site.toml", told))
+    found = wrong(doctor._told(tmp_path / "site.toml", {"identity": "a", "software": "b", "key_id": 0xABC}, 0))
     assert "000abc" in found["board's key"].found and "keys recover" in found["board's key"].remedy
 
 

@@ -128,6 +128,7 @@ def test_a_reload_leaves_alone_what_it_does_not_change(tmp_path):
     with occupied() as free:
         pass
     with running(path, said) as site:
+        turn_until(site, lambda: any("the page" in words or "page and API" in words for words in said))
         path.write_text(f"{text}\n[web]\nport = {free}\n")
         site.reload()
         turn_until(site, lambda: f"page and API at http://127.0.0.1:{free}" in said)
@@ -164,7 +165,6 @@ def test_a_fault_of_the_program_in_a_part_stays_there():
     said, fragile, other = [], Fragile(), threading.Event()
     with Integrations(said.append) as parts:
         parts.want({"fragile": (1, fragile.part), "other": (1, partial(contextlib.closing, Closing(other)))})
-        assert parts.settle(PATIENCE_S)
         wait_for(lambda: fragile.began == 2)
         assert said == ["IndexError: a fault of the program: the site runs on without it"]
         wait_for(lambda: not parts.complaints)

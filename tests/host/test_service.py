@@ -11,6 +11,7 @@ from forerun.evidence.hashtree import Tree
 from forerun.link.port import SerialLink
 from forerun.site.history import History
 from forerun.site.service import Service
+from forerun.site.witness import Witness
 from forerun.store.journal import Journal, read
 from forerun.store.sitekey import signing_key
 from forerun_wire import messages as m
@@ -77,7 +78,7 @@ def test_orders_without_a_board_are_refused_in_a_sentence(tmp_path):
 
 def test_the_journal_is_sealed_once_an_hour(tmp_path):
     bench = Bench(tmp_path / "journal.forerun", Disk())
-    bench.host._key = signing_key(tmp_path / "site.key")
+    bench.host.witness = Witness(bench.journal, signing_key(tmp_path / "site.key"), (), ())
     for hour in (0, 0, 1, 1, 3):
         bench.now_ms = hour * 3_600_000 + bench.now_ms % 3_600_000
         bench.run(100)

@@ -64,11 +64,16 @@ def explain(
     report: Annotated[Path, typer.Option(help="The report.json.")] = Path("out/report/report.json"),
     journal: Annotated[Path, typer.Option(help="The journal it was made from.")] = Path("journal.forerun"),
     at: Annotated[str, typer.Option(help="A moment, UTC; without it, the interval with the largest part.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Open a figure: its formula and factors, an interval of it, the meter records below."""
     from forerun.report import publish
 
-    print("\n".join(publish.explained(figure, at, report, journal)))
+    lines = publish.explained(figure, at, report, journal)
+    if as_json:
+        print_json({"figure": figure, "lines": lines})
+    else:
+        print("\n".join(lines))
 
 
 @app.command()

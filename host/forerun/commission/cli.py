@@ -41,9 +41,10 @@ def flash(
     lines = {port: FIRMWARE_LINK_BAUD}
     if link:
         lines[link] = FIRMWARE_LINK_BAUD
-    elif site.exists():
+    away = ""
+    if not link and site.exists():
         known = config.load(site).link
-        link = known.port if Path(known.port).exists() else ""
+        link, away = (known.port, "") if Path(known.port).exists() else ("", known.port)
         lines |= {link: known.baud} if link else {}
     if not maintenance:
         for path, baud in lines.items():
@@ -56,9 +57,10 @@ def flash(
     with progress(as_json) as note:
         sums = flashing.flash(port, kind, note)
         note("waiting for its hello")
-        heard = flashing.hello(link, lines[link]) if link else None
+        heard = flashing.hello(link, lines[link], board) if link else None
     result = Steps(site).record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
-    said = f"{heard['identity']} runs {heard['software']}" if heard else "its link is not known yet (--link)"
+    unheard = f"its link {away} is not there" if away else "its link is not known yet (--link)"
+    said = f"{heard['identity']} runs {heard['software']}" if heard else unheard
     show(result, as_json, f"{len(sums)} files are on the board, compared by their sums; {said}; "
          "next: forerun commission scan")  # fmt: skip
 

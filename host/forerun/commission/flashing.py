@@ -162,8 +162,9 @@ def flash(port: str, kind: str, note: Callable[[str], None]) -> dict[str, str]:
         main.write_text(ENTRY)
         files["/main.py"] = main
         sums = {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in files.items()}
-        _mpremote(port, ["exec", "import os\nfor n in ('main.py', 'lib'):\n try: os.remove(n) if n[-1] == 'y' else "
-                         "os.mkdir(n)\n except OSError: pass"])  # fmt: skip
+        # What an update put beside it would be started instead of what is put here.
+        _mpremote(port, ["exec", "import os\nfor n in ('main.py', 'records/slots.0', 'records/slots.1', 'lib'):\n"
+                         " try: os.mkdir(n) if n == 'lib' else os.remove(n)\n except OSError: pass"])  # fmt: skip
         steps = [*((f"copying {name}", ["fs", "cp", "-r", str(library / name), ":lib/"]) for name in PACKAGES),
                  *((f"copying {path[1:]}", ["fs", "cp", str(files[path]), f":{path[1:]}"])
                    for path in ("/pins.py", "/main.py") if path in files)]  # fmt: skip
@@ -187,10 +188,21 @@ def flash(port: str, kind: str, note: Callable[[str], None]) -> dict[str, str]:
     return sums
 
 
-def hello(port: str, baud: int) -> dict:
-    """What the board says of itself on its link, now that it runs. Raises Trouble."""
+def hello(port: str, baud: int, board: dict) -> dict:
+    """What the board of `who` says of itself on its link, now that it runs. Raises Trouble, also when another board or
+    another firmware answers there."""
+    from forerun.bytecode import firmware_version
+
+    ours = f"forerun {firmware_version()}"
     with open_desk(port, baud) as desk:
-        return {name: desk.hello[name] for name in ("identity", "software")}
+        heard = {name: desk.hello[name] for name in ("identity", "software")}
+    if board["platform"] != "linux" and not heard["identity"].endswith(board["identity"]):
+        raise Trouble(f"{heard['identity']} answers on {port}, not the board {board['identity']} that was flashed: "
+                      "name the port of its link with --link")  # fmt: skip
+    if heard["software"] != ours:
+        raise Trouble(f"{heard['identity']} still runs {heard['software']}, not the {ours} that was put on it: "
+                      "take its power away and give it back, then look with `forerun board info`")  # fmt: skip
+    return heard
 
 
 def remove_keys(port: str) -> list[str]:

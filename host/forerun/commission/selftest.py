@@ -161,12 +161,12 @@ class _Tester:
                   "genset_meter": bus.genset_meter_unit}  # fmt: skip
         wanted = {name: unit for name, unit in wanted.items() if unit}
         on_bus = sum(_BIT[name] for name in wanted)
-        mask = on_bus | _BIT["battery"] | _BIT["emergency_stop"] | _BIT["door"]
+        mask = on_bus | _BIT["battery"] | _BIT["trip"] | _BIT["door"]
         desk.wait(1 + self.site.safety.stale_s)  # what is remembered from before must have become stale
         desk.until(lambda: desk.telemetry and not desk.telemetry[-1]["faults"] & mask, ATTACH_S)
         faults = desk.telemetry[-1]["faults"] if desk.telemetry else mask
         silent = [name for name in wanted if faults & _BIT[name]]
-        contacts = [name.replace("_", " ") for name in ("emergency_stop", "door") if faults & _BIT[name]]
+        contacts = [name.replace("_", " ") for name in ("trip", "door") if faults & _BIT[name]]
         shown = [f"{name.replace('_', ' ')} (unit {wanted[name]})" for name in silent]
         if len(silent) == len(wanted):
             baud = self._other_rate(on_bus)

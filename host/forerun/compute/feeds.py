@@ -160,6 +160,8 @@ class Feeds:
         fresh = [job for job in jobs.values() if job.job not in before or _moved(before[job.job], job)]
 
         def put(service: Service, now_us: int) -> list[str]:
+            if self._stopped.is_set():  # others may be in charge of these jobs by now
+                return []
             refused = list(odd)
             for known in [job for key, job in service.jobs.items() if key.startswith(prefix) and key not in jobs]:
                 service.cancel(known, now_us)
@@ -173,7 +175,7 @@ class Feeds:
         self._ask(put).add_done_callback(lambda done: self._refused(name, done))
 
     def _refused(self, name: str, done: Future) -> None:
-        if not done.cancelled() and done.exception() is None and done.result():
+        if not (done.cancelled() or done.exception() or self._stopped.is_set()):
             self._complain(f"compute.{name}, refused", "; ".join(done.result()))
 
     def _tell(self, name: str, trouble: str, words: str) -> None:
@@ -183,6 +185,8 @@ class Feeds:
 
     def _said(self, name: str, trouble: str, words: str) -> None:
         """Trouble that begins or ends: in the journal, and told."""
+        if self._stopped.is_set():
+            return
         over = trouble == "back"
         self._complain(f"compute.{name}", "" if over else f"compute.{name}: {words}")
         self._ask(lambda service, now_us: service.note_source(name, trouble, words, now_us))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from forerun_wire import messages as m
 
 CRITICAL, WARNING = "critical", "warning"  # power or protection is at stake; something will be if nobody acts
-_UNIT = "check its power, its unit id, the line rate and A/B of the RS-485 line"
+_UNIT = "check its power, its unit id, the line rate and A/B of the RS-485 line; see also `forerun commission scan`"
 _BY_ITSELF = "the board returns by itself"
+_RESET = "press the reset button at the site and let it go"
 
 # Per event code: (cause, remedy); {value} and {limit} are the event's own numbers, in the units that the words name.
 _WORDS = {
@@ -90,11 +91,11 @@ _WORDS = {
     ),
     m.SUPPORT_BEGAN: ("the grid is supported: {value} mHz, {limit} mV", ""),
     m.SUPPORT_ENDED: ("the grid needs no support any more: {value} mHz, {limit} mV", ""),
-    m.TRIPPED_EMERGENCY_STOP: ("the emergency stop was pressed", "release it and acknowledge the trip on site"),
-    m.TRIPPED_DOOR: ("the cabinet's door is open", "close it"),
+    m.TRIPPED_EMERGENCY_STOP: ("the emergency stop was pressed, or its wire is open", f"release it, then {_RESET}"),
+    m.TRIPPED_DOOR: ("the cabinet's door was opened, or its wire is", f"close it, then {_RESET}"),
     m.TRIPPED_INSULATION: (
         "the insulation monitor tripped",
-        "find the earth fault before it is acknowledged on site",
+        f"find the earth fault, then {_RESET}",
     ),
     m.TRIPPED_OVER_VOLTAGE: ("tripped at {value} mV, the limit is {limit} mV", _BY_ITSELF),
     m.TRIPPED_UNDER_VOLTAGE: ("tripped at {value} mV, the limit is {limit} mV", _BY_ITSELF),
@@ -163,18 +164,26 @@ _RAISES = {
 }
 # Bits of the telemetry's `faults` by their event; they rule over it, since an event may be missing.
 _BITS = {
-    m.TRIPPED_EMERGENCY_STOP: "emergency_stop",
-    m.TRIPPED_DOOR: "door",
     m.METER_STALE: "pcc_meter",
     m.INVERTER_LOST: "inverter",
     m.BATTERY_STALE: "battery",
     m.IMPORT_LIMIT_EXCEEDED: "import_limit",
     m.WATCHDOG_UNCONFIRMED: "watchdog",
 }
-# Faults without an event: (cause, remedy).
+# Faults without an event, or whose event never came: (severity, cause, remedy).
 _SILENT = {
-    "pv_meter": ("the PV meter does not answer: PV counts as 0 W for the plan, and its energy is substituted", _UNIT),
-    "genset_meter": ("the genset meter does not answer: its energy is substituted", _UNIT),
+    "trip": (
+        CRITICAL,
+        "a trip stands: emergency stop, door, insulation, or a measurement outside its limits",
+        f"look which contact is open or what is outside; what latched it is released at the site: {_RESET}",
+    ),
+    "door": (CRITICAL, "the cabinet's door is open, or its wire is", f"close it, then {_RESET}"),
+    "pv_meter": (
+        WARNING,
+        "the PV meter does not answer: PV counts as 0 W for the plan, and its energy is substituted",
+        _UNIT,
+    ),
+    "genset_meter": (WARNING, "the genset meter does not answer: its energy is substituted", _UNIT),
 }
 # Optional parts of the host: what to do when one does not work (forerun.site.integrations). The site runs on without.
 _PORT = "end what uses it (`ss -ltnp` names it), or change {0}.host or {0}.port; tried again every 30 s"
@@ -193,6 +202,9 @@ _PARTS = {
 def remedy_of(part: str) -> str:
     """What to do when this optional part of the host (or part.detail) does not work."""
     return _PARTS.get(part.split(".")[0], "the site runs on without it")
+
+
+_SILENT_NAMES = {"trip": "tripped", "door": "tripped_door"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +231,8 @@ class Raised:
     def take(self, utc_s: int, code: int, value: int, limit: int) -> None:
         """Take the next event in the board's own order."""
         for standing in [code_ for code_ in self._events if code in _RAISES[code_][1]]:
-            del self._events[standing]
+            if code != m.TRIP_CLEARED or standing == _TRIPS.start - 1 + value:  # one trip may end while another stands
+                del self._events[standing]
         if code in _RAISES:
             self._events[code] = (utc_s, value, limit)
 
@@ -234,14 +247,16 @@ class Raised:
             if code in _BITS and bits is not None:
                 if _BITS[code] not in bits:
                     continue
-            elif event is None:
-                continue
+            elif event is None or (code in _TRIPS and bits is not None and "trip" not in bits):
+                continue  # the bit stands for any trip
             since_utc_s, value, limit = event or (None, None, None)
             name = dict(m.EVENTS)[code]
             cause, remedy = _WORDS[code] if event else _without_numbers(code)
             found.append(Alarm(name, severity, cause.format(value=value, limit=limit), remedy, since_utc_s))
+        tripped = any(code in self._events for code in _TRIPS)
         for name in sorted(bits & set(_SILENT) if bits else ()):
-            found.append(Alarm(name + "_silent", WARNING, *_SILENT[name]))
+            if not (name in ("trip", "door") and (tripped or (name == "trip" and "door" in bits))):
+                found.append(Alarm(_SILENT_NAMES.get(name, name + "_silent"), *_SILENT[name]))
         return tuple(sorted(found, key=lambda alarm: alarm.severity))  # "critical" sorts before "warning"
 
 

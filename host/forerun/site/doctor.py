@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from forerun import config
 from forerun.errors import Trouble
-from forerun.site import status
+from forerun.site import alarms, status
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 DISK_LOW_BYTES = 256 << 20
@@ -202,9 +202,7 @@ def _board(site_path: Path, site: config.SiteFile, running: dict | None) -> Iter
         yield Finding("service", OK, f"runs since {_ago(running['utc_s'] - (running['started_utc_s'] or 0))}")
         if running["link"]["connected"]:
             yield Finding("board", OK, f"{running['link']['board']} answers")
-        for alarm in running["alarms"]:
-            state = WRONG if alarm["severity"] == "critical" else NOTE
-            yield Finding(alarm["name"].replace("_", " "), state, alarm["cause"], alarm["remedy"])
+        yield from _alarms(alarms.Alarm(**alarm) for alarm in running["alarms"])
         return
     yield Finding("service", NOTE, "the site does not run", "`systemctl start forerun`, or `forerun run`")
     from forerun.link.port import PortError, open_port
@@ -228,10 +226,16 @@ def _other_ports(port: str) -> str:
 def probe(site_path: Path, port: str, baud: int) -> list[Finding]:
     """Who answers at the port, and what it says of its devices: a board of this schema, one of another, a MicroPython
     prompt, one at another rate, or nobody."""
+    from forerun.link.port import PortError
+
     answer = _hello(site_path, port, baud)
     if answer is not None:
         return answer
-    if _at_prompt(port, baud):
+    try:
+        prompt = _at_prompt(port, baud)
+    except PortError as problem:
+        return [Finding("board", WRONG, str(problem), "leave the port to this program and try again")]
+    if prompt:
         return [Finding("board", WRONG, "the board waits at the MicroPython prompt: its main.py does not run",
                         "`forerun commission flash` puts the firmware on it; or press its reset button")]  # fmt: skip
     for other in OTHER_BAUDS:
@@ -246,55 +250,41 @@ def _hello(site_path: Path, port: str, baud: int) -> list[Finding] | None:
     import secrets
 
     from forerun.commission.desk import Desk
-    from forerun.link.port import PortError, SerialLink
+    from forerun.link.port import SerialLink
 
     desk = Desk(secrets.token_bytes(8))
     link = SerialLink(desk, port, baud)
     desk.drive(link.poll, lambda: time.monotonic_ns() // 1000)
     try:
         desk.until(lambda: desk.hello or desk.refusal, HELLO_PATIENCE_S)
-        if desk.hello:
+        if hello := desk.hello:  # it is gone from there when the port is
             desk.until(lambda: desk.telemetry, TELEMETRY_PATIENCE_S)
-            return list(_told(site_path, desk))
+            return list(_told(site_path, hello, desk.telemetry[-1]["faults"] if desk.telemetry else 0))
         if desk.refusal:
             remedy = "put this version's firmware on it: `forerun commission flash`"
             return [Finding("board", WRONG, desk.refusal, remedy)]
-    except PortError as problem:
-        return [Finding("board", WRONG, str(problem), "leave the port to this program and try again")]
     finally:
         link.close()
     return None
 
 
-def _told(site_path: Path, desk) -> Iterator[Finding]:
+def _told(site_path: Path, hello: dict, faults: int) -> Iterator[Finding]:
     """What a board says of itself, its key and its devices."""
     from forerun.link import keys
-    from forerun_wire import messages
 
-    hello = desk.hello
     yield Finding("board", OK, f"{hello['identity']} answers ({hello['software']})")
     if hello["key_id"] and not keys.status(keys.KeyFile(keys.path_of(site_path)), hello)["roles"]:
         found = f"the board wants key {hello['key_id']:06x}, which {keys.path_of(site_path)} does not hold"
         yield Finding("board's key", WRONG, found, "bring the key file from where the board got its key, or set a new "
                       "one on site: `forerun commission keys recover`")  # fmt: skip
-    faults = desk.telemetry[-1]["faults"] if desk.telemetry else 0
-    for bit, name in enumerate(messages.FAULTS):
-        if faults >> bit & 1 and name in _FAULTS:
-            yield Finding(name.replace("_", " "), WRONG, *_FAULTS[name])
+    yield from _alarms(alarms.Raised().standing(0, faults))
 
 
-_SILENT = "check its power, its unit id in [bus], bus.baud, and A and B of the RS-485 line; `forerun commission scan`"
-# What the board's faults mean where nobody runs the site: (what is found, what to do).
-_FAULTS = {
-    "emergency_stop": ("the emergency stop is pressed, or its wire is open", "release it"),
-    "door": ("the cabinet's door is open, or its wire is", "close it"),
-    "pcc_meter": ("the meter at the PCC is stale: no new value comes, and the battery is held at 0 W", _SILENT),
-    "inverter": ("the inverter does not answer the board", _SILENT),
-    "battery": ("the inverter tells nothing new of its battery", "check the cable to the BMS"),
-    "pv_meter": ("the PV meter is stale: no new value comes", _SILENT),
-    "genset_meter": ("the set's meter is stale: no new value comes", _SILENT),
-    "watchdog": ("the inverter did not confirm its watchdog", "`forerun commission selftest` tries it out"),
-}
+def _alarms(standing) -> Iterator[Finding]:
+    """forerun.site.alarms.Alarm, each as a finding."""
+    for alarm in standing:
+        state = WRONG if alarm.severity == alarms.CRITICAL else NOTE
+        yield Finding(alarm.name.replace("_", " "), state, alarm.cause, alarm.remedy)
 
 
 def _at_prompt(port: str, baud: int) -> bool:

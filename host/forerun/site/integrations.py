@@ -1,7 +1,7 @@
 """The optional parts of a running site (page, metrics, MQTT, …): none of them can keep the site from running.
 
-One thread starts them, so that a slow name server holds up no loop. What cannot begin, or ends by itself, is told once,
-shown as an alarm, and tried again every RETRY_S.
+One thread starts them, so that a slow name server holds up no loop. What cannot begin, or is no longer `alive` where it
+can say so, is told once, shown as an alarm, and tried again every RETRY_S.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from forerun.site.alarms import remedy_of
 
 RETRY_S = 30.0
 LOOK_S = 5.0  # how soon a part that ended by itself is noticed
-BEGIN_S = 20.0  # a start of the site waits so long for its parts, and an end of it
+END_S = 20.0  # an end of the site waits so long for its parts
 Made = Callable[[], AbstractContextManager]
 
 
@@ -41,7 +41,7 @@ class Integrations:
         self._complaints: dict[str, str] = {}
         self._wanted: dict[str, tuple[Hashable, Made]] = {}
         self._parts: dict[str, _Part] = {}
-        self._news, self._settled, self._stopped = threading.Event(), threading.Event(), False
+        self._news, self._stopped = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="integrations", daemon=True)
 
     def __enter__(self) -> "Integrations":
@@ -51,18 +51,13 @@ class Integrations:
     def __exit__(self, *exc) -> None:
         self._stopped = True
         self.want({})
-        self._thread.join(BEGIN_S)
+        self._thread.join(END_S)
 
     def want(self, parts: dict[str, tuple[Hashable, Made]]) -> None:
         """Have these parts: name -> (key, what makes its context manager). One with the same key as before is left
         alone, one with another key begins anew, one that is not there ends."""
-        self._settled.clear()
         self._wanted = dict(parts)
         self._news.set()
-
-    def settle(self, limit_s: float = BEGIN_S) -> bool:
-        """Wait until each wanted part was tried; False when that takes longer."""
-        return self._settled.wait(limit_s)
 
     def complain(self, name: str, sentence: str) -> None:
         """A part does not work, or '' when it does again. `name`: its own, or part.detail."""
@@ -91,8 +86,6 @@ class Integrations:
                     self._end(name, self._parts.pop(name))
             for name, (key, made) in wanted.items():
                 self._look(name, self._parts.setdefault(name, _Part(key, made)))
-            if not self._news.is_set():
-                self._settled.set()
             if self._stopped and not self._parts:
                 return
             self._news.wait(LOOK_S)

@@ -75,7 +75,6 @@ class Running:
             self._show()
             cleanup.enter_context(self.integrations)
             self.integrations.want(self._wanted())
-            self.integrations.settle()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -130,8 +129,9 @@ class Running:
         if site.link != old.link:
             self.link.close()
             self.link.port_name, self.link.baud = site.link.port, site.link.baud
-        self.integrations.want(self._wanted())
         self._look_at = 0.0
+        self._show()  # some parts begin with what is seen
+        self.integrations.want(self._wanted())
         self.say(f"{self.site_path} was read again")
         return True
 
@@ -148,7 +148,8 @@ class Running:
         if any(getattr(site.compute, key) != sections.NONE for key in sections.SOURCES):
             from forerun.compute import feeds
 
-            wanted["compute"] = (site, lambda: feeds.Feeds(site, self.ask, self._metered_w, complain))
+            wanted["compute"] = ((site.compute, site.pv.weather, site.site, feeds.most_w(site)),
+                                 lambda: feeds.Feeds(site, self.ask, self._metered_w, complain))  # fmt: skip
         if site.mqtt.host != sections.NONE:
             from forerun.integrations import mqtt
 

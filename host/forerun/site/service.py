@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY
 from forerun.compute.load import Announcement
-from forerun.config import SETTINGS_AT_ONCE, board_settings
+from forerun.config import board_settings
 from forerun.dispatch.situation import DispatchInputError
 from forerun.errors import Trouble
-from forerun.evidence.hashtree import commitment, is_authentic, seal, tag_of
 from forerun.forecast.model import ForecastError
 from forerun.sections import SiteFile
 from forerun.site import alarms
@@ -22,6 +21,8 @@ from forerun.site.history import History
 from forerun.site.lookback import LookBack
 from forerun.site.planner import Planner
 from forerun.site.record_times import RecordTimes
+from forerun.site.settings import SettingsExchange
+from forerun.site.witness import Witness
 from forerun.store.journal import RECORD, Journal, JournalError, read
 from forerun_wire import messages
 from forerun_wire.host import HostSession
@@ -77,18 +78,14 @@ class Service:
         self.refusal = ""  # why the board and this host do not talk
         self.board: dict | None = None
         self.replies: dict[int, tuple[int, list]] = {}
-        self._key, self._sealed_hour = key, -1
-        self._record_keys = tuple(record_keys)
-        self._to_bind = [*commitments, *map(commitment, record_keys)]
-        self._bound_to: set[bytes] = set()  # commitments that the journal holds
+        self.witness = Witness(journal, key, record_keys, commitments)
         self._times = RecordTimes()
         self.jobs: dict[str, Announcement] = {}
         self.told_jobs: set[str] = set()  # that the board was told to prepare for
         self._plan_id = 0
         self._replan_at_s = 0
         self._tell_time_at_s = 0
-        self._settings_asked: dict[int, list[int]] = {}  # sequence number -> keys that were asked for
-        self._settings_told: dict[int, int] = {}
+        self._settings = SettingsExchange()
         self._info_asked = -1
         self._heartbeat_us = 0
         self._owed = False  # records wait for a disk that takes nothing
@@ -301,8 +298,10 @@ class Service:
             self._acknowledge()
 
     def _on_reply(self, seq: int, op: int, code: int, results: list, now_us: int) -> None:
-        if seq in self._settings_asked and code == messages.DONE:
-            self._on_settings(dict(zip(self._settings_asked.pop(seq), results, strict=False)), now_us)
+        if self._settings.awaits(seq) and code == messages.DONE:
+            if changed := self._settings.told(seq, results):
+                self.session.command(messages.SETTINGS_SET, *changed)
+                self._journal(now_us, LINK, ["settings", changed])
         elif seq == self._info_asked and code == messages.DONE:
             cell_c = results[CELL_AT] / 10 if len(results) > CELL_AT else None
             if self.planner.feel(cell_c):
@@ -316,25 +315,7 @@ class Service:
             del self.replies[next(iter(self.replies))]
 
     def _ask_settings(self) -> None:
-        """Have the board tell the settings it works with, in pieces that its memory holds at any time."""
-        keys = list(board_settings(self.site))
-        self._settings_asked.clear()
-        self._settings_told.clear()
-        for at in range(0, len(keys), SETTINGS_AT_ONCE):
-            some = keys[at : at + SETTINGS_AT_ONCE]
-            self._settings_asked[self.session.command(messages.SETTINGS_GET, *some)] = some
-
-    def _on_settings(self, told: dict[int, int], now_us: int) -> None:
-        """When all are told: change those that the site file has otherwise, together, since they belong together."""
-        self._settings_told |= told
-        if self._settings_asked:
-            return
-        wanted = board_settings(self.site)
-        changed = [item for key, value in self._settings_told.items() if wanted[key] != value
-                   for item in (key, wanted[key])]  # fmt: skip
-        if changed:
-            self.session.command(messages.SETTINGS_SET, *changed)
-            self._journal(now_us, LINK, ["settings", changed])
+        self._settings.ask(board_settings(self.site), self.session.command)
 
     def _on_record(self, event: tuple, now_us: int, to_say: list[str]) -> int:
         """1 when something came that has to be acknowledged; adds to `to_say` what a person should read of it."""
@@ -359,38 +340,25 @@ class Service:
                 to_say.append(f"board: {alarms.sentence(*body[:3])}")
         return 1
 
-    def _is_doubted(self, number: int, fields: list, now_us: int) -> bool:
-        """Whether the record's authentication code fits none of the keys: it stays in the journal, with a doubt about
-        it that keeps it out of every figure."""
-        body = [self.board["store_id"], number, *fields]
-        if tag_of(body) is None or is_authentic(body, self._record_keys):
-            return False
-        if {commitment(key) for key in self._record_keys} != set(self._to_bind) or not self._record_keys:
-            return False  # it may be of a key that is not on this host: the verifier will tell
-        reason = "its authentication code fits none of the record keys that this host has"
-        self._journal(now_us, DOUBTED, {"store_id": body[0], "record": number, "reason": reason})
-        self.say(f"record {number} is doubted: {reason}; see host/CARBON.md")
-        return True
-
     def _bind(self, now_us: int) -> None:
-        """Enter the commitment to each record key that the journal does not know yet."""
-        for digest in self._to_bind:
-            if digest not in self._bound_to:
-                self._journal(now_us, RECORD_KEY, {"sha256": digest})
-                self._bound_to.add(digest)
+        for digest in self.witness.unbound():
+            self._journal(now_us, RECORD_KEY, {"sha256": digest})
+
+    def _is_doubted(self, number: int, fields: list, now_us: int) -> bool:
+        """Whether a record stays in the journal with a doubt about it that keeps it out of every figure."""
+        body = [self.board["store_id"], number, *fields]
+        reason = self.witness.doubt(body)
+        if reason:
+            self._journal(now_us, DOUBTED, {"store_id": body[0], "record": number, "reason": reason})
+            self.say(f"record {number} is doubted: {reason}; see host/CARBON.md")
+        return bool(reason)
 
     def _seal(self, now_us: int) -> None:
-        """Sign the root of everything in the journal, once an hour."""
-        hour = self._utc_s(now_us) // 3600
-        if self._key is None or hour == self._sealed_hour:
-            return
         try:
-            seal(self.journal, self._key, now_us + self.utc_offset_us)
+            if self.witness.seal(now_us + self.utc_offset_us):
+                self._commit()
         except JournalError as problem:
             self.say(str(problem))
-            return
-        self._sealed_hour = hour
-        self._commit()
 
     # ---- what is known
 
@@ -414,7 +382,7 @@ class Service:
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
             elif kind == RECORD_KEY:
-                self._bound_to.add(entry.body["sha256"])
+                self.witness.recall(entry.body["sha256"])
 
     def _learn(self, utc_s: int, kind: int, body: list) -> None:
         """What a record says, for whoever looks and for the planner."""

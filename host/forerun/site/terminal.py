@@ -38,7 +38,7 @@ def show(document: dict) -> None:
 def watch(read: Callable[[], dict], refresh_s: float) -> None:
     """Keep the site on the screen until q or Ctrl-C; without a terminal, print it once. Raises Trouble at the start
     when there is no site; later it says so on the screen and waits for it to come back."""
-    document = read()
+    document, read_s = read(), time.monotonic()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         show(document)
         return
@@ -46,12 +46,21 @@ def watch(read: Callable[[], dict], refresh_s: float) -> None:
     with _keys() as pressed, Live(view(document, rows), screen=True, auto_refresh=False) as live:
         while not pressed(refresh_s):
             try:
-                document, problem = read(), ""
+                document, problem, read_s = read(), "", time.monotonic()
             except Trouble as trouble:
                 problem = str(trouble)
+                document, read_s = aged(document, time.monotonic() - read_s), time.monotonic()
             shown = view(document, live.console.height)
             shown = Group(Text(problem, style="bold red"), shown) if problem else shown
             live.update(shown, refresh=True)
+
+
+def aged(document: dict, seconds: float) -> dict:
+    """The site as it was so long ago: nothing in it is fresh any more."""
+    if document["live"] is None:
+        return document
+    return {**document, "live": {**document["live"], "fresh": False,
+                                 "age_ms": document["live"]["age_ms"] + round(1000 * seconds)}}  # fmt: skip
 
 
 @contextlib.contextmanager

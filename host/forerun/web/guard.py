@@ -29,14 +29,31 @@ _HEADERS = {
 
 
 class Line(H11Protocol):
-    """One connection; closed at once beyond MOST_LINES of them, and when nothing was asked within HEAD_S."""
+    """One connection; closed at once beyond MOST_LINES of them, and when a request is not whole within HEAD_S of its
+    first byte, the first one within HEAD_S of the connection."""
+
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST_LINES:
             transport.abort()
         else:
-            self.loop.call_later(HEAD_S, lambda: None if self.cycle else transport.close())
+            self._late = self.loop.call_later(HEAD_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        asked = self.cycle is not None and not self.cycle.response_complete
+        if asked and self._late is not None:
+            self._late.cancel()
+            self._late = None
+        elif not asked and self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
 
 
 class Guard:

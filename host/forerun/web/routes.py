@@ -85,14 +85,14 @@ async def health(request: Request, person: Reader) -> Health:
     return Health(link=now.link, store=now.store, commissioning=now.commissioning)
 
 
-_STREAM = {"description": "Events without an end: a comment every 5 s at least; it ends with the session or the token.",
+_STREAM = {"description": "Events without an end: a comment after 5 s without; it ends with session or token.",
            "content": {"text/event-stream": {"schema": EVENT_SCHEMA}}}  # fmt: skip
 
 
 @router.get("/api/v1/events", tags=["state"], response_class=StreamingResponse,
             responses={200: _STREAM})  # fmt: skip
 async def events(request: Request, person: Reader) -> StreamingResponse:
-    """Server-sent events: `live` with each telemetry, `parts` with the parts of the snapshot that changed. Who reads
+    """Server-sent events: `live` with each snapshot, `parts` with the parts of the snapshot that changed. Who reads
     too slowly is not told what was overtaken."""
     parts = parts_of(request)
     if len(parts.stream) >= MOST_VIEWERS:

@@ -83,7 +83,8 @@ def _listen(host: str, port: int) -> socket.socket:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         line.bind((host, port))
         line.listen(128)
-    except OSError as problem:
+    except (OSError, UnicodeError) as problem:
         line.close()
-        raise Trouble(f"the page at http://{host}:{port} cannot be served ({problem.strerror})") from problem
+        words = getattr(problem, "strerror", None) or "this is no name of a machine"
+        raise Trouble(f"the page at http://{host}:{port} cannot be served ({words})") from problem
     return line

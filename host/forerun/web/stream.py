@@ -38,7 +38,7 @@ def _or_null(name: str) -> dict:
 
 # One event (HTML, section 9.2) as OpenAPI describes it; the schemas that it refers to are the application's.
 EVENT_SCHEMA = {"oneOf": [
-    _event_schema("live", "With each telemetry.", ["utc_s", "connected", "live"],
+    _event_schema("live", "With each snapshot, also while the board is silent.", ["utc_s", "connected", "live"],
                   utc_s={"type": "number"}, connected={"type": "boolean"}, live=_or_null("Live")),
     _event_schema("parts", "Parts of the snapshot that changed; all of them in the first event, and `site`.", [],
                   alarms={"type": "array", "items": _ref("Alarm")}, jobs={"type": "array", "items": _ref("Job")},

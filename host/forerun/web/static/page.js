@@ -12,7 +12,7 @@ const STATES = {
   faulted: "Fault", grid_lost: "The grid is gone", maintenance: "Maintenance",
 };
 const parts = { site: { import_limit_w: 10000, timezone: "UTC" } };
-let who = null, source = null, last = null, heard_ms = 0, contact_ms = 0, tried_ms = 0;
+let who = null, source = null, last = null, heard_ms = 0, contact_ms = 0, tried_ms = 0, again = 0;
 
 // ---- talking to the server
 
@@ -46,7 +46,6 @@ function enter(person) {
   set(at("site-name"), who.site);
   document.title = `${who.site} – Forerun`;
   controls.person(who);
-  contact_ms = performance.now();
   follow();
   reports.show(who);
 }
@@ -65,7 +64,9 @@ at("login-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   at("login-problem").textContent = "";
   try {
-    enter(await ask("POST", "/api/v1/session", { token: at("token").value.trim() }));
+    const person = await ask("POST", "/api/v1/session", { token: at("token").value.trim() });
+    contact_ms = performance.now();
+    enter(person);
   } catch (problem) {
     at("login-problem").textContent = problem.message;
   }
@@ -80,7 +81,13 @@ function follow() {
   source = new EventSource("/api/v1/events");
   source.addEventListener("live", (event) => live(JSON.parse(event.data)));
   source.addEventListener("parts", (event) => take(JSON.parse(event.data)));
-  source.onerror = () => { if (source?.readyState === EventSource.CLOSED && who) setTimeout(begin, 1000); };
+  source.onerror = () => { if (source?.readyState === EventSource.CLOSED && who) later(1000); };
+}
+
+// One retry waits at any time, whoever asked for it.
+function later(ms) {
+  clearTimeout(again);
+  again = setTimeout(begin, ms);
 }
 
 function watch() {
@@ -105,7 +112,7 @@ async function begin() {
   try {
     enter(await ask("GET", "/api/v1/session"));
   } catch (problem) {
-    if (who && problem.status !== 401) setTimeout(begin, 5000); // the host is away or busy, the session may still hold
+    if (who && problem.status !== 401) later(5000); // the host is away or busy, the session may still hold
     else leave(who ? "The session is over, or the site's program was started again: log in again." : "");
   }
 }
@@ -135,7 +142,12 @@ function live(news) {
   const now = news.live, site = parts.site;
   diagram.show(now, site);
   age();
-  if (!now) return;
+  if (!now) { // a board that has just started: what the one before measured is over
+    for (const place of ["voltage", "import", "soc"]) set(at(place), "–");
+    for (const place of ["voltage-words", "import-words", "soc-words"]) set(at(place), "");
+    for (const place of ["voltage-bar", "import-bar", "soc-bar"]) { at(place).replaceChildren(); delete bars[place]; }
+    return;
+  }
   const volts = now.pcc_voltage_mv / 1000;
   set(at("voltage"), volts.toFixed(1));
   const outside = volts < 207 || volts > 253;
