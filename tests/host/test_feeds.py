@@ -140,6 +140,14 @@ def test_a_job_that_cannot_be_read_does_not_take_the_others_with_it(tmp_path):
     assert "entry 3 of the list is no job" in refused and "entry 4 of the list is no job" in refused
 
 
+def test_who_was_stopped_says_and_does_nothing_more(tmp_path):
+    """An answer that comes after a reload is of the sources before: others are in charge of the jobs by then."""
+    bench = Bench(tmp_path, slurm=str(tmp_path / "gone.json"))
+    bench.feeds._stopped.set()
+    bench.feeds.once()
+    assert bench.complaints == {} and bench.noted() == []
+
+
 def test_a_replayed_trace_is_a_source_and_a_trace_with_a_doubled_hour_is_refused(tmp_path):
     rows = [f"{300 * index},{5000 + 100 * index}" for index in range(4)]
     (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w", *rows]))

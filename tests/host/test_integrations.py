@@ -142,6 +142,25 @@ def test_a_reload_leaves_alone_what_it_does_not_change(tmp_path):
         assert reached(free) and not any("page and API" in sentence for sentence in said[count:])
 
 
+def test_a_part_begins_with_the_site_as_it_was_just_read(tmp_path, monkeypatch):
+    path, said, limits = site_file(tmp_path), [], []
+
+    @contextlib.contextmanager
+    def begun(section, seen):
+        limits.append(seen().import_limit_w)
+        yield section.port
+
+    monkeypatch.setattr("forerun.integrations.modbus_tcp.serve", begun)
+    text = f"{path.read_text()}\n[modbus_tcp]\nport = 5020\n"
+    path.write_text(text)
+    with running(path, said, 0) as site:
+        turn_until(site, lambda: limits == [12_000])
+        path.write_text(text.replace("import_limit_w = 12000", "import_limit_w = 9000"))
+        assert site.reload()
+        turn_until(site, lambda: len(limits) == 2)
+        assert limits[1] == 9_000
+
+
 class Fragile:
     """A part that breaks the first time, or ends by itself when told to."""
 

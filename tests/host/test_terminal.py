@@ -34,6 +34,15 @@ def test_silence_is_said_and_nothing_heard_is_no_failure():
     assert "waiting for the board" in shown(example(snapshot=nothing))
 
 
+def test_a_site_whose_program_has_gone_is_as_old_as_what_was_read_last():
+    old = terminal.aged(example(age_ms=400).document(), 90.0)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (ends with the test)
+    console.print(terminal.view(old))
+    text = console.export_text()
+    assert "silent for 90 s" in text and "last known power, 90 s old" in text and "power now" not in text
+    assert terminal.aged({"live": None}, 5.0) == {"live": None}
+
+
 def test_many_alarms_leave_room_for_power_and_plan_on_a_small_screen():
     alarms = {"alarms": (METER_ALARM,) * 8}
     rows = shown(example(snapshot=alarms), rows=24).splitlines()[:24]
