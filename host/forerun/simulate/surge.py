@@ -100,18 +100,6 @@ def trials(count: int, seed: int) -> list[Trial]:
     ]
 
 
-def hard_trials(count: int, seed: int) -> list[Trial]:
-    """Steps that come within ten minutes, to a battery that is nearly empty half of the time and too cold to be charged
-    one time in four: most cannot be met in time, and are to be met as early as can be."""
-    rng = np.random.default_rng(seed)
-    return [
-        replace(trial, notice_s=float(rng.uniform(0, LONG_NOTICE_S)),
-                cell_c=float(rng.choice([20.0, 20.0, 20.0, -5.0])),
-                soc=float(rng.uniform(0.1, 0.2)) if rng.random() < 0.5 else trial.soc)
-        for trial in trials(count, seed)
-    ]  # fmt: skip
-
-
 def pairs(count: int, seed: int, tick: Callable[[float], None] = lambda share: None) -> list[Pair]:
     """`count` trials, each with and without its announcement; tick(share that is done, 0–1)."""
     drawn, made = trials(count, seed), []
