@@ -52,7 +52,10 @@ def least_money(storage: Storage, asked: Situation, limit_s: float = 20.0) -> fl
     rules = [(balance, net_kw, net_kw), (energy, *[first * asked.soc * storage.capacity_wh / 1000] * 2),
              (peak, none - np.inf, none)]  # fmt: skip
     least_kw, rated_kw = (genset.min_load * genset.rated_w / 1000, genset.rated_w / 1000) if genset else (0.0, 0.0)
-    rules += [(block(set=1, turns=-rated_kw), none - np.inf, none), (block(set=1, turns=-least_kw), none, none + np.inf)]
+    rules += [
+        (block(set=1, turns=-rated_kw), none - np.inf, none),
+        (block(set=1, turns=-least_kw), none, none + np.inf),
+    ]
     rules += [(block(cranks=1, turns=before - eye(n)), -first * (asked.genset_run_s > 0), none + np.inf)]
     begins = np.cumsum(asked.step_s) - asked.step_s
     for step in range(n):  # a start keeps the set on for its least time

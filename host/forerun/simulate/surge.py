@@ -6,7 +6,7 @@ that sleeps needs its wake-up and the enter-service delay before it helps: the r
 
 import concurrent.futures
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import acos, tan
 
 import numpy as np
