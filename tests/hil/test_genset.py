@@ -103,7 +103,7 @@ def test_a_dump_load_keeps_the_set_above_its_least_load_while_the_battery_takes_
         trace = bench.site.record(start_us + 10_000, start_us + 90_000_000, 10_000)
         bench.run(90)
         light_s = sum(0.01 for watts in trace.genset_w if watts < 6_000)
-        print("set", round(min(trace.genset_w)), "to", round(max(trace.genset_w)), "W, light", light_s, "s, dump", moved)
+        print("set", round(min(trace.genset_w)), "to", round(max(trace.genset_w)), "W, light s", light_s, moved)
         assert [on for _, on in moved] == [False, True, False, True]
         opened_s, closed_s, opened_again_s, _ = [at_s - start_us / 1e6 for at_s, _ in moved]
         assert 20 <= opened_s <= 23 and 40 <= closed_s <= 43, "ten seconds after the load came, with its end"

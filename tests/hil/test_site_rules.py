@@ -50,7 +50,7 @@ def test_until_the_time_was_told_all_hours_are_quiet(rig):
         bench.run_until_armed()
         assert not starts_on_plan(bench)
         bench.command(m.SITE_TIME, 12 * 3600)
-        assert starts_on_plan(bench)
+        bench.run_until(lambda: bench.bench.outputs & 2, 5)  # the plan that stands wants it
 
 
 @pytest.mark.parametrize("utc, quiet_until, quiet_before, quiet_after", [

@@ -17,7 +17,7 @@ from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
 RESTARTS = 3  # status of a board's process that asks to be started again
-# Why a chip started, as machine.reset_cause() numbers it; a restart that the firmware asks for reads as a bite there too.
+# Why a chip started, as machine.reset_cause() numbers it; a restart that the firmware asks for reads as a bite too.
 POWER_ON, WATCHDOG = 1, 3
 RAW_MODE = b"\x01"  # Ctrl-A at the prompt
 ENTRY = "from forerun_board.start import main; main()"
