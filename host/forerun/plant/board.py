@@ -187,6 +187,11 @@ class BoardProcess:
         }
 
     @property
+    def at_prompt(self) -> bool:
+        """Whether MicroPython's prompt is all that runs, where no firmware drives a contact."""
+        return self.process is not None and self.process.stdin is None
+
+    @property
     def bench_in(self) -> int:
         """Descriptor to write barrier releases to."""
         return self.process.stdin.fileno()
@@ -227,11 +232,6 @@ class BareBoard(BoardProcess):
         super().__init__(store, lockstep=False, bus_path=bus_path, contacts=True)
         self._prompt_fd, self._prompt_far_fd, self.prompt_path = open_line()
         (self.store.parent / "prompt.py").write_text(_AT_PROMPT.replace("FLASH", repr(str(self.store))))
-
-    @property
-    def at_prompt(self) -> bool:
-        """Whether MicroPython's prompt is all that runs."""
-        return self.process is not None and self.process.stdin is None
 
     def restart(self) -> None:
         """What the reset button does; a soft reset of the prompt, which ends it with status 0, is none: main.py stays
