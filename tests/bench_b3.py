@@ -14,7 +14,7 @@ import numpy as np
 
 from forerun import config
 from forerun.dispatch.dispatcher import HOLD_BATTERY, HOLD_PCC
-from forerun.dispatch.planning import STEP_S, Outlook, carbon_price_per_kwh, hourly
+from forerun.dispatch.planning import STEP_S, Outlook, by_hour, carbon_price_per_kwh, hourly
 from forerun.simulate import cases, year
 
 WEEKS = {"winter": 15, "spring": 105, "summer": 196, "autumn": 288}  # first day of each in the year
@@ -31,8 +31,8 @@ class EmhassPlanner(cases.Planner):
     def points(self, made: Outlook) -> list[tuple[int, int]]:
         site, limits, battery = self.site, self.site.limits, self.site.battery
         steps = np.full(PLANNED, float(STEP_S))
-        hours = (made.start_s + STEP_S * np.arange(PLANNED)) // 3600 % 24
-        price = hourly(site.tariff.energy_price_per_kwh)[hours] + carbon_price_per_kwh(site, made.start_s, steps)
+        price = by_hour(site.tariff.energy_price_per_kwh, made.start_s, steps)
+        price = price + carbon_price_per_kwh(site, made.start_s, steps)
         asked = {
             "step_min": 5, "repeat": 1, "keep": True, "curtail": True, "load_w": made.load.q50[:PLANNED].tolist(),
             "pv_w": made.pv.q50[:PLANNED].tolist(), "buy_per_kwh": price.tolist(),

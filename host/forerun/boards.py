@@ -27,17 +27,6 @@ def board_info(port: str, baud: int, site_path: Path) -> dict:
     return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, answer)}
 
 
-def show_board_info(info: dict) -> None:
-    """A small table of `board_info`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "", show_header=False, box=None)
-    for name, value in {**info, "key_id": f"{info['key_id']:06x}" if info["key_id"] else "none"}.items():
-        table.add_row(name.replace("_", " "), str(value))
-    Console().print(table)
-
-
 def record_link(
     file: Path, port: str, baud: int, site_path: Path, seconds: float, *, as_json: bool
 ) -> dict:
@@ -62,13 +51,11 @@ def make_release(out: Path, board: str, version: str, key_file: Path) -> dict:
     """Write this host's firmware for one kind of board as a signed release that calls itself `version`; the key of its
     maker is made when there is none yet. Raises Trouble."""
     from forerun.bytecode import compile_to, library_for
+    from forerun.commission import flashing
     from forerun.link import board_update
-    from forerun.plant.board import board_kinds
     from forerun.store.sitekey import signing_key
 
-    kinds = sorted([*board_kinds(), "unix"])
-    if board not in kinds:
-        raise WrongUsage(f"--board {board}: it must be one of {', '.join(kinds)}")
+    flashing.known(board or "none")
     key = signing_key(key_file)
     with tempfile.TemporaryDirectory(prefix="forerun-release-") as place:
         library = library_for(board, Path(place))

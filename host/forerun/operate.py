@@ -69,8 +69,8 @@ def tokens(site_path: Path):
 def make_plan(site_path: Path, picture: Path | None = None) -> tuple[dict, list[str]]:
     """(the plan of now as a document, the same in sentences) from the site file and its journal; `picture`: an SVG."""
     from forerun.dispatch import planning
-    from forerun.dispatch.explanation import explained
     from forerun.report import pictures
+    from forerun.report.explanation import explained
 
     site = config.load(site_path)
     if not Path(site.store.path).exists():

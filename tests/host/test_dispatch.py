@@ -16,8 +16,8 @@ from forerun.dispatch.dispatcher import (
     Situation,
     Surge,
     board_points,
-    dispatcher_of,
     plan_steps,
+    storage_of,
 )
 from forerun.dispatch.reserve import outage_reserve_wh
 from plan_cases import DIESEL, PLAIN, situation, solvable_case
@@ -198,9 +198,9 @@ def test_board_points_never_exceed_what_the_board_keeps():
     assert points[:10] == [(300, HOLD_PCC, 10 * step) for step in range(10)]
 
 
-def test_the_site_file_becomes_a_dispatcher_with_the_margin_taken_off():
+def test_the_site_file_becomes_a_storage_with_the_margin_taken_off():
     site = config.load(config.EXAMPLE)
-    storage = dispatcher_of(site).storage
+    storage = storage_of(site)
     assert storage.import_limit_w == site.limits.import_limit_w - site.limits.import_margin_w
     assert storage.wear_cost_per_kwh == pytest.approx(float(site.battery.wear_cost_per_kwh))
 
@@ -216,6 +216,21 @@ def test_a_set_that_has_just_started_runs_on_and_a_dear_one_stays_off():
     running = Dispatcher(storage).plan(dear_grid)
     np.testing.assert_allclose(running.genset_w, 9000, atol=1)
     assert running.cost == pytest.approx(5 + 1 * (2.0 + 9 * 0.5), abs=0.01)
+
+
+def test_a_set_without_a_least_power_is_planned_with_like_one_with_next_to_none():
+    """Two hours of more load than the grid gives: the set runs for them, at what is missing."""
+    load_w = [2000.0] * 4 + [9000.0] * 2 + [2000.0] * 4
+    asked = situation(load_w, price=0.2, soc=0.2, stored_value_per_kwh=0.1)
+    storage = replace(PLAIN, import_limit_w=4000, soc_min=0.2, soc_reserve=0.2, charge_max_w=500)
+    none, some = (Dispatcher(replace(storage, genset=replace(DIESEL, min_load=share))).plan(asked)
+                  for share in (0.0, 0.01))  # fmt: skip
+    assert np.flatnonzero(none.genset_w).tolist() == [4, 5] and none.relaxed == ()
+    np.testing.assert_allclose(none.genset_w, some.genset_w, atol=2.0)
+    assert none.cost == pytest.approx(some.cost, rel=1e-3)
+    near = situation([2000, 2000], price=np.array([0.10, 0.12]), soc=0.0, stored_value_per_kwh=0.0)
+    shifts = Dispatcher(replace(PLAIN, genset=replace(DIESEL, min_load=0.0))).plan(near)
+    np.testing.assert_allclose(shifts.battery_w, [-2000, 2000], atol=2.0)  # a kWh at hardly any power sets no scale
 
 
 def test_cold_cells_take_no_charge_and_a_reserve_for_an_outage_is_bought_ahead():

@@ -1,5 +1,6 @@
 """Each term of a plan's cost: at another price there is another plan, its cost part moves, and the words name it."""
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 from importlib.resources import files
@@ -9,9 +10,9 @@ import pytest
 
 from forerun import config
 from forerun.compute.load import Announcement
-from forerun.dispatch.dispatcher import Plan, dispatcher_of
-from forerun.dispatch.explanation import explained
+from forerun.dispatch.dispatcher import Dispatcher, Plan, storage_of
 from forerun.dispatch.planning import Known, Outlook, cost_parts, outlook
+from forerun.report.explanation import explained
 from forerun.report.pictures import plan_svg
 
 MIDNIGHT = 1_774_828_800  # 2026-03-30T00:00Z
@@ -32,7 +33,7 @@ def told(site: config.SiteFile, load_w: float = 6000.0, pv_peak_w: float = 0.0, 
     hour = (np.arange(3 * 288) + 0.5) / 12 % 24
     pv_w = pv_peak_w * np.clip(np.cos((hour - 13.7) / 12 * np.pi), 0, None)  # noon of the site's longitude
     made = outlook(site, Known(MIDNIGHT, np.full(3 * 288, load_w), pv_w, soc, load_w), jobs)
-    plan = dispatcher_of(site).plan(made.situation)
+    plan = Dispatcher(storage_of(site)).plan(made.situation)
     assert sum(cost_parts(site, made, plan).values()) == pytest.approx(plan.cost, abs=0.01)
     return made, plan, "\n".join(explained(site, made, plan))
 
@@ -127,6 +128,38 @@ def test_curtailment_follows_the_export_limit_and_is_told():
                         "battery_w": plan.battery_w, "genset_w": plan.genset_w, "pcc_import_w": plan.pcc_import_w,
                         "curtail_w": plan.curtail_w, "soc_permille": 1000 * plan.soc}, 12_000)  # fmt: skip
     assert all(words in picture for words in ("PV unused", "into the battery", "import limit"))
+
+
+def test_a_surge_is_told_with_the_lead_that_the_plan_has():
+    """No promise: what this plan stores, and since when."""
+    train = Announcement("train", 16_000, MIDNIGHT + 7200, 2700)
+    made, plan, words = told(site_with(), soc=0.12, jobs=(train,))
+    lead_s = 60 * int(re.search(r"the (8.0) kWh that it needs above what the grid gives are stored (\d+) min before",
+                                words).group(2))  # fmt: skip
+    ends, need_soc = np.cumsum(plan.step_s), 0.1 + 10_300 * 0.75 / 0.96 / 60_000
+    there = int(np.flatnonzero(ends == 7200 - lead_s)[0])
+    assert 300 <= lead_s < 7200 and plan.soc[there] >= need_soc - 1e-3 > plan.soc[there - 1]
+    assert made.situation.surges[0].load_w == pytest.approx(22_000)
+    assert "kWh that it needs above what the grid gives are in the battery already" in told(
+        site_with(), soc=0.9, jobs=(train,))[2]  # fmt: skip
+    late = replace(train, start_utc_s=MIDNIGHT + 300)
+    assert "are not all stored by 00:05, only" in told(site_with(), soc=0.12, jobs=(late,))[2]
+    small = replace(train, power_w=2000.0)
+    words = told(site_with(), soc=0.12, jobs=(small,))[2]
+    assert "At 02:00 an announced load of 8.0 kW in all comes for 45 min; the grid carries it." in words
+    assert "min before" not in words
+    runs = told(site_with(), soc=0.5, jobs=(replace(train, start_utc_s=MIDNIGHT - 600),))[2]
+    assert "Until 00:35 an announced load of 22.0 kW in all runs; the" in runs and "At 00:00" not in runs
+
+
+def test_carbon_of_the_sets_fuel_has_a_part_and_a_word_of_its_own():
+    taxed = {"energy_price_per_kwh": Decimal("1.5"), "carbon_price_per_tonne": Decimal(200)}
+    made, plan, words = told(site := site_with(taxed, **SET), 9000.0, soc=0.25)
+    parts = cost_parts(site, made, plan)
+    per_litre = float(site.genset.fuel_price_per_litre), float(site.carbon.diesel_kg_per_litre) * 0.2
+    assert parts["set's fuel"] / parts["set's carbon price"] == pytest.approx(per_litre[0] / per_litre[1])
+    assert "set's carbon price" in words and "EUR with its carbon and a start" in words
+    assert "carbon" not in told(site_with({"energy_price_per_kwh": Decimal("1.5")}, **SET), 9000.0, soc=0.25)[2]
 
 
 def test_reserve_is_filled_first_and_named_with_its_hours():

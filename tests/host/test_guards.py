@@ -19,7 +19,9 @@ CHIP_MODULES = {"machine", "rp2", "esp32", "esp", "micropython", "pins", "select
 BOARD_LIBRARY = {"array", "binascii", "gc", "json", "hashlib", "os", "struct", "sys"}
 OUTSIDE_WORLD = {
     "io", "os", "pathlib", "select", "serial", "shutil", "socket", "subprocess", "tempfile", "threading", "time",
-    "urllib", "forerun.link", "forerun.store", "forerun.site", "forerun.integrations", "forerun.plant",
+    "urllib", "forerun.cli", "forerun.config", "forerun.console", "forerun.integrations", "forerun.link",
+    "forerun.operate", "forerun.plant", "forerun.report", "forerun.simulate", "forerun.site", "forerun.store",
+    "forerun.web",
 }  # fmt: skip
 CLOCK_CALLS = {"now", "today", "utcnow"}
 PURE_ROOMS = ("forecast", "dispatch", "carbon", "evidence", "rank")

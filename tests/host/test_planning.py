@@ -13,9 +13,9 @@ import pytest
 
 from forerun import config
 from forerun.compute.load import Announcement
-from forerun.dispatch.dispatcher import Dispatcher, dispatcher_of, storage_of
-from forerun.dispatch.explanation import explained
-from forerun.dispatch.planning import Known, document, folded, outlook
+from forerun.dispatch.dispatcher import Dispatcher, storage_of
+from forerun.dispatch.planning import Known, document, folded, outlook, stored_value_per_kwh
+from forerun.report.explanation import explained
 from forerun.site.service import Service
 from forerun.store.journal import Journal, read
 from forerun_wire import messages
@@ -53,6 +53,19 @@ def test_an_outlook_lays_jobs_prices_carbon_and_reserve_on_the_steps_of_a_plan(s
     assert list(folded(np.arange(36.0), np.array([300.0, 300, 600, 9600]))) == [0, 1, 2.5, 19.5]
 
 
+def test_a_kwh_left_where_pv_is_over_is_worth_what_selling_it_brings_and_nothing_where_none_may_leave(site):
+    steps, price = np.full(4, 3600.0), np.full(4, 0.3)
+    load_w, pv_w = np.full(4, 1000.0), np.array([0.0, 0.0, 3000.0, 3000.0])
+
+    def worth(export_price: str, export_limit_w: int) -> float:
+        sold = replace(site, tariff=replace(site.tariff, export_price_per_kwh=Decimal(export_price)),
+                       limits=replace(site.limits, export_limit_w=export_limit_w))  # fmt: skip
+        return stored_value_per_kwh(sold, steps, load_w, pv_w, price) / site.battery.efficiency_discharge
+
+    assert worth("0.10", 5000) == pytest.approx(0.5 * 0.3 + 0.5 * 0.10 - 0.02)
+    assert worth("0.10", 0) == worth("0.0", 5000) == worth("-0.40", 5000) == pytest.approx(0.5 * 0.3 - 0.02)
+
+
 def test_a_plan_is_told_in_words_that_name_its_reasons(site):
     job = Announcement("train", 16_000, START + 7200, 2700)
     made = outlook(site, known(soc=0.12), [job])
@@ -62,19 +75,19 @@ def test_a_plan_is_told_in_words_that_name_its_reasons(site):
     assert "an announced load of" in text and "EUR over 24 h" in text
     flat = replace(site, tariff=replace(site.tariff, energy_price_per_kwh=Decimal("0.2")))
     made = outlook(flat, known(), [])
-    lopped = "\n".join(explained(flat, made, dispatcher_of(flat).plan(made.situation)))
+    lopped = "\n".join(explained(flat, made, Dispatcher(storage_of(flat)).plan(made.situation)))
     assert "keeps the highest import, which is billed by the month" in lopped
     idle = replace(flat, tariff=replace(flat.tariff, demand_charge_per_kw_month=Decimal(0)))
     made = outlook(idle, known(), [])
-    assert "stays idle" in "\n".join(explained(idle, made, dispatcher_of(idle).plan(made.situation)))
+    assert "stays idle" in "\n".join(explained(idle, made, Dispatcher(storage_of(idle)).plan(made.situation)))
     weak = replace(site, limits=replace(site.limits, import_limit_w=3000))
     made = outlook(weak, known(soc=0.15), [])
-    assert "the diesel set runs" in "\n".join(explained(weak, made, dispatcher_of(weak).plan(made.situation)))
+    assert "the diesel set runs" in "\n".join(explained(weak, made, Dispatcher(storage_of(weak)).plan(made.situation)))
 
 
 def test_a_document_holds_one_entry_a_step_and_is_json(site):
     made = outlook(site, known(), [])
-    told = json.loads(json.dumps(document(site, made, dispatcher_of(site).plan(made.situation))))
+    told = json.loads(json.dumps(document(site, made, Dispatcher(storage_of(site)).plan(made.situation))))
     count = len(told["step_s"])
     assert all(len(told[name]) == count for name in ("load_w", "battery_w", "soc_permille", "step_start_utc_s"))
     assert told["start_utc_s"] == START and told["step_start_utc_s"][1] == START + 300
@@ -106,7 +119,7 @@ def test_prices_that_are_no_numbers_leave_the_plan_before_in_force_and_are_told(
     with Journal(tmp_path / "journal") as journal:
         service = Service(broken, journal, nonce=b"12345678", say=said.append, utc_offset_us=START * 1_000_000)
         service.latest = {"soc_permille": 500, "load_w": 6000}
-        service.planner.plan = before = dispatcher_of(site).plan(outlook(site, known(), []).situation)
+        service.planner.plan = before = Dispatcher(storage_of(site)).plan(outlook(site, known(), []).situation)
         service.planner.start_s = START
         service._replan(0)
         assert service.planner.plan is before and service._replan_at_s > START  # and it is tried again
@@ -121,7 +134,7 @@ def test_a_plan_that_physics_did_not_follow_is_told_once_it_is_far_off(site, tmp
         service = Service(site, journal, nonce=b"12345678", say=said.append, utc_offset_us=START * 1_000_000)
         service.latest = {"soc_permille": 900, "load_w": 6000}
         service._tell_if_missed(600_000_000)
-        service.planner.plan = dispatcher_of(site).plan(outlook(site, known(), []).situation)
+        service.planner.plan = Dispatcher(storage_of(site)).plan(outlook(site, known(), []).situation)
         service.planner.start_s = START
         planned = round(1000 * service.planner.plan.soc[1])
         service.latest = {"soc_permille": planned - 50, "load_w": 6000}

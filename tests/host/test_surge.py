@@ -29,10 +29,22 @@ def test_an_empty_battery_is_filled_first_and_a_late_notice_is_met_as_early_as_p
     assert late.lead_s == pytest.approx(40 - 20 - 300, abs=surge.SLACK_S) and late.min_pcc_v < surge.LOW_V
 
 
+def hard_trials(count: int, seed: int) -> list[surge.Trial]:
+    """Steps that come within ten minutes, to a battery that is nearly empty half of the time and too cold to be charged
+    one time in four: most cannot be met in time, and are to be met as early as can be."""
+    rng = np.random.default_rng(seed)
+    return [
+        replace(trial, notice_s=float(rng.uniform(0, surge.LONG_NOTICE_S)),
+                cell_c=float(rng.choice([20.0, 20.0, 20.0, -5.0])),
+                soc=float(rng.uniform(0.1, 0.2)) if rng.random() < 0.5 else trial.soc)
+        for trial in surge.trials(count, seed)
+    ]  # fmt: skip
+
+
 def test_at_little_notice_an_empty_or_frozen_battery_is_ready_as_early_as_physics_allows():
     """Up to ten minutes, from 10 % of charge on, one in four with cells that take no charge."""
     late_s = []
-    for trial in surge.hard_trials(10, seed=5):
+    for trial in hard_trials(10, seed=5):
         print(trial)
         told = surge.play(trial, True)[0]
         assert np.isfinite(told.lead_s)

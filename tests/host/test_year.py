@@ -12,7 +12,7 @@ from forerun import config
 from forerun.errors import WrongUsage
 from forerun.report import pictures
 from forerun.simulate import cases, year
-from forerun.simulate.outages import drawn_years, fate
+from forerun.simulate.outages import Drawn, drawn_years, fate
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,53 @@ def test_energy_balances_and_limits_hold_in_every_case(site, fortnight):
 def figures(name: str, site, weather) -> dict:
     played = cases.play(name, site, weather, 0, len(weather.load_w))
     return year._figures(site, weather, played, drawn_years(200, len(weather.load_w), 3))
+
+
+def day(pv_w: float) -> tuple[cases.Weather, cases.Played]:
+    """A day of 1 kW of load that PV of one power covers, half a kW of what it leaves exported, the rest unused."""
+    load_w, sun_w, none = np.full(288, 1000.0), np.full(288, pv_w), np.zeros(288)
+    weather = cases.Weather(1_546_300_800, load_w, sun_w, none + 20.0, none, ())
+    import_w = np.maximum(load_w - sun_w, -500.0)
+    played = cases.Played(import_w, import_w - (load_w - sun_w), none, none > 0, none, None, none > 0)
+    return weather, played
+
+
+def test_a_drawn_year_with_more_load_takes_the_pv_that_was_curtailed_before_it_imports(site):
+    """3 kW of PV over 1 kW of load: half as much load again still leaves the half kW that may be exported."""
+    site = replace(site, limits=replace(site.limits, export_limit_w=500),
+                   tariff=replace(site.tariff, export_price_per_kwh=Decimal("0.10")))  # fmt: skip
+    weather, played = day(3000.0)
+    one, nobody = np.ones(4), ((),) * 4
+    drawn = Drawn(np.array([1.0, 1.5, 3.5, 1.0]), np.array([1.0, 1.0, 1.0, 0.4]), one, nobody)
+    found = year._figures(site, weather, played, drawn)
+    bills = year._Bills(site, 288)
+    imported, cost = year._grid_by_year(site, weather, played, drawn, bills)
+    np.testing.assert_allclose(imported, [0.0, 0.0, 12.0, 0.0], atol=1e-9)
+    assert cost[0] == pytest.approx(-1.2) and cost[1] == pytest.approx(-1.2)  # 12 kWh sold
+    assert cost[3] == pytest.approx(-0.1 * 24 * 0.2) and cost[2] > 12 * 0.05
+    assert found["curtailed_kwh"] == pytest.approx(36.0)
+
+
+def test_a_drawn_year_like_the_year_itself_costs_what_the_year_costs(site, fortnight):
+    """By the step, not by the hour: what is bought and sold within an hour does not cancel."""
+    same = Drawn(np.ones(3), np.ones(3), np.ones(3), ((), (), ()))
+    for name, price in (("B0", "0"), ("B1", "90")):
+        taxed = replace(site, tariff=replace(site.tariff, carbon_price_per_tonne=Decimal(price)))
+        played = cases.play(name, taxed, fortnight, 0, len(fortnight.load_w))
+        found = year._figures(taxed, fortnight, played, same)
+        for drawn in ("mean", "p5", "p95"):
+            assert found["drawn_years"]["cost"][drawn] == pytest.approx(found["cost"], abs=0.06)
+            assert found["drawn_years"]["import_kwh"][drawn] == pytest.approx(found["import_kwh"], abs=0.06)
+
+
+def test_the_planner_sees_what_the_mains_give_beside_the_set_of_the_panel(site, fortnight):
+    seen = []
+    weak = replace(site, limits=replace(site.limits, import_limit_w=5_000))
+    planner = cases.Planner(weak, fortnight, 0)
+    planner.rule, planner.saw = lambda *asked: None, lambda step, import_w: seen.append(import_w)
+    played = cases._with_battery(weak, fortnight, 0, 288, planner)
+    assert played.genset_on.sum() >= cases.PANEL_STEPS
+    np.testing.assert_array_equal(seen, played.import_w)
 
 
 def test_the_planner_spares_the_set_that_greedy_use_of_the_battery_needs(site, fortnight):

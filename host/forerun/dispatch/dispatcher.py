@@ -11,8 +11,8 @@ from forerun.dispatch.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
 
 __all__ = ["HOLD_BATTERY", "HOLD_PCC", "LEAD_S", "MAX_POINTS", "WITH_SET", "DispatchInputError", "Dispatcher", "Genset",
-           "Plan", "Situation", "Storage", "Surge", "board_points", "dispatcher_of",
-           "plan_steps", "storage_of"]  # fmt: skip
+           "Plan", "Situation", "Storage", "Surge", "board_points",
+           "litre_costs", "plan_steps", "storage_of"]  # fmt: skip
 
 HOLD_BATTERY, HOLD_PCC = 0, 1
 WITH_SET = 2  # added to either: the diesel set runs
@@ -96,13 +96,9 @@ class Dispatcher:
         return cost, on, flows, self._programme.worth_per_kw()
 
 
-def dispatcher_of(site) -> Dispatcher:
-    """The dispatcher of a site file (forerun.sections.SiteFile); it plans the import margin below the import limit."""
-    return Dispatcher(storage_of(site))
-
-
 def storage_of(site) -> Storage:
-    """Battery, connection and, when the site file rates one, the diesel set, its fuel's carbon priced in."""
+    """Battery, connection and, when the site file (forerun.sections.SiteFile) rates one, the diesel set, its fuel's
+    carbon priced in. The import margin is taken off the import limit."""
     limits, battery = site.limits, site.battery
     return Storage(
         capacity_wh=battery.capacity_wh,
@@ -124,9 +120,7 @@ def storage_of(site) -> Storage:
 def _genset_of(site) -> Genset | None:
     if not site.genset.rated_w:
         return None
-    genset, carbon = site.genset, site.carbon
-    per_litre = float(genset.fuel_price_per_litre)
-    per_litre += float(carbon.diesel_kg_per_litre * site.tariff.carbon_price_per_tonne) / 1000
+    genset, per_litre = site.genset, sum(litre_costs(site))
     return Genset(
         rated_w=genset.rated_w,
         min_load=genset.min_load,
@@ -135,6 +129,12 @@ def _genset_of(site) -> Genset | None:
         idle_cost_per_h=per_litre * float(genset.idle_litre_per_h),
         cost_per_kwh=per_litre * float(genset.litre_per_kwh),
     )
+
+
+def litre_costs(site) -> tuple[float, float]:
+    """What a litre of diesel costs to buy, and what its carbon costs, in the tariff's currency."""
+    carbon = float(site.carbon.diesel_kg_per_litre * site.tariff.carbon_price_per_tonne) / 1000
+    return float(site.genset.fuel_price_per_litre), carbon
 
 
 def plan_steps(horizon_h: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from forerun.compute.load import Announcement, overlay, surges
 from forerun.compute.weather import Sky
 from forerun.dispatch.commitment import starts
-from forerun.dispatch.dispatcher import Plan, Situation, plan_steps, storage_of
+from forerun.dispatch.dispatcher import Plan, Situation, litre_costs, plan_steps, storage_of
 from forerun.dispatch.reserve import outage_reserve_wh
 from forerun.forecast.jobs import JobModel, Told, forecast_both
 from forerun.forecast.model import Forecast, LoadModel, forecast_load
@@ -67,8 +67,7 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
     if sky is not None:
         clearness = sky.steps(known.start_s - STEP_S * past, STEP_S, past + count)
     pv = forecast_pv(known.pv_w, STEP_S, count, known.start_s, (site.site.latitude, site.site.longitude), clearness)
-    hours = (known.start_s + STEP_S * np.arange(count)) // 3600 % 24
-    price = folded(hourly(site.tariff.energy_price_per_kwh)[hours], steps)
+    price = by_hour(site.tariff.energy_price_per_kwh, known.start_s, steps)
     reserve = outage_reserve_wh(load.q90, pv.q10, STEP_S, site.battery.autonomy_h, site.battery.efficiency_discharge)
     energy_price = price + carbon_price_per_kwh(site, known.start_s, steps)
     load_w, pv_w = folded(load.q50, steps), folded(pv.q50, steps)
@@ -94,17 +93,18 @@ def stored_value_per_kwh(
     site: SiteFile, steps: np.ndarray, load_w: np.ndarray, pv_w: np.ndarray, energy_price_per_kwh: np.ndarray
 ) -> float:
     """What a kWh left in the battery at the end of a plan is worth, never below 0: it saves import in the hours in
-    which PV leaves some to be bought, and in the others it only means that so much more PV is exported."""
-    worth = np.where(load_w > pv_w, energy_price_per_kwh, float(site.tariff.export_price_per_kwh))
+    which PV leaves some to be bought. In the others it means that so much more PV is exported, or, where none may leave
+    or that costs money, stays unused."""
+    sold = max(0.0, float(site.tariff.export_price_per_kwh)) if site.limits.export_limit_w else 0.0
+    worth = np.where(load_w > pv_w, energy_price_per_kwh, sold)
     saved = float(np.average(worth, weights=steps)) - float(site.battery.wear_cost_per_kwh)
     return max(0.0, saved) * site.battery.efficiency_discharge
 
 
 def carbon_price_per_kwh(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:
     """(n,) what the emissions of an imported kWh cost in each step of a plan; a tonne is a million grams."""
-    hours = (start_s + STEP_S * np.arange(round(steps.sum()) // STEP_S)) // 3600 % 24
-    grams = hourly(site.carbon.grid_g_per_kwh)[hours]
-    return folded(grams, steps) * float(site.tariff.carbon_price_per_tonne) / 1e6
+    grams = by_hour(site.carbon.grid_g_per_kwh, start_s, steps)
+    return grams * float(site.tariff.carbon_price_per_tonne) / 1e6
 
 
 def cost_parts(site: SiteFile, made: Outlook, plan: Plan) -> dict[str, float]:
@@ -122,7 +122,10 @@ def cost_parts(site: SiteFile, made: Outlook, plan: Plan) -> dict[str, float]:
     }
     if on.any():
         count = starts(on, asked.genset_run_s)
-        parts["set's fuel"] = storage.genset.cost(hours, plan.genset_w, on, 0)
+        burnt = storage.genset.cost(hours, plan.genset_w, on, 0)
+        fuel, its_carbon = litre_costs(site)
+        parts["set's fuel"] = burnt * fuel / max(fuel + its_carbon, 1e-9)
+        parts["set's carbon price"] = burnt - parts["set's fuel"]
         parts["set's starts"] = count * storage.genset.start_cost
     return parts
 
@@ -144,6 +147,13 @@ def quiet_steps(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:
     minute = np.array([60 * moment.hour + moment.minute for moment in local])
     quiet = (minute - start_min) % 1440 < (end_min - start_min) % 1440
     return folded(quiet.astype(float), steps) > 0
+
+
+def by_hour(value, start_s: int, steps: np.ndarray) -> np.ndarray:
+    """(n,) means over the steps of a plan from start_s (UTC) on, of one number or of one for each hour of the UTC
+    day."""
+    hours = (start_s + STEP_S * np.arange(round(steps.sum()) // STEP_S)) // 3600 % 24
+    return folded(hourly(value)[hours], steps)
 
 
 def hourly(value) -> np.ndarray:

@@ -20,6 +20,7 @@ SURGE = 50.0
 BELOW_MIN = 2.0
 RESERVE = 1.0
 ABOVE_MAX = 1.0
+_FEW = 0.2  # of a set's rating
 _TIE = 1e-5  # where two answers cost the same: work the battery less, charge sooner, discharge later
 
 _TOLERANCE_KW = 1e-6
@@ -209,5 +210,7 @@ def dearest_price(storage: Storage, inputs: Inputs) -> float:
     dearest = max(float(np.max(np.abs(price))) for price in prices)
     genset = storage.genset
     if genset:
-        dearest = max(dearest, genset.cost_per_kwh + 1000 * genset.idle_cost_per_h / max(genset.least_w, 1.0))
+        # A set may turn for next to nothing; a kWh of it is dear then, but is not what the penalties are measured by.
+        few_w = max(genset.least_w, _FEW * genset.rated_w)
+        dearest = max(dearest, genset.cost_per_kwh + 1000 * genset.idle_cost_per_h / few_w)
     return dearest + storage.wear_cost_per_kwh + storage.demand_charge_per_kw + 1e-3

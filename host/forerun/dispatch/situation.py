@@ -43,8 +43,8 @@ class Genset:
 
     @property
     def least_w(self) -> float:
-        """The least power it may be run at."""
-        return self.min_load * self.rated_w
+        """The least power it may be run at, a watt at least: it tells a set that runs from one that does not."""
+        return max(1.0, self.min_load * self.rated_w)
 
     def cost(self, hours: np.ndarray, power_w: np.ndarray, on: np.ndarray, starts: int) -> float:
         """Fuel, carbon and starts of running at power_w (n,) in the steps where it is on."""

@@ -50,9 +50,10 @@ class Weather:
 
 @dataclass(slots=True)
 class Played:
-    """What a case did: (n,) each, W and Wh; genset_on per step."""
+    """What a case did: (n,) each, W and Wh; curtailed_w: PV that nobody could take; genset_on per step."""
 
     import_w: np.ndarray
+    curtailed_w: np.ndarray
     genset_w: np.ndarray
     genset_on: np.ndarray
     discharge_w: np.ndarray
@@ -104,14 +105,18 @@ def _without_battery(site: config.SiteFile, weather: Weather, first: int, last: 
     else:
         genset_w = np.where(on, np.clip(net_w - from_share * limit_w, site.genset.min_load * rated_w, rated_w), 0.0)
     import_w = np.maximum(net_w - genset_w, -float(site.limits.export_limit_w))
-    return Played(import_w, genset_w, on, np.zeros(len(net_w)), None, import_w > limit_w + 1)
+    curtailed_w = import_w - (net_w - genset_w)
+    return Played(import_w, curtailed_w, genset_w, on, np.zeros(len(net_w)), None, import_w > limit_w + 1)
 
 
 def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int, planner: "Planner | None") -> Played:
     """The board's controller decides twice a step: when the load has changed, and again when the inverter followed."""
     controller, image = _board(site)
     limits, battery, count = site.limits, site.battery, last - first
-    import_w, battery_w, stored = np.zeros(count), np.zeros(count), np.zeros(count)
+    import_w, curtailed_w, genset_w, battery_w, stored = np.zeros((5, count))
+    on = np.zeros(count, dtype=bool)
+    # Above the limit the feeder's voltage is too low: the panel starts the set and gives it what the mains gave.
+    rated_w, panel_until = float(site.genset.rated_w), 0
     capacity, charge_eff, discharge_eff = battery.capacity_wh, battery.efficiency_charge, battery.efficiency_discharge
     energy, power, hours = 0.5 * capacity, 0.0, STEP_S / 3600
     low_wh, high_wh, export_w = limits.soc_min * capacity, limits.soc_max * capacity, float(limits.export_limit_w)
@@ -140,18 +145,19 @@ def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int
         while controller.events.pop():
             pass
         energy -= (power / discharge_eff if power > 0 else power * charge_eff) * hours
-        import_w[step] = max(net - power, -export_w)  # PV that nobody may take is curtailed
+        grid = net - power
+        if grid > limits.import_limit_w + 1 and rated_w:
+            panel_until = step + PANEL_STEPS
+        if step < panel_until:
+            on[step], genset_w[step] = True, min(max(grid, 0.0), rated_w)
+            grid -= genset_w[step]
+        import_w[step] = max(grid, -export_w)  # PV that nobody may take is curtailed
+        curtailed_w[step] = import_w[step] - grid
         battery_w[step], stored[step] = power, max(0.0, energy - low_wh)
         if planner:
             planner.saw(first + step, import_w[step])
-    # Above the limit the feeder's voltage is too low: the panel starts the set and gives it what the mains gave.
-    on, rated_w = np.zeros(count, dtype=bool), float(site.genset.rated_w)
-    for step in np.flatnonzero(import_w > limits.import_limit_w + 1):
-        on[step : step + PANEL_STEPS] = rated_w > 0
-    genset_w = np.where(on, np.clip(import_w, 0, rated_w), 0.0)
-    import_w = import_w - genset_w
-    return Played(import_w, genset_w, on, np.clip(battery_w, 0, None), stored, import_w > limits.import_limit_w + 1,
-                  planner.replans if planner else 0)  # fmt: skip
+    return Played(import_w, curtailed_w, genset_w, on, np.clip(battery_w, 0, None), stored,
+                  import_w > limits.import_limit_w + 1, planner.replans if planner else 0)  # fmt: skip
 
 
 def _board(site: config.SiteFile) -> tuple[Controller, Image]:

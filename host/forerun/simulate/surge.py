@@ -6,7 +6,7 @@ that sleeps needs its wake-up and the enter-service delay before it helps: the r
 
 import concurrent.futures
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import acos, tan
 
 import numpy as np
@@ -98,18 +98,6 @@ def trials(count: int, seed: int) -> list[Trial]:
         )
         for _ in range(count)
     ]
-
-
-def hard_trials(count: int, seed: int) -> list[Trial]:
-    """Steps that come within ten minutes, to a battery that is nearly empty half of the time and too cold to be charged
-    one time in four: most cannot be met in time, and are to be met as early as can be."""
-    rng = np.random.default_rng(seed)
-    return [
-        replace(trial, notice_s=float(rng.uniform(0, LONG_NOTICE_S)),
-                cell_c=float(rng.choice([20.0, 20.0, 20.0, -5.0])),
-                soc=float(rng.uniform(0.1, 0.2)) if rng.random() < 0.5 else trial.soc)
-        for trial in trials(count, seed)
-    ]  # fmt: skip
 
 
 def pairs(count: int, seed: int, tick: Callable[[float], None] = lambda share: None) -> list[Pair]:

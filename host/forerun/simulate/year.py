@@ -160,40 +160,33 @@ def _fate(site: sections.SiteFile, weather: Weather, played: Played, drawn: Draw
 def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> dict:
     """Energy, hours, cost by component, emissions; means over the drawn years for what outages do."""
     tariff, carbon, genset = site.tariff, site.carbon, site.genset
-    befallen = _fate(site, weather, played, drawn)
-    steps = len(played.import_w)
-    kwh, hour = played.import_w / 12_000, np.arange(steps) // 12
-    imported, exported = np.clip(kwh, 0, None), np.clip(-kwh, 0, None)
-    price, intensity = hourly(tariff.energy_price_per_kwh)[hour % 24], hourly(carbon.grid_g_per_kwh)[hour % 24]
-    hourly_kw = np.add.reduceat(imported, np.arange(0, steps, 12))
-    months = np.array_split(hourly_kw, 12)
+    befallen, bills = _fate(site, weather, played, drawn), _Bills(site, len(played.import_w))
+    imported, bill = bills.of(played.import_w)
     per_h = float(genset.idle_litre_per_h) + float(genset.litre_per_kwh) * played.genset_w / 1000
     litres = float(np.sum(played.genset_on * per_h)) / 12
     exercise_litres = EXERCISES * EXERCISE_H * float(genset.idle_litre_per_h) if genset.rated_w else 0.0
-    demand = sum(float(month.max()) for month in months) * float(tariff.demand_charge_per_kw_month)
-    grid_kg = float(imported @ intensity) / 1000
     starts = int(np.count_nonzero(np.diff(played.genset_on.astype(int), prepend=0) > 0))
-    per_litre = float(genset.fuel_price_per_litre)
     burnt = litres + exercise_litres + befallen.litres
+    burnt_kg, carbon_price = burnt * float(carbon.diesel_kg_per_litre), float(tariff.carbon_price_per_tonne) / 1000
     cost = {
-        "energy": float(imported @ price),
-        "export": -float(exported.sum()) * float(tariff.export_price_per_kwh),
-        "demand": demand,
-        "diesel": float(burnt.mean()) * per_litre,
+        "energy": bill["energy"],
+        "export": bill["export"],
+        "demand": bill["demand"],
+        "diesel": float(burnt.mean()) * float(genset.fuel_price_per_litre),
         "genset_starts": starts * float(genset.start_cost),
         "battery_wear": float(played.discharge_w.sum()) / 12_000 * float(site.battery.wear_cost_per_kwh),
-        "carbon": 0.0,
+        "carbon": bill["carbon"] + float(burnt_kg.mean()) * carbon_price,
     }
-    co2e_kg = grid_kg + float(burnt.mean()) * float(carbon.diesel_kg_per_litre)
-    cost["carbon"] = co2e_kg / 1000 * float(tariff.carbon_price_per_tonne)
-    total = sum(cost.values())
-    import_by_year, energy_by_year = _grid_by_year(weather, played, drawn, price, float(tariff.export_price_per_kwh))
-    energy = cost["energy"] + cost["export"]
-    by_year = total - energy + energy_by_year + per_litre * (burnt - burnt.mean())
+    co2e_kg, total = bill["kg"] + float(burnt_kg.mean()), sum(cost.values())
+    import_by_year, grid_by_year = _grid_by_year(site, weather, played, drawn, bills)
+    burnt_by_year = burnt * float(genset.fuel_price_per_litre) + burnt_kg * carbon_price
+    by_year = cost["genset_starts"] + cost["battery_wear"] + grid_by_year + burnt_by_year
     diesel_by_year = float(played.genset_on.sum()) / 12 + befallen.diesel_h
+    exported_kwh = float(np.clip(-played.import_w, 0, None).sum()) / 12_000
     return {
-        "import_kwh": round(float(imported.sum()), 1),
-        "export_kwh": round(float(exported.sum()), 1),
+        "import_kwh": round(imported, 1),
+        "export_kwh": round(exported_kwh, 1),
+        "curtailed_kwh": round(float(played.curtailed_w.sum()) / 12_000, 1),
         "genset_kwh": round(float(played.genset_w.sum()) / 12_000, 1),
         "discharged_kwh": round(float(played.discharge_w.sum()) / 12_000, 1),
         "diesel_h": round(float(diesel_by_year.mean()), 2),
@@ -203,7 +196,7 @@ def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: D
         "cost_parts": {key: round(value, 1) for key, value in cost.items()},
         "cost": round(total, 1),
         "co2e_kg": round(co2e_kg, 1),
-        "peak_import_kw": round(float(hourly_kw.max()), 2),
+        "peak_import_kw": round(bill["peak_kw"], 2),
         "over_limit_h": round(int(played.over_limit.sum()) / 12, 2),
         "availability": {key: round(value, 7) for key, value in befallen.availability().items()},
         "unserved_min_per_year": round(60 * float(befallen.unserved_h.mean()), 2),
@@ -222,17 +215,45 @@ def _spread(by_year: np.ndarray) -> dict[str, float]:
     return interval(by_year) | {"p5": float(low), "p95": float(high)}
 
 
-def _grid_by_year(weather: Weather, played: Played, drawn: Drawn, price: np.ndarray,
-                  export_price: float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """(years,) imported kWh, and what energy costs less what export earns: the year's hours with the load, sun and
-    price of each drawn year, while battery and set do what they did."""
-    hourly_kw = (np.add.reduceat(values, np.arange(0, len(values), 12)) / 12_000
-                 for values in (played.import_w, weather.load_w, weather.pv_w))  # fmt: skip
-    grid, load, pv = hourly_kw
-    net = grid + np.outer(drawn.load - 1, load) - np.outer(drawn.pv - 1, pv)
-    imported, exported = np.clip(net, 0, None), np.clip(-net, 0, np.clip(-grid, 0, None).max())
-    energy = (imported @ price[::12][: len(grid)]) * drawn.price - exported.sum(axis=1) * export_price * drawn.price
-    return imported.sum(axis=1), energy
+class _Bills:
+    """What the grid costs a site by the year, of import_w (n,), > 0 imports, on 5-minute steps."""
+
+    def __init__(self, site: sections.SiteFile, steps: int):
+        hour = np.arange(steps) // 12 % 24
+        self.price_kwh = hourly(site.tariff.energy_price_per_kwh)[hour]
+        self.kg_kwh = hourly(site.carbon.grid_g_per_kwh)[hour] / 1000
+        self.hours, self.tariff = np.arange(0, steps, 12), site.tariff
+        self.months = np.array([part[0] for part in np.array_split(np.arange(len(self.hours)), 12)])
+
+    def of(self, import_w: np.ndarray, price_level: float = 1.0) -> tuple[float, dict[str, float]]:
+        """kWh that are imported; energy, export (earned: below 0), demand and carbon cost, kg, and the highest hour."""
+        imported = np.maximum(import_w, 0)
+        hourly_kw = np.add.reduceat(imported, self.hours) / 12_000
+        kg = float(imported @ self.kg_kwh) / 12_000
+        kwh = float(hourly_kw.sum())
+        sold_kwh = kwh - float(import_w.sum()) / 12_000
+        return kwh, {
+            "energy": price_level * float(imported @ self.price_kwh) / 12_000,
+            "export": -price_level * sold_kwh * float(self.tariff.export_price_per_kwh),
+            "demand": float(np.maximum.reduceat(hourly_kw, self.months).sum() * float(
+                self.tariff.demand_charge_per_kw_month)),
+            "carbon": kg / 1000 * float(self.tariff.carbon_price_per_tonne),
+            "kg": kg,
+            "peak_kw": float(hourly_kw.max()),
+        }  # fmt: skip
+
+
+def _grid_by_year(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn,
+                  bills: _Bills) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(years,) imported kWh, and what the grid costs less what export earns: the year's steps with the load, sun and
+    price of each drawn year, while battery and set do what they did. PV that was curtailed stands ready."""
+    imported_kwh, cost = np.zeros((2, len(drawn.load)))
+    left_w, limit_w = played.import_w - played.curtailed_w, float(site.limits.export_limit_w)
+    for year, (load, pv) in enumerate(zip(drawn.load, drawn.pv, strict=True)):
+        net_w = left_w + (load - 1) * weather.load_w - (pv - 1) * weather.pv_w
+        imported_kwh[year], bill = bills.of(np.maximum(net_w, -limit_w), drawn.price[year])
+        cost[year] = sum(bill[name] for name in ("energy", "export", "demand", "carbon"))
+    return imported_kwh, cost
 
 
 def _sizing(site: sections.SiteFile, weather: Weather) -> dict:

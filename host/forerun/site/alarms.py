@@ -190,9 +190,17 @@ _PORT = "end what uses it (`ss -ltnp` names it), or change {0}.host or {0}.port;
 _PARTS = {
     "status": "the folder of store.path must take sockets, and its files be the site's own; tried again every 30 s",
     "web": _PORT.format("web"),
+    "web.tokens": "give it back to the user that runs the site (`chown`, `chmod 600`), or, if it is damaged, delete it "
+    "and make new tokens (`forerun token add`)",
     "metrics": _PORT.format("metrics"),
     "modbus_tcp": _PORT.format("modbus_tcp"),
     "mqtt": "check mqtt.host and mqtt.port, and that the broker runs; it is tried again by itself",
+    "mqtt.password_file": "put the broker's password into it as its first line, readable for the user that runs the "
+    "site; tried again by itself",
+    "mqtt.ca_file": "put the certificate of the authority that signed the broker's there, as PEM; tried again every "
+    "30 s",
+    "mqtt.username": "ask the broker's keeper for mqtt.username and what belongs into mqtt.password_file; tried again "
+    "by itself",
     "compute": "mend the source, or set its key in [compute] to \"none\"; it is asked again by itself",
     "box": "free space or mend the disk; what waits stays there till then",
     "telemetry": "free space or mend the disk; the journal is not concerned",
@@ -200,8 +208,8 @@ _PARTS = {
 
 
 def remedy_of(part: str) -> str:
-    """What to do when this optional part of the host (or part.detail) does not work."""
-    return _PARTS.get(part.split(".")[0], "the site runs on without it")
+    """What to do when this optional part of the host, or part.detail, does not work."""
+    return _PARTS.get(part) or _PARTS.get(part.split(".")[0], "the site runs on without it")
 
 
 _SILENT_NAMES = {"trip": "tripped", "door": "tripped_door"}

@@ -1,18 +1,19 @@
 """A plan told in words: each stretch in which the battery or the set works or PV stays unused, and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from forerun.config import SiteFile
 from forerun.dispatch.dispatcher import Plan, storage_of
 from forerun.dispatch.planning import Outlook, cost_parts
-from forerun.dispatch.reserve import reserve_level_wh
-from forerun.dispatch.situation import Storage, checked
+from forerun.dispatch.reserve import reserve_level_wh, surge_targets
+from forerun.dispatch.situation import Storage, Surge, checked
 from forerun.report.pictures import clock
+from forerun.sections import SiteFile
 
 _WORTH_SAYING_W = 50.0
+_WORTH_SAYING_WH = 10.0
 _GIVES, _TAKES = "gives", "takes"
 
 
@@ -20,9 +21,7 @@ def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
     """The plan in sentences, in order of time; then what is relaxed, and what it costs by component."""
     told = _Told(site, made, plan)
     sentences = [f"It stands on {made.basis}.", *told.battery_and_set(), *told.unused_pv()]
-    for surge in made.situation.surges:
-        what = f"an announced load of {surge.load_w / 1000:.1f} kW in all comes for {surge.duration_s / 60:.0f} min"
-        sentences.append(f"At {told.time(surge.start_s)} {what}; its energy is stored 5 min before.")
+    sentences += [told.surge(surge) for surge in made.situation.surges]
     sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
     parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]
     sentences.append(f"It costs {plan.cost:.2f} {site.tariff.currency} over {plan.step_s.sum() / 3600:.0f} h"
@@ -76,6 +75,32 @@ class _Told:
                 sentences.append(f"{when}: the battery {each.kind} {kwh:.1f} kWh, to "
                                  f"{100 * self.plan.soc[each.last - 1]:.0f} %, because {why}.")  # fmt: skip
         return sentences or [self._idle()]
+
+    def surge(self, surge: Surge) -> str:
+        """What an announced load asks of the battery, and when this plan has stored it."""
+        load = f"an announced load of {surge.load_w / 1000:.1f} kW in all"
+        comes = f"At {self.time(surge.start_s)} {load} comes for {surge.duration_s / 60:.0f} min"
+        if surge.start_s <= 0:
+            comes = f"Until {self.time(surge.start_s + surge.duration_s)} {load} runs"
+        alone, _ = surge_targets(self.storage, replace(self.inputs, surges=(surge,)))
+        if not alone.any():
+            beyond = surge.load_w > self.storage.import_limit_w
+            return f"{comes}, beyond the plan's end." if beyond else f"{comes}; the grid carries it."
+        # The energy for it alone, above the minimum that stays; what other loads need before it is not in it.
+        low_wh = self.storage.soc_min * self.storage.capacity_wh
+        need_wh = float(alone.max())
+        asks = f"{comes}; the {(need_wh - low_wh) / 1000:.1f} kWh that it needs above what the grid gives"
+        before = self.ends_s <= max(surge.start_s, 0) + 1
+        stored_wh = np.concatenate([[self.inputs.soc], self.plan.soc[before]]) * self.storage.capacity_wh
+        ends_s = np.concatenate([[0.0], self.ends_s[before]])
+        short = np.flatnonzero(stored_wh < need_wh - _WORTH_SAYING_WH)
+        if len(short) == 0:
+            return f"{asks} are in the battery already."
+        if short[-1] == len(stored_wh) - 1:
+            there_kwh = max(0.0, stored_wh[-1] - low_wh) / 1000
+            return f"{asks} are not all stored by {self.time(ends_s[-1])}, only {there_kwh:.1f} kWh are."
+        lead_s = surge.start_s - ends_s[short[-1] + 1]
+        return f"{asks} are stored {lead_s / 60:.0f} min before."
 
     def unused_pv(self) -> list[str]:
         kind = np.where(self.plan.curtail_w > _WORTH_SAYING_W, 1 + (self.price < 0), 0)
@@ -175,6 +200,7 @@ class _Told:
         fuel = genset.cost(hours, self.plan.genset_w[each.part], np.ones(len(hours)), 0) / max(kwh, 1e-9)
         dear = np.average(self.price[each.part], weights=hours)
         if fuel < dear:
-            own = f"a kWh of it costs {fuel:.3f} {self.currency} and a start {genset.start_cost:.2f}"
+            carbon = " with its carbon" if self.site.tariff.carbon_price_per_tonne else ""
+            own = f"a kWh of it costs {fuel:.3f} {self.currency}{carbon} and a start {genset.start_cost:.2f}"
             return f"{own}, beside {dear:.3f} from the grid"
         return self._lops(each) or "it runs for its least time, or fills the battery for what comes"
