@@ -33,7 +33,8 @@ _BLOCKS = ("charge", "discharge", "import", "over_import", "export", "over_expor
 
 
 class Programme:
-    """Columns in blocks of n (see _BLOCKS), then the peak. Rows: balance, state of charge, peak; n each. kW and kWh."""
+    """Columns in blocks of n (see _BLOCKS), then the peak. Rows: balance, state of charge and, where it is
+    charged for, peak; n each. kW and kWh."""
 
     def __init__(self, storage: Storage):
         self.storage = storage
@@ -68,12 +69,13 @@ class Programme:
         parts += [(energy, columns["charge"], -hours * storage.efficiency_charge)]
         parts += [(energy, columns["discharge"], hours / storage.efficiency_discharge)]
         parts += [(energy, tier, one) for tier in slices] + [(energy[1:], tier[:-1], -one[1:]) for tier in slices]
-        parts += [(peak, columns["import"], one), (peak, columns["over_import"], one)]
-        parts += [(peak, np.full(n, len(_BLOCKS) * n), -one)]
+        if storage.demand_charge_per_kw:
+            parts += [(peak, columns["import"], one), (peak, columns["over_import"], one)]
+            parts += [(peak, np.full(n, len(_BLOCKS) * n), -one)]
         row, column, value = (np.concatenate(piece) for piece in zip(*parts, strict=True))
-        row_lower = np.concatenate([np.zeros(2 * n), np.full(n, -np.inf)])
+        row_lower = np.concatenate([np.zeros(2 * n), np.full(n if storage.demand_charge_per_kw else 0, -np.inf)])
         self._count = len(_BLOCKS) * n + 1
-        self._solver = Solver(row, column, value, row_lower, np.zeros(3 * n), self._count)
+        self._solver = Solver(row, column, value, row_lower, np.zeros(len(row_lower)), self._count)
         self._step_s, self._columns, self._hours = step_s, columns, hours
 
     def _set(self, inputs: Inputs, targets_wh: np.ndarray) -> None:
@@ -198,6 +200,19 @@ class Programme:
             for step in np.flatnonzero(np.minimum(one, other) > _TOLERANCE_KW):
                 found.append((int(step), first + int(one[step] >= other[step])))
         return found
+
+    def keep(self, name: str) -> None:
+        """Remember where the last answer was found; `go_back` starts the next search there, in a later plan too."""
+        self._solver.keep(name)
+
+    def go_back(self, name: str) -> None:
+        self._solver.go_back(name)
+
+    @property
+    def turnover(self) -> float:
+        """What the load less PV and what is given beside it would cost or earn at its prices, each step counted
+        positive."""
+        return self._turnover * self.dearest
 
     def worth_per_kw(self) -> np.ndarray:
         """(n,) what one kW more, from nowhere, would save in each step, in the tariff's currency."""

@@ -33,6 +33,7 @@ class Solver:
         lp.a_matrix_.start_ = np.searchsorted(column[order], np.arange(columns + 1))
         lp.a_matrix_.index_, lp.a_matrix_.value_ = row[order], value[order]
         self.highs.passModel(lp)
+        self._bases: dict[str, highspy.HighsBasis] = {}
 
     def bound(self, lower: np.ndarray, upper: np.ndarray, at: np.ndarray | slice = slice(None)) -> None:
         """Bounds of the columns `at`, all of them if not said."""
@@ -62,6 +63,15 @@ class Solver:
                 return True
             self.highs.clearSolver()
         return False
+
+    def keep(self, name: str) -> None:
+        """Remember where the last answer was found."""
+        self._bases[name] = self.highs.getBasis()
+
+    def go_back(self, name: str) -> None:
+        """Start the next run from where `keep` was called with this name, and from the last answer before that."""
+        if name in self._bases:
+            self.highs.setBasis(self._bases[name])
 
     @property
     def objective(self) -> float:
