@@ -69,5 +69,5 @@ def speaker(as_json: bool) -> Callable[[str], None]:
         return lambda sentence: print(sentence, file=sys.stderr, flush=True)
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, log_path=False)
     return lambda sentence: console.log(sentence, markup=False)

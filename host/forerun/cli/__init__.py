@@ -25,6 +25,9 @@ app.add_typer(site.token_app, name="token")
 app.add_typer(store.store_app, name="store")
 
 
+BROKEN_OFF = 130  # as click ends after Ctrl-C
+
+
 def main() -> None:
     """Entry point; whatever goes wrong ends as one sentence on standard error, never as a traceback, but for who asks
     for it with `python -X dev -m forerun`."""
@@ -41,8 +44,10 @@ def main() -> None:
     except Trouble as problem:
         print(f"forerun: {problem}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(1)
+    except SystemExit as end:
+        if end.code == BROKEN_OFF:
+            print("forerun: broken off; what was not finished counts as not done", file=sys.stderr)
+        raise
     except Exception as problem:
         if sys.flags.dev_mode:
             raise
