@@ -44,6 +44,8 @@ docs/node_modules/.ready: docs/package.json docs/package-lock.json | $(VENV)/.re
 demo: $(VENV)/.ready-demo ## one site-day, with and without the controller -> out/demo/report.html
 	@$(BIN)/forerun demo $(if $(REALTIME),--realtime $(REALTIME))
 
+# The suite starts the programs some hundred times: what is compiled is kept, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.ready-test $(VENV)/.ready-stubs tests/wasm/node_modules/.ready ## every test: CPython, MicroPython 64-bit and 32-bit, hardware in the loop
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 

@@ -31,15 +31,10 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
     the site rests. `noise`: share of the bus's frames that come with a wrong bit.
     """
     from forerun_wire import messages as m
+    from hil.noise import flips
     from hil.rig import Rig
 
     chance = random.Random(seed)
-
-    def flip(direction, data, now_us):
-        if chance.random() >= noise:
-            return data
-        at = chance.randrange(len(data))
-        return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
     found: dict[str, list[float]] = {"setpoint_ms": [], "limit_ms": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +44,8 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
             if options.get("senses"):  # its zeros are found and the meter agrees: from then on the channel counts
                 bench.run_until(lambda: any(name == "analog_back" for _, name, _, _ in bench.events()), 30, 0.5)
             if noise:
-                bench.bench.bus_filter = flip
+                noisy = flips(chance, noise)
+                bench.bench.bus_filter = lambda direction, data, now_us: noisy(data)
             writes: list[int] = []
             controls = bench.site.inverter
             written = controls.written

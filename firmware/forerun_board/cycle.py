@@ -219,6 +219,7 @@ class Cycle:
         fast = self.fast
         if fast is not None:
             fast.measure(self._image, controller.events)
+        self._image.commanded = self.fieldbus.inverter.armed
         controller.step(self._image)
         if fast is not None:
             fast.order(controller, self._image)

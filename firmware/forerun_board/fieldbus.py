@@ -32,6 +32,7 @@ SCALES_MS = 10_000
 REATTACH_MS = 1000
 REATTACH_SUBMETER_MS = 10_000  # a missing sub-meter must not slow the round every second
 REARM_MS = 1000
+DECIDED_MS = 2000  # so long an inverter is left with what it was told before, until there is a decision to hand over
 WAKE_MS = 5000
 VAR_MS = 500
 TELL_AGAIN_MS = 60_000
@@ -144,6 +145,7 @@ class FieldBus:
         self._watch_us = read_us(WATCH_COUNT, config.bus_baud)
         self._generator = None
         self._pressing = False
+        self._undecided_ms = -1  # since when an inverter waits to be armed
         self._step = ASK
         self._make_jobs()
 
@@ -202,8 +204,10 @@ class FieldBus:
             return when == DOWN and not (device.attached and not device.down)
         if when == UP:
             return True
-        if when in (UNARMED, ARMED):
-            return device.armed == (when == ARMED)
+        if when == ARMED:
+            return device.armed
+        if when == UNARMED:
+            return not device.armed and self._decided()
         if when == ENERGY:
             return not device.energy_fresh and (device is not self.inverter or device.counts_energy)
         if when == ASLEEP:
@@ -227,6 +231,16 @@ class FieldBus:
                 grid.holds_var and held_ms >= self._refresh_job.interval_ms
             )
         return True  # CHECK
+
+    def _decided(self):
+        """Whether the setpoint is one that knows meter, battery and inverter, which is not waited for long: 0 W, handed
+        to an inverter that carries the site when its board has restarted, would break the import limit."""
+        controller = self._controller
+        if controller.command and not (controller.meter.stale or controller.battery.stale):
+            return True
+        if self._undecided_ms < 0:
+            self._undecided_ms = self._clock.ms
+        return (self._clock.ms - self._undecided_ms) & MASK >= DECIDED_MS
 
     def forget_energy(self):
         """Have all energy registers read again, as soon as the line has time."""
@@ -383,6 +397,7 @@ class FieldBus:
         inverter = self.inverter
         yield from inverter.arm(self._controller.setpoint_w, self._config.inverter_watchdog_s)
         if inverter.armed:
+            self._undecided_ms = -1
             self._refresh_job.last_ms = self._clock.ms
             if not inverter.confirmed:
                 self._controller.events.push(WATCHDOG_UNCONFIRMED, self._config.inverter_watchdog_s, inverter.unit)

@@ -2,7 +2,14 @@
 
 
 class Trouble(Exception):
-    """Not the program's fault: the message says what happened, where, and what to do. Exit status 1."""
+    """Not the program's fault: the message says what happened, where, and what to do. Exit status 1.
+
+    `part`: what of a running site's parts is concerned, like mqtt.password_file, when its remedy is not that of the
+    part itself (forerun.site.alarms)."""
+
+    def __init__(self, sentence: str = "", *, part: str = ""):
+        super().__init__(sentence)
+        self.part = part
 
 
 class WrongUsage(Trouble):

@@ -190,8 +190,41 @@ def test_an_engine_never_idles():
     for _ in range(40):
         play(part, events, 1, power_w=2_000 + part.charge_w, charge_free_w=1_000, dump_there=True)
     assert part.charge_w == 1_000 and part.dump
+    play(part, events, 1, charge_free_w=0, dump_there=False, power_w=-1)
+    assert not part.dump, "what nobody measures is not filled up"
+    part.power_w = 3_000
     play(part, events, 700, charge_free_w=0, dump_there=False)
     assert part.state in ("cooling", "off"), "neither battery nor dump: it has to stop"
+
+
+def test_a_dump_load_holds_the_least_load_without_flapping_and_opens_when_others_do():
+    part, events = genset(genset_min_load_w=6_000)
+    play(part, events, 2, plan=True, dump_there=True)
+    play(part, events, 60, turning=True, power_w=0)
+    moves, before = [], False
+
+    def seconds(count, load_w, charge_free_w=0, dump_w=5_000):
+        nonlocal before
+        for _ in range(count):
+            given_w = load_w + part.charge_w + (dump_w if part.dump else 0)
+            play(part, events, 1, power_w=given_w, charge_free_w=charge_free_w)
+            if part.dump != before:
+                moves.append((part.dump, part.power_w))
+                before = part.dump
+        return part.power_w
+
+    assert seconds(60, 2_000) == 7_000 and moves == [(True, 2_000)], moves
+    assert seconds(9, 9_000) == 14_000, "for nine seconds it may be a passing load"
+    assert seconds(20, 9_000) == 9_000 and moves[1:] == [(False, 14_000)], moves
+    seconds(30, 2_000)
+    assert seconds(2, 17_000) == 17_000, "so much at once is not doubted: the set would be overloaded"
+    seconds(30, 2_000)
+    del moves[:]
+    assert 6_000 <= seconds(40, 2_000, charge_free_w=8_000) <= 6_700, "a battery that can take it again does"
+    assert [on for on, _ in moves] == [False] and moves[0][1] >= 6_000 + 5_000, moves
+    del moves[:]
+    seconds(2_000, 3_000)
+    assert [on for on, _ in moves] == [True] + [False, True] * 3, "looked at again every ten minutes, for a second"
 
 
 def island(part, events, seconds, **facts):

@@ -57,24 +57,3 @@ def opened_desk(bench):
     finally:
         bench.bench.host = None
         bench.run(1)
-
-
-def flips(random, share):
-    """Noise that flips a bit in this share of the frames."""
-
-    def noise(frame):
-        if random.random() >= share:
-            return frame
-        at = random.randrange(len(frame))
-        return frame[:at] + bytes([frame[at] ^ 1 << random.randrange(8)]) + frame[at + 1 :]
-
-    return noise
-
-
-def bit_errors(random, share):
-    """Noise that flips a bit in this share of the bytes: long frames suffer more."""
-
-    def noise(frame):
-        return bytes(byte ^ (1 << random.randrange(8) if random.random() < share else 0) for byte in frame)
-
-    return noise

@@ -20,6 +20,7 @@ from hil.held import Watch
 UTC_OFFSET_US = 1_568_937_600 * 1_000_000
 # Settings for the analogue channels that forerun.plant.senses plays.
 ANALOG = {"voltage_gain_q8": round(256 * VOLTAGE_MV), "current_gain_q8": round(256 * CURRENT_MA)}
+WATCHDOG_US = 8_300_000  # what an RP2040 is given by forerun_board.hal.rp2
 EXAMPLE = Path(config.__file__).with_name("demo_site.toml")
 
 
@@ -49,6 +50,8 @@ class Rig:
                                   heap=heap)
         self.bench = Lockstep(self.site, self.slave, self.board, None)
         self.bench.senses = Senses(self.site) if senses else None
+        self.bench.watchdog_us = WATCHDOG_US
+        self.bites = 0  # of the watchdog, that a test brings about
         self.said: list[tuple[float, str]] = []
         self.journal: Journal | None = None
         self.host: Service | None = None
@@ -61,12 +64,14 @@ class Rig:
         self.bench.power_on()
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, kind, *exc) -> None:
         self.board.close()
         if self.journal is not None:
             self.journal.close()
         log = self.board_log.read_text(errors="replace") if self.board_log.exists() else ""
         assert log == "", f"the board printed: {log}"
+        bites = self.bench.bites
+        assert kind or len(bites) == self.bites, f"the watchdog bit at {bites} µs"
 
     @property
     def now_s(self) -> float:
@@ -128,6 +133,10 @@ class Rig:
     def records(self) -> list[list]:
         """Bodies of all board records in the journal, in order: [store_id, number, boot, s, ms, kind, *fields]."""
         return [entry.body for entry in read(self.config.store.path) if getattr(entry, "kind", "") == "record"]
+
+    def names(self) -> list[str]:
+        """What the event records are called, in order."""
+        return [name for _, name, _, _ in self.events()]
 
     def events(self) -> list[tuple[float, str, int, int]]:
         """(board uptime in s, name, value, limit) of each event record."""

@@ -3,9 +3,12 @@
     python -m hil.storms 100 200      plays storms 100 to 199; one that breaks a rule says so and with which faults
 """
 
+import contextlib
+import io
 import random
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from bench_board import line_options
 from forerun.plant.inverter import RUNNING
 from forerun.plant.series import Series
 from forerun_wire import messages as m
+from hil.noise import flips
 
 UNDER_OVER, ENTER, CARE, GENSET, ISLANDING, TRIP = 3, 16, 64, 128, 256, 512
 FUNCTIONS = (0, ENTER, TRIP, GENSET | TRIP, GENSET, ISLANDING | TRIP, ISLANDING, UNDER_OVER, CARE | TRIP)
@@ -27,6 +31,7 @@ OVER_S = 1.2  # a round, its answer, and a repeated one beside noise
 STALE_GRACE_S = STALE_S + 1.5
 BMS_GRACE_S = 3.5
 STOP_GRACE_S = 0.25
+CALMED_S = 5.0  # after which a site that could not be held can be again
 
 
 @dataclass
@@ -71,7 +76,9 @@ class Weather:
         self.active: dict[str, int] = {}
         self.link_cut = self.bus_cut = 0
         self.noise = storm.noise
-        self.since: dict[str, float] = {}
+        # A storm begins on a site that has been well for a while.
+        self.since = dict.fromkeys(("reached", "able", "prompt"), bench.now_s - 2 * CALMED_S)
+        self.judged: Counter[str] = Counter()  # how often each rule could have been broken
         self.stops = self.cycles = self.boots = 0
         self.overloaded = False
         bench.bench.bus_filter, bench.bench.link_filter = self.on_bus, self.on_link
@@ -79,16 +86,10 @@ class Weather:
     def on_bus(self, direction, data, now_us):
         if self.bus_cut:
             return b""
-        return self.flipped(data, self.noise)
+        return flips(self.chance, self.noise)(data)
 
     def on_link(self, direction, data, now_us):
-        return b"" if self.link_cut else self.flipped(data, min(self.noise, 0.02))
-
-    def flipped(self, data, share):
-        if share and self.chance.random() < share:
-            at = self.chance.randrange(len(data))
-            return data[:at] + bytes([data[at] ^ 1 << self.chance.randrange(8)]) + data[at + 1 :]
-        return data
+        return b"" if self.link_cut else flips(self.chance, min(self.noise, 0.02))(data)
 
     def begin(self, name, much):
         self.active[name] = self.active.get(name, 0) + 1
@@ -108,6 +109,11 @@ class Weather:
             return 0.0
         return self.bench.now_s - self.since.setdefault(name, self.bench.now_s)
 
+    def must(self, rule, held, told) -> None:
+        """Judge `rule` once; AssertionError with `told` when it is not held."""
+        self.judged[rule] += 1
+        assert held, f"{rule}: {told}"
+
     def judge(self):
         bench, site = self.bench, self.site
         inverter, island = site.inverter, site.island
@@ -117,42 +123,49 @@ class Weather:
         reached = on and not self.bus_cut and not bench.slave.responder.units[1].is_silent()
         reached_s = self.lasting_s("reached", reached)
         carried = island.live or site.amf.on_load
+        power_w = inverter.power_w
         silent_s = self.lasting_s("meter silent", meter.is_silent())
         if silent_s > STALE_GRACE_S and reached_s > STALE_GRACE_S and not carried and not self.noise:
-            assert abs(inverter.power_w) < 150, f"{inverter.power_w:.0f} W without a meter for {silent_s:.1f} s"
+            self.must("no meter", abs(power_w) < 150, f"{power_w:.0f} W without a meter for {silent_s:.1f} s")
         dead_s = self.lasting_s("board out of reach", not reached)
         if dead_s > WATCHDOG_S + 1 and not island.live:
-            assert abs(inverter.power_w) < 150, f"{inverter.power_w:.0f} W {dead_s:.1f} s after nobody refreshed it"
+            self.must("no board", abs(power_w) < 150, f"{power_w:.0f} W {dead_s:.1f} s after nobody refreshed it")
         able = inverter.state == RUNNING and site.battery.soc > 0.115 and not self.active.get("bms cut")
         able = able and site.grid_live and not (island.tie_open or site.amf.on_load or inverter.contactor_open)
         sees = not blind and site.pcc_voltage_v > 100 and site.load_w - site.pv_w < LIMIT_W + 25_000
-        able_s = self.lasting_s("able", able and sees and reached)
-        over_s = self.lasting_s("over", site.pcc_import_w > LIMIT_W)
-        if self.storm.functions & ENTER == 0 and able_s > 5.0:
-            allowed_s = OVER_S + 2.0 * bool(self.noise)
-            assert over_s <= allowed_s, f"{site.pcc_import_w:.0f} W for {over_s:.2f} s above {LIMIT_W} W"
-        under_s = self.lasting_s("export", -site.pcc_import_w > self.storm.export_w + 300)
-        # Answers so slow that the battery is no longer read leave it at rest; PV is held back by coarse contacts.
-        if able_s > 5.0 and self.lasting_s("prompt", not self.active.get("slow replies")) > 5.0:
-            allowed_s = OVER_S + 2.0 * bool(self.noise)
-            assert under_s <= allowed_s, f"{-site.pcc_import_w:.0f} W exported for {under_s:.2f} s"
+        self._judge_pcc(self.lasting_s("able", able and sees and reached) > CALMED_S)
         control = inverter.controls[704]
         if control["WSetEna"]:
-            assert control["WSetRvrtTms"] > 0, "the inverter commanded without a watchdog"
+            self.must("watchdog", control["WSetRvrtTms"] > 0, "the inverter commanded without a watchdog")
         stopped_s = self.lasting_s("stopped", bool(bench.bench.inputs & STOP) and on)
         if stopped_s > STOP_GRACE_S + 1.0 * self.booting():
-            assert inverter.contactor_open, f"not off {stopped_s:.2f} s after the emergency stop"
+            self.must("stop", inverter.contactor_open, f"not off {stopped_s:.2f} s after the emergency stop")
         cut_s = self.lasting_s("cut", bool(self.active.get("bms cut")))
         if cut_s > BMS_GRACE_S and reached_s > BMS_GRACE_S and not self.noise and control["WSetEna"]:
             battery = site.battery
             most_w, least_w = battery.bms_discharge_cap_w + 50, -battery.bms_charge_cap_w - 50
             told = f"setpoint {control['WSet']:.0f} W, the BMS permits {least_w:.0f} … {most_w:.0f} W"
-            assert least_w <= control["WSet"] <= most_w, told
-        assert island.asynchronous_closings == 0, "closed out of step"
+            self.must("BMS", least_w <= control["WSet"] <= most_w, told)
+        self.must("in step", island.asynchronous_closings == 0, "closed out of step")
         if island.live and site.load_w - site.pv_w > min(30_000, site.battery.bms_discharge_cap_w) * 0.9:
             self.overloaded = True
         if not (self.overloaded or self.active.get("bms cut") or self.cycles or self.stops):
-            assert island.blackouts == 0, "an island went dark that nobody had overloaded"
+            self.must("island", island.blackouts == 0, "an island went dark that nobody had overloaded")
+
+    def _judge_pcc(self, able):
+        """Import and export, while inverter and meter are well and have been for a while. Only what the battery has to
+        do something for counts as judged."""
+        site, storm = self.site, self.storm
+        over_s = self.lasting_s("over", site.pcc_import_w > LIMIT_W)
+        under_s = self.lasting_s("export", -site.pcc_import_w > storm.export_w + 300)
+        allowed_s = OVER_S + 2.0 * bool(self.noise)
+        net_w = site.load_w - site.pv_w
+        if able and storm.functions & ENTER == 0 and (net_w > LIMIT_W or over_s):
+            self.must("import", over_s <= allowed_s, f"{site.pcc_import_w:.0f} W for {over_s:.2f} s above {LIMIT_W} W")
+        # Answers so slow that the battery is no longer read leave it at rest; PV is held back by coarse contacts.
+        prompt = self.lasting_s("prompt", not self.active.get("slow replies")) > CALMED_S
+        if able and prompt and (-net_w + max(0, storm.order_w) > storm.export_w or under_s):
+            self.must("export", under_s <= allowed_s, f"{-site.pcc_import_w:.0f} W exported for {under_s:.2f} s")
 
     def booting(self) -> bool:
         return self.bench.now_s - self.boots < 1.5
@@ -289,8 +302,8 @@ def timeline(storm: Storm) -> list[tuple[float, int, str, float]]:
     return sorted(moments)
 
 
-def play(folder: Path, storm: Storm) -> None:
-    """AssertionError when a rule does not hold."""
+def play(folder: Path, storm: Storm) -> Counter[str]:
+    """{rule: how often it was judged}; AssertionError when one does not hold."""
     from hil.rig import Rig
 
     with Rig(folder, **site_of(storm)) as bench:
@@ -312,6 +325,8 @@ def play(folder: Path, storm: Storm) -> None:
                     weather.end(name, much)
             weather.judge()
         recover(bench, weather)
+        print("judged", dict(weather.judged))
+        return weather.judged
 
 
 def recover(bench, weather) -> None:
@@ -322,15 +337,18 @@ def recover(bench, weather) -> None:
         bench.run(1)
         bench.bench.inputs &= ~RESET
     weather.noise = 0.0
-    end_s = bench.now_s + CALM_S
+    end_s, site = bench.now_s + CALM_S, bench.site
     while bench.now_s < end_s:
         bench.run(0.25)
         weather.judge()
+        well = bench.host.session.up and site.grid_live and site.inverter.state == RUNNING
+        well = well and not (site.island.tie_open or site.amf.on_load or site.amf.remote_start)
+        if weather.lasting_s("well", well and bench.host.latest["state"] != m.FAULTED) > 2 * CALMED_S:
+            break  # nothing is going to change any more
     assert bench.host.session.up, "host and board do not find each other"
     assert bench.command(m.SETPOINT, m.HOLD_BATTERY, 1_500, 60_000)[0] == m.DONE
     bench.run(8)
     weather.judge()
-    site = bench.site
     wanted_w = min(1_500, site.load_w - site.pv_w + weather.storm.export_w)
     told = f"{site.inverter.power_w:.0f} W of {wanted_w:.0f} W in the end; {bench.host.latest}"
     assert abs(site.inverter.power_w - wanted_w) < 150, told
@@ -341,18 +359,19 @@ def recover(bench, weather) -> None:
 
 
 def main(first: int, last: int) -> int:
-    """Storms first to last - 1; how many broke a rule."""
-    broken = 0
+    """Storms first to last - 1, each told if it breaks a rule; 1 if one did, else 0."""
+    broken, judged = 0, Counter()
     for seed in range(first, last):
         storm = draw(seed)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             try:
-                play(Path(folder), storm)
+                judged += play(Path(folder), storm)
             except Exception as problem:  # noqa: BLE001 (told, with what brought it about)
                 broken += 1
-                print(f"{type(problem).__name__}: {str(problem)[:300]}\n  {storm}", flush=True)
-    return broken
+                print(f"{type(problem).__name__}: {str(problem)[:300]}\n  {storm}", file=sys.stderr, flush=True)
+    print(f"storms {first} to {last - 1}: {broken} broken; judged {dict(judged)}")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    print(main(int(sys.argv[1]), int(sys.argv[2])), "broken")
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

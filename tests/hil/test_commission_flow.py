@@ -87,6 +87,9 @@ def test_a_healthy_site_from_scan_to_seal_with_at_most_ten_questions(rig, monkey
         assert {"genset start", "trip relay", "genset stop"} <= names
         assert stat.S_IMODE(os.stat(tmp_path / "site.key.pem").st_mode) == 0o600
 
+        moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
+        bench.site = moved / "site.toml"
+        assert bench.json("status")["sealed"], "wherever its folder is"
         bench.site.write_text(bench.site.read_text().replace("import_limit_w = 15000", "import_limit_w = 14000"))
         assert "changed after the seal" in bench.json("status")["problem"]
         with pytest.raises(Trouble, match="changed after the self-test"):
@@ -160,7 +163,8 @@ def test_wrong_usage_is_one_sentence(rig, monkeypatch, tmp_path):
             (("scan", "--port", "modbus", "--units", "0-300"), "--units 0-300: it must be"),
             (("scan", "--port", "modbus", "--baud", "1200"), "--baud 1200: it must be one of"),
             (("scan", "--port", "modbus", "--units", "1-6", "--import-limit-w", "much"), "--import-limit-w much"),
-            (("scan", "--port", "modbus", "--units", "1-6", "--import-limit-w", "-4"), "limits.import_limit_w = -4"),
+            (("scan", "--port", "modbus", "--units", "1-6", "--import-limit-w", "-4"), "--import-limit-w -4"),
+            (("scan", "--port", "modbus", "--units", "1-6", "--pcc-meter", "9"), "a meter answers at 2, 3, 4"),
             (("calibrate", "--quantity", "luck"), "--quantity luck: it must be one of"),
         ):
             with pytest.raises(WrongUsage, match=sentence):
@@ -227,7 +231,7 @@ def test_a_bare_board_is_looked_at_flashed_and_heard(_interpreter, tmp_path):
         done = forerun(*words, "--board", "pico")
         assert done.returncode == 1 and "takes --board unix, not pico" in done.stderr
         with pytest.raises(Trouble, match=r"cycle\.mpy came out wrong on the board"):
-            flashing.flash(port, "unix", spoil)
+            flashing.flash(port, "unix", flashing.who(port), spoil)
         assert spoilt and not (flash / "main.py").exists(), "a board with half a firmware starts nothing"
         done = forerun(*words, "--json")
         told = json.loads(done.stdout)

@@ -11,7 +11,8 @@ from forerun.plant import devices
 from forerun.plant.series import Series
 from forerun.plant.site import Site
 from forerun.plant.site_config import SiteConfig
-from hil.commissioning import SlaveLine, bit_errors, flips
+from hil.commissioning import SlaveLine
+from hil.noise import bit_errors, flips
 
 
 def line(*, baud=115_200, noise=lambda frame: frame):

@@ -14,7 +14,8 @@ from forerun.plant import devices
 from forerun.plant.contacts import GENSET_RUNNING, GENSET_START, TIE_IS_OPEN, TIE_OPEN, TRIP
 from forerun.plant.series import Series
 from forerun_wire import messages as m
-from hil.commissioning import UTC_S, desk_on, flips
+from hil.commissioning import UTC_S, desk_on
+from hil.noise import flips
 
 QUICK = {"genset_cool_s": 20.0, "wake_s": 5.0, "enter_service_s": 10.0}
 KEY = {name: key for key, name, *_ in m.SETTINGS}

@@ -13,10 +13,6 @@ from forerun_wire import messages as m
 VOLT_VAR, OVER, ENTER = 8, 1, 16
 
 
-def names(bench):
-    return [name for _, name, _, _ in bench.events()]
-
-
 def test_volt_var_lifts_a_low_voltage_and_is_taken_back(rig):
     with rig(load_w=10_000, plant={"feeder_x_ohm": 0.8}, sections={"functions": {"functions": VOLT_VAR}}) as bench:
         bench.run_until_armed()
@@ -45,7 +41,7 @@ def test_grid_functions_are_handed_to_the_inverter(rig):
         droop, enter = bench.site.inverter.controls[711], bench.site.inverter.controls[703]
         assert droop["Ena"] == 1 and abs(droop["Ctl[0].DbOf"] - 0.3) < 1e-9 and droop["Ctl[0].KOf"] == 0.05
         assert (enter["ES"], enter["ESDlyTms"], enter["ESHzHi"]) == (1, 90, 50.2)
-        assert "modbus_refused" not in names(bench)
+        assert "modbus_refused" not in bench.names()
 
 
 def test_pv_is_curtailed_through_its_own_inverter_and_comes_back_without_a_board(rig):
@@ -92,7 +88,7 @@ def test_a_description_that_makes_no_sense_is_refused_and_nothing_changes(rig):
         bench.command(m.SETPOINT, m.HOLD_BATTERY, 3_000, 60_000)
         bench.run(3)
         assert abs(bench.site.inverter.power_w - 3_000) < 60
-        assert names(bench).count("command_refused") == 1
+        assert bench.names().count("command_refused") == 1
 
 
 def test_scale_factors_that_change_while_it_runs(rig):
@@ -156,5 +152,5 @@ def test_inverters_of_other_models_places_units_and_line_rates_hold_the_import_l
         over_ms = sum(10 for watts in trace.pcc_import_w if watts > 10_000)
         print(f"{over_ms} ms above the limit at {baud}")
         assert 0 < over_ms <= (200 if baud == 115_200 else 3 * cycle_ms) and max(trace.pcc_import_w[-200:]) <= 10_000
-        assert "modbus_refused" not in names(bench)
+        assert "modbus_refused" not in bench.names()
         bench.assert_held(over_s=over_ms / 1000 + 0.02)

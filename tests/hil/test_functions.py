@@ -9,10 +9,6 @@ OVER_UNDER, VOLT_WATT, ENTER, GENSET, TRIP = 3, 4, 16, 128, 512
 FREE = {"import_limit_w": 60_000, "export_limit_w": 60_000}
 
 
-def names(bench):
-    return [name for _, name, _, _ in bench.events()]
-
-
 def test_frequency_excursion_takes_discharge_and_pv_away_and_gives_them_back(rig):
     sections = {"functions": {"functions": OVER_UNDER}, "limits": FREE}
     with rig(load_w=20_000, pv_w=9_000, plant={"pv_rated_w": 10_000.0}, sections=sections, heap=WIDE) as bench:
@@ -38,7 +34,7 @@ def test_frequency_excursion_takes_discharge_and_pv_away_and_gives_them_back(rig
         bench.run(2)
         assert abs(bench.site.inverter.power_w + 12_000) < 100, "1.5 Hz below 49.8: 12 kW of charging are left"
         bench.run(3)
-        assert names(bench).count("support_began") == 2 and names(bench).count("support_ended") == 1
+        assert bench.names().count("support_began") == 2 and bench.names().count("support_ended") == 1
         bench.assert_held(dips=1)  # of the 40 kW that the freed limits let in over this feeder
 
 
@@ -52,7 +48,7 @@ def test_a_genset_that_fails_to_start_is_tried_again_and_locked_out(rig):
         assert bench.site.genset.state != 2 and bench.bench.outputs & 2
         bench.coarse(250)
         bench.run(100)
-        assert names(bench).count("genset_start_failed") == 1 and names(bench).count("genset_locked_out") == 1
+        assert bench.names().count("genset_start_failed") == 1 and bench.names().count("genset_locked_out") == 1
         assert not bench.bench.outputs & 2, "nobody cranks an engine that will not start until its battery is flat"
 
 
@@ -72,7 +68,7 @@ def test_a_genset_that_starts_at_the_second_try_carries_the_site_and_stops_when_
         bench.site.return_grid()
         bench.run(200)
         assert bench.site.genset.state == 0 and not bench.bench.outputs & 2
-        seen = [name for name in names(bench) if name.startswith("genset")]
+        seen = [name for name in bench.names() if name.startswith("genset")]
         assert seen == ["genset_start_failed", "genset_started", "genset_stopped"], seen
 
 
@@ -85,7 +81,7 @@ def test_a_dip_is_ridden_through(rig):
         bench.run(0.3)
         bench.site.set_grid_voltage(230.0)
         bench.run(5)
-        assert "grid_lost" not in names(bench)
+        assert "grid_lost" not in bench.names()
         assert abs(bench.site.inverter.power_w - 3000) < 60
         totals = bench.site.totals()
         assert totals.dip_count == 1 and totals.itic_violations == 0
@@ -137,7 +133,7 @@ def test_a_frozen_meter_is_noticed_and_not_believed(rig):
         meter = bench.slave.responder.units[2]
         meter.freeze(True)
         bench.run(10)
-        assert "meter_frozen" not in names(bench), "nothing moves on this site: nobody could tell"
+        assert "meter_frozen" not in bench.names(), "nothing moves on this site: nobody could tell"
         bench.command(m.SETPOINT, m.HOLD_BATTERY, 6_000, 600_000)
         bench.run(4)
         assert abs(bench.site.inverter.power_w) < 60 and bench.host.latest["bound_by"] == m.BOUND_METER_STALE
@@ -145,7 +141,7 @@ def test_a_frozen_meter_is_noticed_and_not_believed(rig):
         bench.site.add_job(bench.bench.now_us, 60_000_000, 200)
         bench.run(3)
         assert abs(bench.site.inverter.power_w - 6_000) < 60
-        assert names(bench).count("meter_frozen") == 1 and names(bench).count("meter_moving") == 1
+        assert bench.names().count("meter_frozen") == 1 and bench.names().count("meter_moving") == 1
         bench.assert_held()
 
 
@@ -159,7 +155,7 @@ def test_an_inverter_that_restarts_is_armed_again(rig):
         bench.run(30)
         assert abs(bench.site.inverter.power_w - 4_000) < 60
         assert bench.site.inverter.controls[704]["WSetRvrtTms"] == 30
-        assert names(bench).count("inverter_lost") == 1 and names(bench).count("inverter_back") == 1
+        assert bench.names().count("inverter_lost") == 1 and bench.names().count("inverter_back") == 1
         bench.assert_held()
 
 
@@ -181,7 +177,7 @@ def test_a_latched_trip_stays_until_somebody_resets_it(rig):
         bench.run(1)
         assert not bench.site.inverter.contactor_open
         bench.run(2)
-        assert [name for name in names(bench) if name.startswith("trip")] == ["tripped_emergency_stop", "trip_cleared"]
+        assert [name for name in bench.names() if name.startswith("trip")] == ["tripped_emergency_stop", "trip_cleared"]
 
 
 def test_volt_watt_takes_discharge_and_pv_away_at_a_high_voltage_by_the_default_and_by_a_curve_of_the_site(rig):

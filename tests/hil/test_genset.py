@@ -6,9 +6,24 @@ from forerun.plant.series import Series
 from forerun.plant.site_config import SiteConfig
 from forerun_wire import messages as m
 
-GENSET = 128
+GENSET, DUMPS = 128, 1024
+DUMP = 16  # its bit among the outputs
 EXERCISE = 5  # reason in its events
 QUICK = {"functions": GENSET, "genset_warm_up_s": 5, "genset_min_run_s": 60, "genset_cool_down_s": 20}
+
+
+def relay_moves(bench, bit):
+    """A list that takes (s, on) of each move of this output from now on."""
+    moves, drive, before = [], bench.bench.contacts.drive, [bench.bench.outputs & bit]
+
+    def watched(outputs):
+        drive(outputs)
+        if outputs & bit != before[0]:
+            before[0] = outputs & bit
+            moves.append((bench.now_s, bool(outputs & bit)))
+
+    bench.bench.contacts.drive = watched
+    return moves
 
 
 def genset_events(bench):
@@ -68,6 +83,40 @@ def test_a_set_under_little_load_is_loaded_by_charging_and_never_runs_below_its_
         bench.run(5)
         assert bench.host.latest["setpoint_w"] > -100, "and nothing is charged for its sake on the grid"
         assert bench.site.totals().soc <= 0.95
+
+
+def test_a_dump_load_keeps_the_set_above_its_least_load_while_the_battery_takes_nothing_and_opens_again(rig):
+    """The set gives 6 kW at least from two seconds on, with a relay that moves four times, and 20 kW at most."""
+    functions = {**QUICK, "functions": GENSET | DUMPS, "genset_min_load_w": 6_000}
+    plant = {"genset_start_s": 3.0, "enter_service_s": 5.0, "wake_s": 1.0, "dump_w": 5_000.0}
+    with rig(load_w=2_000, sections={"functions": functions}, plant=plant) as bench:
+        bench.run_until_armed()
+        bench.site.cut_bms_limits(0, 30_000)
+        bench.site.lose_grid()
+        bench.run(4)
+        bench.coarse(250)
+        bench.run_until(lambda: bench.site.genset_w > 0 and bench.site.dump_w > 0, 60, 0.1)
+        moved = relay_moves(bench, DUMP)
+        start_us = bench.bench.now_us
+        bench.site.add_job(start_us + 10_000_000, 30_000_000, 9_000)
+        bench.site.add_job(start_us + 60_000_000, 10_000_000, 14_000)
+        trace = bench.site.record(start_us + 10_000, start_us + 90_000_000, 10_000)
+        bench.run(90)
+        light_s = sum(0.01 for watts in trace.genset_w if watts < 6_000)
+        print("set", round(min(trace.genset_w)), "to", round(max(trace.genset_w)), "W, light s", light_s, moved)
+        assert [on for _, on in moved] == [False, True, False, True]
+        opened_s, closed_s, opened_again_s, _ = [at_s - start_us / 1e6 for at_s, _ in moved]
+        assert 20 <= opened_s <= 23 and 40 <= closed_s <= 43, "ten seconds after the load came, with its end"
+        assert 60 <= opened_again_s <= 66, "19 kW beside the dump is more than the set has"
+        assert light_s <= 6 and max(trace.genset_w[6_500:]) <= 20_000 and abs(bench.site.inverter.power_w) < 60
+        bench.site.cut_bms_limits(30_000, 30_000)
+        bench.run_until(lambda: not bench.site.dump_w, 30, 0.1)  # the battery has it again
+        bench.run(5)
+        assert bench.site.genset_w >= 6_000 and bench.site.inverter.power_w < -3_500
+        bench.held.assert_rules()
+        bench.site.return_grid()
+        bench.run(5)
+        assert not bench.bench.outputs & DUMP, "nothing is burnt once there is a grid"
 
 
 RULED = {"functions": GENSET, "genset_warm_up_s": 5, "genset_min_run_s": 40, "genset_cool_down_s": 10}

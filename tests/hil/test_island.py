@@ -8,10 +8,6 @@ ISLANDING, TRIP = 256, 512
 PLANT = {"genset_w": 0.0, "ups_hold_up_s": 0.6}
 
 
-def names(bench):
-    return [name for _, name, _, _ in bench.events()]
-
-
 def test_grid_loss_and_return_with_an_island_between(rig):
     functions = {"functions": ISLANDING, "grid_wait_s": 20}
     with rig(load_w=8_000, plant=PLANT, sections={"functions": functions}) as bench:
@@ -31,7 +27,7 @@ def test_grid_loss_and_return_with_an_island_between(rig):
         bench.run(5)
         assert bench.site.island.asynchronous_closings == 0 and bench.site.island.blackouts == 0
         assert bench.site.totals().unserved_wh == 0.0
-        seen = [name for name in names(bench) if name.startswith(("island", "grid"))]
+        seen = [name for name in bench.names() if name.startswith(("island", "grid"))]
         assert seen == ["grid_lost", "island_formed", "grid_back", "island_left"], seen
 
 
@@ -52,7 +48,7 @@ def test_an_island_sheds_by_priority_before_its_battery_is_empty(rig):
         steps = list(dict.fromkeys(loads))
         assert steps[:3] == [10_000, 7_000, 4_000] and loads == sorted(loads, reverse=True), loads
         assert bench.site.battery.soc >= 0.15 and bench.site.shed_wh > 0
-        assert names(bench).count("load_shed") == len(steps) - 1
+        assert bench.names().count("load_shed") == len(steps) - 1
 
 
 def test_an_overload_in_the_island_is_shed_at_once(rig):
@@ -67,7 +63,7 @@ def test_an_overload_in_the_island_is_shed_at_once(rig):
         bench.site.add_job(bench.bench.now_us, 60_000_000, 9_000)
         bench.run(2)
         assert bench.site.inverter.power_w <= 12_000 and bench.site.island.blackouts == 0
-        assert names(bench).count("load_shed") == 1
+        assert bench.names().count("load_shed") == 1
 
 
 def test_a_silent_meter_neither_makes_nor_ends_an_island(rig):
@@ -83,7 +79,7 @@ def test_a_silent_meter_neither_makes_nor_ends_an_island(rig):
         bench.run_until(lambda: bench.site.island.live, 2)
         meter.is_silent = lambda: True
         bench.run(8)
-        assert bench.site.island.live and "island_dark" not in names(bench)
+        assert bench.site.island.live and "island_dark" not in bench.names()
 
 
 def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_back_one_by_one(rig):
@@ -97,7 +93,7 @@ def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_bac
         bench.site.add_job(bench.bench.now_us, 20_000_000, 50_000)  # more than the inverter can hold for a moment
         bench.run(1)
         assert bench.site.island.blackouts == 1 and not bench.site.island.live
-        bench.run_until(lambda: "island_dark" in names(bench), 5, 0.1)
+        bench.run_until(lambda: "island_dark" in bench.names(), 5, 0.1)
         dark_s = bench.now_s
         assert bench.bench.outputs >> 8 & 7 == 7, "every group of loads is off before the bus lives again"
         assert bench.bench.outputs & 32, "and the contactor to the grid stays open"
@@ -118,7 +114,7 @@ def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_bac
         bench.run_until(lambda: not bench.site.island.tie_open, 40)
         bench.run(5)
         assert bench.site.island.asynchronous_closings == 0
-        seen = [name for name in names(bench) if name.startswith(("island", "load"))]
+        seen = [name for name in bench.names() if name.startswith(("island", "load"))]
         assert seen == ["island_formed", "island_dark", "island_formed", *["load_restored"] * 3, "island_left"], seen
         assert bench.site.totals().soc >= 0.10
 
@@ -137,8 +133,8 @@ def test_a_grid_that_comes_back_out_of_range_neither_trips_the_island_nor_is_joi
         bench.site.return_grid()
         bench.site.add_job(bench.bench.now_us, 8_000_000, 3_000)
         bench.run(20)
-        assert bench.site.island.live and bench.site.island.tie_open, names(bench)[-4:]
-        assert not [name for name in names(bench) if name.startswith(("tripped", "support_", "meter_frozen"))]
+        assert bench.site.island.live and bench.site.island.tie_open, bench.names()[-4:]
+        assert not [name for name in bench.names() if name.startswith(("tripped", "support_", "meter_frozen"))]
         assert bench.site.totals().unserved_wh == 0.0
         bench.site.source_v = 230.0
         bench.site.set_grid_frequency(50.0)

@@ -36,7 +36,7 @@ def test_a_setpoint_ends_with_its_lease_and_says_so(rig):
         bench.run(4)
         assert bench.host.latest["state"] == m.PLANNED, "the plan takes over, never the last value"
         assert abs(bench.site.inverter.power_w - 4000) > 500
-        assert "lease_ended" in [name for _, name, _, _ in bench.events()]
+        assert "lease_ended" in bench.names()
 
 
 def test_ramp_rate_is_held(rig):
@@ -127,7 +127,7 @@ def test_a_bms_that_cuts_everything_in_the_middle_of_a_surge_is_obeyed_and_the_l
         took_s = bench.run_until(lambda: bench.site.pcc_import_w <= 10_000, 3)
         assert took_s <= 1.5, "the battery is read once a second"
         bench.run(3)
-        seen = [name for _, name, _, _ in bench.events()]
+        seen = bench.names()
         assert seen.count("import_limit_exceeded") == 1 and seen.count("import_limit_held") == 1
         bench.assert_held(over_s=7)
 

@@ -5,10 +5,6 @@ from forerun_wire import messages as m
 from hil.rig import ANALOG, Rig
 
 
-def names(bench):
-    return [name for _, name, _, _ in bench.events()]
-
-
 def test_a_load_step_seen_by_the_analogue_channel_is_answered_in_25_ms(_interpreter):
     seed = 6
     print(f"seed {seed}")
@@ -27,11 +23,11 @@ def test_a_ct_that_has_it_wrong_is_not_believed_and_the_meter_goes_on(tmp_path):
     limits = {"limits": {"import_limit_w": 10_000}, "sensors": ANALOG}
     with Rig(tmp_path, load_w=6_000, sections=limits, senses=True) as bench:
         bench.run_until_armed()
-        bench.run_until(lambda: "analog_back" in names(bench), 30, 0.5)
+        bench.run_until(lambda: "analog_back" in bench.names(), 30, 0.5)
         for share, sign in ((2.5, 1), (-1.0, -1)):
             bench.bench.senses.current_share = share
-            before = names(bench).count("analog_lost")
-            bench.run_until(lambda before=before: names(bench).count("analog_lost") > before, 10, 0.5)
+            before = bench.names().count("analog_lost")
+            bench.run_until(lambda before=before: bench.names().count("analog_lost") > before, 10, 0.5)
             assert (bench.events()[-1][2] > 0) == (sign > 0), "the event says what the channel showed"
             bench.run(3)
             assert abs(bench.site.pcc_import_w - 6_000) < 200, "nothing is done about what is not there"
@@ -39,8 +35,8 @@ def test_a_ct_that_has_it_wrong_is_not_believed_and_the_meter_goes_on(tmp_path):
             bench.run(0.5)
             assert bench.site.pcc_import_w <= 10_100, "and what is there is held by the meter's readings"
             bench.bench.senses.current_share = 1.0
-            before = names(bench).count("analog_back")
-            bench.run_until(lambda before=before: names(bench).count("analog_back") > before, 10, 0.5)
+            before = bench.names().count("analog_back")
+            bench.run_until(lambda before=before: bench.names().count("analog_back") > before, 10, 0.5)
 
 
 def test_overcurrent_trips_at_once_and_clears_itself(tmp_path):
@@ -56,7 +52,7 @@ def test_overcurrent_trips_at_once_and_clears_itself(tmp_path):
         bench.bench.senses.current_share = 1.0
         bench.run_until(lambda: not bench.bench.outputs & 1, 6, 0.1)
         bench.run(1)
-        assert {"tripped_over_current", "trip_cleared"} <= set(names(bench))
+        assert {"tripped_over_current", "trip_cleared"} <= set(bench.names())
 
 
 def test_cells_too_cold_are_not_charged_and_a_lost_sensor_says_so(tmp_path):
@@ -77,11 +73,11 @@ def test_cells_too_cold_are_not_charged_and_a_lost_sensor_says_so(tmp_path):
         bench.bench.senses.cell_c = 20.0
         assert charging() == -5_000
         bench.bench.senses.cell_c = bench.bench.senses.air_c = None
-        bench.run_until(lambda: names(bench).count("sensor_lost") == 2, 90, 1)
+        bench.run_until(lambda: bench.names().count("sensor_lost") == 2, 90, 1)
         bench.run(90)
         assert charging() == 0, "it may be freezing: nothing is charged by guesswork"
         bench.bench.senses.cell_c = bench.bench.senses.air_c = 21.0
-        bench.run_until(lambda: names(bench).count("sensor_back") == 2, 30, 1)
+        bench.run_until(lambda: bench.names().count("sensor_back") == 2, 30, 1)
         assert charging() == -5_000
 
 

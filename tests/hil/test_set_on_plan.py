@@ -23,12 +23,8 @@ def announce(bench):
     bench.host.announce(Announcement("train", SURGE_W, bench.utc_s + SURGE_S, 1200.0, 1.0), bench.bench.now_us)
 
 
-def all_names(bench):
-    return [name for _, name, _, _ in bench.events()]
-
-
-def names(bench):
-    return [name for name in all_names(bench) if name.startswith("genset")]
+def of_the_set(bench):
+    return [name for name in bench.names() if name.startswith("genset")]
 
 
 def test_a_plan_starts_the_set_ahead_of_a_deficit_and_the_feeder_holds(rig):
@@ -61,9 +57,9 @@ def test_a_set_that_does_not_start_leaves_the_plan_and_comes_back_when_it_is_rel
         bench.site.genset.failing_starts = 99
         announce(bench)
         assert any(mode & 2 for _, mode, _ in bench.host.planner.points())
-        bench.run_until(lambda: "genset_locked_out" in names(bench), 200, 5)
+        bench.run_until(lambda: "genset_locked_out" in of_the_set(bench), 200, 5)
         bench.run(2)
-        assert names(bench) == ["genset_start_failed", "genset_start_failed", "genset_locked_out"]
+        assert of_the_set(bench) == ["genset_start_failed", "genset_start_failed", "genset_locked_out"]
         plan = bench.host.planner.plan
         assert not plan.genset_w.any() and not any(mode & 2 for _, mode, _ in bench.host.planner.points())
         assert any("announced surge" in sentence for sentence in plan.relaxed), plan.relaxed
@@ -105,8 +101,8 @@ def test_a_host_that_is_lost_leaves_a_plan_that_is_carried_to_its_end_set_and_al
                 assert abs(bench.site.pcc_import_w - value_w) < 200
         bench.run(at_s + 120 - bench.now_s)
         bench.start_host()
-        bench.run_until(lambda: "plan_ended" in all_names(bench), 60, 1)
+        bench.run_until(lambda: "plan_ended" in bench.names(), 60, 1)
         ended = next(event for event in bench.events() if event[1] == "plan_ended")
         assert 0 <= ended[0] - at_s <= 24
-        told = names(bench)
+        told = of_the_set(bench)
         assert told.count("genset_started") == sum(mode & 2 for _, _, mode, _ in segments) // 2

@@ -99,6 +99,17 @@ def test_the_demo_site_is_a_valid_site_file():
     assert site.limits.import_limit_w == 12_000
 
 
+def test_what_nobody_foresaw_is_one_sentence_too(tmp_path):
+    """A fault of the program, and a file that the system refuses, end as any other trouble does."""
+    code = "import sys; from forerun import cli\nsys.argv = ['forerun']\ncli.app = lambda: {}\ncli.main()"
+    for fault, words in (("1 / 0", ("ZeroDivisionError", "<string>:3", "-X dev")),
+                         (f"open({str(tmp_path)!r})", (str(tmp_path), "Is a directory"))):  # fmt: skip
+        command = [sys.executable, "-c", code.format(fault)]
+        complains(subprocess.run(command, capture_output=True, text=True, check=False), 1, *words)
+    command[1:1] = ["-X", "dev"]
+    assert "Traceback" in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
 _HELP = """
 import contextlib, json, sys
 from typer.main import get_command

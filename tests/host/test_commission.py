@@ -11,13 +11,13 @@ import tty
 import pytest
 
 from forerun import config
-from forerun.commission import desk, flashing, line, seal
+from forerun.commission import console, desk, flashing, line, seal
 from forerun.commission.calibrate import Reading, fit
 from forerun.commission.flashing import live_board
 from forerun.commission.line import crc16
 from forerun.commission.scan import proposal
 from forerun.commission.steps import Steps
-from forerun.errors import Trouble
+from forerun.errors import Trouble, WrongUsage
 from forerun.plant.board import open_line
 
 
@@ -101,6 +101,12 @@ def test_who_cannot_be_asked_may_control_a_site(prompt, monkeypatch):
     assert "cannot be asked whether it controls a site" in live_board(path, 115_200)
 
 
+def test_a_board_without_room_is_told_before_anything_is_put_on_it():
+    with pytest.raises(Trouble, match="room for 300 KiB, firmware and records take 516"):
+        flashing._check_room({"free_bytes": 300 << 10, "block_bytes": 4096}, [100] * 65)
+    flashing._check_room({"free_bytes": 516 << 10, "block_bytes": 4096}, [100] * 65)
+
+
 def test_equal_settings_have_equal_hashes():
     assert seal.settings_hash({1: 5, 0: 50}) == seal.settings_hash({0: 50, 1: 5}) != seal.settings_hash({0: 50, 1: 6})
 
@@ -125,6 +131,36 @@ def test_steps_are_kept_and_one_done_again_takes_the_seal_away(tmp_path):
     assert again.next() == "" and again.done["scan"]["utc"] == "1970-01-01T00:00:00Z"
     again.record("scan", False, 1.0)
     assert Steps(tmp_path / "site.toml").next() == "scan" and "seal" not in again.done
+
+
+@pytest.mark.parametrize("steps", ["[1]", '{"scan": {"utc": "x"}}', '{"scan": {"passed": true}}', '{"scan": 1}'])
+def test_a_record_of_steps_that_is_none_is_one_sentence(tmp_path, steps):
+    (tmp_path / "site.commission.json").write_text(f'{{"version": 1, "steps": {steps}}}')
+    with pytest.raises(Trouble, match="cannot be read as the steps done so far"):
+        Steps(tmp_path / "site.toml")
+
+
+def person(monkeypatch, *answers):
+    """Somebody at a terminal who gives these answers, one after the other."""
+    left = list(answers)
+    monkeypatch.setattr("typer.prompt", lambda question, default=None: left.pop(0))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    return console.Person(as_json=False), left
+
+
+def test_an_answer_without_sense_is_asked_for_again(monkeypatch, capsys):
+    somebody, left = person(monkeypatch, "much", "nan", "1e999", "-4", "2e6", "4000")
+    assert somebody.ask("", "--import-limit-w", "Import limit in W", means=console.number(0, 1_000_000)) == 4000
+    assert not left and somebody.questions == 1
+    assert capsys.readouterr().out.splitlines()[0] == "much: it must be a number from 0 to 1000000"
+    somebody, left = person(monkeypatch, "  ", "\x1b[A", " Ada ")
+    assert somebody.ask("", "--by", "Who commissioned this site") == "Ada" and not left
+
+
+@pytest.mark.parametrize("text", ["much", "nan", "inf", "1e999", "-1", "٣٣٣٣٣٣٣٣٣"])
+def test_an_option_without_sense_is_wrong_usage(text):
+    with pytest.raises(WrongUsage, match=f"--import-limit-w {text}: it must be a number from 0 to 1000000"):
+        console.Person(as_json=True).ask(text, "--import-limit-w", "", means=console.number(0, 1_000_000))
 
 
 def test_a_port_that_vanishes_in_a_scan_is_one_sentence():

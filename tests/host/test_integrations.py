@@ -1,6 +1,7 @@
 """The optional parts of a running site, each of them hindered in turn: the site runs on, says so, and tries again."""
 
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from functools import partial
 import pytest
 
 from forerun.errors import Trouble
-from forerun.integrations import metrics
+from forerun.integrations import Serving, metrics
 from forerun.operate import _page
 from forerun.site import integrations, status
 from forerun.site.doctor import examine
@@ -114,7 +115,7 @@ def test_files_that_hinder_the_page_and_the_status_socket_are_told(tmp_path):
         (tmp_path / f"journal.forerun.{name}").mkdir()
     with running(path, said, 0) as site:
         alarms = turn_until(site, lambda: len(found := failed(site)) == 2 and found)
-        assert any("journal.forerun.tokens" in alarm.cause for alarm in alarms)
+        assert any("journal.forerun.tokens cannot" in alarm.cause and "chown" in alarm.remedy for alarm in alarms)
         assert any("status socket" in alarm.cause for alarm in alarms)
         for name in ("tokens", "sock"):
             (tmp_path / f"journal.forerun.{name}").rmdir()
@@ -148,7 +149,7 @@ def test_a_part_begins_with_the_site_as_it_was_just_read(tmp_path, monkeypatch):
     @contextlib.contextmanager
     def begun(section, seen):
         limits.append(seen().import_limit_w)
-        yield section.port
+        yield Serving(section.port, lambda: True)
 
     monkeypatch.setattr("forerun.integrations.modbus_tcp.serve", begun)
     text = f"{path.read_text()}\n[modbus_tcp]\nport = 5020\n"
@@ -195,6 +196,8 @@ def test_a_fault_of_the_program_in_a_part_stays_there():
 
 
 class Closing:
+    alive = True
+
     def __init__(self, closed):
         self.close = closed.set
 
@@ -204,6 +207,29 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("name", "maker", "end"), [
+    ("metrics", "metrics.start_http_server", lambda begun: begun[0].shutdown()),
+    ("modbus_tcp", "modbus_tcp.ModbusTcpServer",
+     lambda begun: begun.transport.get_loop().call_soon_threadsafe(begun.transport.close)),
+])  # fmt: skip
+def test_a_server_that_ended_by_itself_is_told_and_begun_again(name, maker, end, tmp_path, monkeypatch):
+    path, said, begun = site_file(tmp_path), [], []
+    module, maker = maker.split(".")
+    made = getattr(importlib.import_module(f"forerun.integrations.{module}"), maker)
+    monkeypatch.setattr(f"forerun.integrations.{module}.{maker}",
+                        lambda *args, **more: begun.append(made(*args, **more)) or begun[-1])  # fmt: skip
+    with occupied() as port:
+        pass
+    path.write_text(f"{path.read_text()}\n[{name}]\nport = {port}\n")
+    with running(path, said, 0) as site:
+        first = turn_until(site, lambda: site.integrations.given(name))
+        end(begun[0])
+        turn_until(site, lambda: any(f"{name} ended by itself" in sentence for sentence in said))
+        turn_until(site, lambda: site.integrations.given(name) not in (None, first))
+        turn_until(site, lambda: not failed(site))
+        assert reached(port)
 
 
 def test_the_command_itself_goes_on_without_its_page(tmp_path):

@@ -121,7 +121,7 @@ class Prometheus:
 
 def test_a_real_prometheus_scrapes_fills_the_dashboard_and_raises_the_alert(tmp_path):
     seen = [example()]
-    with metrics.serve("127.0.0.1", 0, lambda: seen[0]) as port, Prometheus(tmp_path, port) as prometheus:
+    with metrics.serve("127.0.0.1", 0, lambda: seen[0]) as serving, Prometheus(tmp_path, serving.port) as prometheus:
         prometheus.until(lambda: prometheus.get("query", query="forerun_link_up")["result"])
         prometheus.until(lambda: len(prometheus.get("query", query="forerun_link_up[1m]")["result"][0]["values"]) > 2)
         assert prometheus.get("query", query="forerun_pcc_import_watts")["result"][0]["value"][1] == "6500"

@@ -19,8 +19,8 @@ UNIT = 17
 def served():
     """(port, a list whose first element is what is served)"""
     seen = [example()]
-    with modbus_tcp.serve(ModbusTcpSection("127.0.0.1", 0, UNIT), lambda: seen[0]) as port:
-        yield port, seen
+    with modbus_tcp.serve(ModbusTcpSection("127.0.0.1", 0, UNIT), lambda: seen[0]) as serving:
+        yield serving.port, seen
 
 
 def scanned(port, unit=UNIT):
@@ -91,8 +91,8 @@ def test_large_sites_fit():
     big = {"import_limit_w": 900_000, "battery_limit_w": 1_000_000, "capacity_wh": 9_000_000}
     seen = example(snapshot=big, pcc_import_w=850_000)
     with (
-        modbus_tcp.serve(ModbusTcpSection("127.0.0.1", 0, 1), lambda: seen) as port,
-        closing(scanned(port, 1)) as device,
+        modbus_tcp.serve(ModbusTcpSection("127.0.0.1", 0, 1), lambda: seen) as serving,
+        closing(scanned(serving.port, 1)) as device,
     ):
         assert device.models[203][0].W.cvalue == 850_000
         assert device.models[802][0].WHRtg.cvalue == 9_000_000

@@ -13,6 +13,7 @@ from debian import program
 from forerun import config
 from forerun.errors import Trouble
 from forerun.integrations import mqtt
+from forerun.site.alarms import remedy_of
 from site_snapshot import METER_ALARM, example
 
 PATIENCE_S = 30
@@ -193,17 +194,24 @@ def test_a_real_broker_keeps_discovery_sees_the_site_leave_and_come_back(tmp_pat
             until(lambda: last.got[f"{base}/availability"] == "offline")
 
 
-def test_a_broker_that_refuses_is_named_with_the_keys_to_correct(tmp_path):
-    (tmp_path / "users").write_text("someone:$7$x\n")
+def test_a_broker_that_refuses_is_named_with_the_keys_to_correct(tmp_path, monkeypatch):
+    monkeypatch.setattr(mqtt, "RECONNECT_S", (0.1, 0.2))
+    maker = program("mosquitto_passwd", "mosquitto")
+    subprocess.run([maker, "-b", "-c", tmp_path / "users", "site", "right"], check=True, capture_output=True)
     broker = Broker(tmp_path, f"password_file {tmp_path}/users\n")
     broker.start()
     (tmp_path / "secret").write_text("wrong\n")
-    complaints = []
+    complaints = {}
     made = site(tmp_path, broker.port, username="site", password_file="secret")
-    with mqtt.Publisher(made, example, lambda name, sentence: complaints.append(sentence)):
-        until(lambda: complaints)
+    with mqtt.Publisher(made, example, complaints.__setitem__):
+        until(lambda: complaints.get("mqtt.username"))
+        assert "refused" in complaints["mqtt.username"] and "mqtt.password_file" in remedy_of("mqtt.username")
+        (tmp_path / "secret").unlink()
+        until(lambda: complaints.get("mqtt.password_file"))
+        assert "secret cannot be read" in complaints["mqtt.password_file"]
+        (tmp_path / "secret").write_text("right\n")
+        until(lambda: not any(complaints.values()))
     broker.stop()
-    assert "refused" in complaints[0] and "mqtt.password_file" in complaints[0]
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

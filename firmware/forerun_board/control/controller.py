@@ -150,7 +150,9 @@ class Controller:
 
         self._open_window(image, net_w, running)
         wanted_w = self._wanted_w(dt_ms, net_w)
-        previous_w = self.setpoint_w if running else 0
+        previous_w = 0
+        if running:
+            previous_w = self.setpoint_w if image.commanded else image.active_power_w
         self._ramp.step(RAMP_OPEN_W_PER_S if self.prepare.ramp_open else self.config.ramp_w_per_s, dt_ms)
         ramp_w = self._ramp.step_w
         self.window.narrow(

@@ -52,6 +52,9 @@ REST_MS = 30_000
 STALL_MS = 3000
 UNDERLOAD_MS = 600_000  # half-burnt fuel is a matter of hours, not of a passing cloud
 FILL_MS = 4000
+DUMP_MS = 4000  # from then on it is known what a dump load takes: the set's meter is read once a second
+SPARE_MS = 10_000  # so long its load has to do without the dump before it opens
+DUMP_AGAIN_MS = 600_000  # what it takes may have been mistaken for what the servers do: looked at again
 # Load and PV are sums of readings that are not of the same moment: a set that takes load makes them jump for a second.
 LOAD_MS = 10_000  # a load above the threshold for less than this does not start an engine, nor does a gap end a run
 COVER_MS = 10_000
@@ -105,6 +108,8 @@ class GensetControl:
         self.max_run_over = self.underloaded = self.may_stop = self.min_run_over = self.rested = self.cool = False
         self._silent_ms = 0
         self._light_ms = 0
+        self._dump_ms = self._spare_ms = 0  # since the dump closed; since nobody needs it any more
+        self._before_w = self._dump_w = 0  # what the set gave before it closed; what it takes
         self._heavy = Persistence(LOAD_MS, LOAD_MS)
         self._covered = Persistence(COVER_MS, COVER_MS)
         self._weak = Persistence(WEAK_MS, WEAK_MS)
@@ -239,12 +244,30 @@ class GensetControl:
 
         Slowly, because its power is measured once a second, and up to a bit more, because loads move.
         """
-        self.dump = False
         if self._machine.state != "running" or self.power_w <= 0:
             self.charge_w = 0
+            self.dump = False
             return
         least_w = self._config.genset_min_load_w
-        lacking_w = least_w + (least_w >> 4) - self.power_w
+        own_w = self._without_dump_w(dt_ms)
+        lacking_w = least_w + (least_w >> 4) - own_w
         wanted_w = self.charge_w + (lacking_w * min(dt_ms, FILL_MS // 2) + FILL_MS // 2) // FILL_MS
         self.charge_w = max(0, min(wanted_w, self.charge_free_w))
-        self.dump = lacking_w > 0 and wanted_w > self.charge_w and self.dump_there
+        needed = lacking_w > 0 and wanted_w > self.charge_w
+        self._spare_ms = 0 if needed else min(MAX_MS, self._spare_ms + dt_ms)
+        if not self.dump:
+            self._before_w = self.power_w
+            self._dump_ms = self._dump_w = 0
+            self.dump = needed and self.dump_there
+        elif self._spare_ms >= SPARE_MS or own_w > 2 * least_w or self._dump_ms >= DUMP_AGAIN_MS:
+            self.dump = False
+
+    def _without_dump_w(self, dt_ms):
+        """What the set gives to servers and battery. A dump takes what it gave more just after the dump closed."""
+        if not self.dump:
+            return self.power_w
+        self._dump_ms += dt_ms
+        if self._dump_ms <= DUMP_MS:
+            self._dump_w = max(0, self.power_w - self._before_w)
+            return self._before_w
+        return self.power_w - self._dump_w

@@ -37,6 +37,7 @@ class Image:
         self.active_power_w = 0
         self.inverter_state = INVERTER_ASLEEP
         self.inverter_age_ms = AGE_MAX_MS
+        self.commanded = True  # whether the inverter follows this board's setpoints, or still what it was told before
         self.soc_permille = 0
         self.charge_max_w = 0
         self.discharge_max_w = 0

@@ -18,6 +18,7 @@ _VMIN = 6
 _REQUEST = "<IIIII"
 _RELEASE = "<IIHHIH"
 _REQUEST_SIZE = 20
+_FED = 1 << 31  # among the outputs
 _RELEASE_SIZE = 39  # behind the above, what hal/unix_senses.py reads
 
 
@@ -62,8 +63,8 @@ class _Unix:
         return os.urandom(count)
 
     def reset_cause(self):
-        """0: not known on this port."""
-        return 0
+        """Why the board started, as a chip's machine.reset_cause() numbers it, if a master said so; else 0."""
+        return int(os.getenv("FORERUN_RESET") or 0)
 
     def feed(self):
         """There is no hardware watchdog."""
@@ -203,6 +204,7 @@ class Lockstep(_Unix):
         self._release = bytearray(_RELEASE_SIZE)
         self._inputs = 0
         self._outputs = 0
+        self._fed = 0
         self._senses = None
 
     def open_lines(self, bus_baud):
@@ -222,8 +224,9 @@ class Lockstep(_Unix):
         until_us %= 1_000_000
         struct.pack_into(
             _REQUEST, self._request, 0, self.link.total & 0xFFFFFFFF, self.bus.total & 0xFFFFFFFF, until_s, until_us,
-            self._outputs,
+            self._outputs | self._fed,
         )  # fmt: skip
+        self._fed = 0
         self._out.write(self._request)
         if self._in.readinto(self._release, _RELEASE_SIZE) != _RELEASE_SIZE:
             sys.exit(0)  # the master has gone
@@ -243,6 +246,10 @@ class Lockstep(_Unix):
     def set_outputs(self, bits):
         """Shown to the master: bit 0 trip, bit 1 genset start."""
         self._outputs = bits
+
+    def feed(self):
+        """The master plays the watchdog; it is told with the next request."""
+        self._fed = _FED
 
     def start_inner(self, state, config):
         """True: from here on wait() makes its step each millisecond, with what the master says the channels read."""

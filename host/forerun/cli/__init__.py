@@ -25,17 +25,43 @@ app.add_typer(site.token_app, name="token")
 app.add_typer(store.store_app, name="store")
 
 
+BROKEN_OFF = 130  # as click ends after Ctrl-C
+
+
 def main() -> None:
-    """Entry point; every known trouble ends as one sentence on standard error, never as a traceback."""
+    """Entry point; whatever goes wrong ends as one sentence on standard error, never as a traceback, but for who asks
+    for it with `python -X dev -m forerun`."""
+    from forerun.console import tell
     from forerun.errors import Trouble, WrongUsage
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without ± or – is no reason to stop
     try:
         app()
     except WrongUsage as problem:
-        print(f"forerun: {problem}", file=sys.stderr)
+        tell(f"forerun: {problem}", file=sys.stderr)
         sys.exit(2)
     except Trouble as problem:
-        print(f"forerun: {problem}", file=sys.stderr)
+        tell(f"forerun: {problem}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        if end.code == BROKEN_OFF:
+            tell("forerun: broken off; what was not finished counts as not done", file=sys.stderr)
+        raise
+    except Exception as problem:
+        if sys.flags.dev_mode:
+            raise
+        tell(f"forerun: {_unforeseen(problem)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _unforeseen(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.filename is not None:
+        return f"{problem.filename}: {problem.strerror}: mend that, and start again"
+    place = problem.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "nowhere"
+    return (f"{type(problem).__name__}: {problem} ({where}); this is a fault of the program, please report it with "
+            "what `python -X dev -m forerun …` prints")  # fmt: skip

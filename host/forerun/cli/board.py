@@ -21,13 +21,13 @@ def board_info(
     as_json: Json = False,
 ) -> None:
     """Ask a board who it is and how it does."""
-    from forerun import boards
+    from forerun import boards, console
 
     info = boards.board_info(port, baud, site)
     if as_json:
         print_json(info)
     else:
-        boards.show_board_info(info)
+        console.show_report(boards.in_words(info))
 
 
 @board_app.command("diagrams")

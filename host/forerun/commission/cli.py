@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from forerun.commission.console import Json, Person, SitePath, end, progress, show, table
+from forerun.commission.console import Json, Person, SitePath, end, number, progress, show, table
 from forerun.commission.keys_cli import app as keys_app
+from forerun.console import tell
 from forerun.errors import Trouble, WrongUsage
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 FIRMWARE_LINK_BAUD = 115200
+MOST_W = 1_000_000  # as the site file allows (forerun.sections)
 
 
 @app.command()
@@ -55,7 +57,7 @@ def flash(
     if not as_json:
         print(f"{port}: {board['machine']} {board['identity']}, MicroPython {board['version']}")
     with progress(as_json) as note:
-        sums = flashing.flash(port, kind, note)
+        sums = flashing.flash(port, kind, board, note)
         note("waiting for its hello")
         heard = flashing.hello(link, lines[link], board) if link else None
     result = Steps(site).record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
@@ -88,8 +90,11 @@ def scan(
 
     if baud and baud not in BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, BAUD_RATES))}")
-    ids = _units(units)
-    steps = Steps(site)
+    ids, steps, person = _units(units), Steps(site), Person(as_json)
+    limit = number(0, MOST_W)
+    for flag, given in (("--import-limit-w", import_limit_w), ("--export-limit-w", export_limit_w)):
+        if given:
+            person.ask(given, flag, "", means=limit)  # refused before the line is asked, not after
     existing = load(site) if site.exists() and not force else None
     with SerialLine(port, baud or scanning.RATES[0]) as line, progress(as_json) as note:
         found = scanning.scan(line, (baud,) if baud else scanning.RATES, ids, note)
@@ -100,17 +105,13 @@ def scan(
     if not as_json:
         _show_devices(found)
     if existing is None and not found.problems:
-        person = Person(as_json)
         answers = {
             "name": person.ask(name, "--name", "Name of the site", site.absolute().parent.name or "site"),
             "link": person.ask(link, "--link", "Serial port of the board's link", "/dev/ttyACM0"),
-            "import_limit_w": person.ask_number(import_limit_w, "--import-limit-w", "Import limit in W", "15000"),
-            "export_limit_w": person.ask_number(export_limit_w, "--export-limit-w", "Export limit in W", "10000"),
+            "import_limit_w": person.ask(import_limit_w, "--import-limit-w", "Import limit in W", "15000", limit),
+            "export_limit_w": person.ask(export_limit_w, "--export-limit-w", "Export limit in W", "10000", limit),
         }
-        if not pcc_meter and len(found.of("meter")) > 1:
-            guess = scanning.meters_by_role(found)["pcc_meter_unit"]
-            pcc_meter = int(person.ask_number("", "--pcc-meter", "Unit of the meter at the PCC", str(guess)))
-        _write_proposal(site, found, pcc_meter, answers)
+        _write_proposal(site, found, _pcc_meter(person, found, pcc_meter), answers)
         result["site_file"] = str(site)
     passed = not found.problems
     steps.record("scan", passed, time.time(), port=port, **result)
@@ -191,13 +192,12 @@ def calibrate(
             show({"held_w": hold_w, "for_s": calibration.HOLD_S}, as_json,
                   f"the battery is held at {hold_w} W for {calibration.HOLD_S} s: read the reference now")  # fmt: skip
             return
-    shown = person.ask_number(reference, "--reference", f"What does the reference show for {quantity} now, in {unit}")
+    asked = f"What does the reference show for {quantity} now, in {unit}"
+    shown = person.ask(reference, "--reference", asked, means=number())
     before = steps.done.get("calibrate", {})
     known = before.get("accuracies", {})
     told = accuracy or known.get(quantity, "")
-    half_width = person.ask_number(told, "--accuracy", f"Accuracy of the reference, ± {unit}")
-    if half_width < 0:
-        raise WrongUsage(f"--accuracy {half_width:g}: it must not be negative")
+    half_width = person.ask(told, "--accuracy", f"Accuracy of the reference, ± {unit}", means=number(0))
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
         reading = calibration.capture(desk, quantity, hold_w, shown, half_width)
     readings = {name: list(kept) for name, kept in before.get("readings", {}).items()}
@@ -284,18 +284,36 @@ def _broken_seal(steps) -> str:
     done = steps.done.get("seal")
     if not done:
         return ""
+    path = steps.site_path.with_suffix(".commissioning.json")  # wherever that folder is by now
     try:
-        document = json.loads(Path(done["files"]["json"]).read_text())
+        document = json.loads(path.read_text())
     except (OSError, ValueError):
-        return f"{done['files']['json']} cannot be read: seal again"
-    if problem := sealing.verify(document, done["public_key"]):
-        return f"{done['files']['json']} must not be believed, {problem}: seal again"
+        return f"{path} cannot be read: seal again"
+    if problem := sealing.verify(document, done.get("public_key", "")):
+        return f"{path} must not be believed, {problem}: seal again"
     if not steps.site_path.exists() or document["report"]["site_file_sha256"] != digest(steps.site_path):
         return f"{steps.site_path} was changed after the seal: run `forerun commission selftest` and `seal` again"
     return ""
 
 
 # ---- small things
+
+
+def _pcc_meter(person: Person, found, wanted: int) -> int:
+    """Unit of the meter at the PCC: the one `wanted`, 0 for none, the only one, or what a person says."""
+    from forerun.commission.scan import meters_by_role
+
+    meters = [str(device.unit) for device in found.of("meter")]
+
+    def there(text: str) -> int:
+        if text.strip() not in meters:
+            raise ValueError(f"a meter answers at {', '.join(meters)}")
+        return int(text)
+
+    if len(meters) == 1 and not wanted:
+        return int(meters[0])
+    guess = meters_by_role(found)["pcc_meter_unit"]
+    return person.ask(str(wanted or ""), "--pcc-meter", "Unit of the meter at the PCC", str(guess), there)
 
 
 def _write_proposal(site: Path, found, pcc_meter: int, answers: dict) -> None:
@@ -345,14 +363,14 @@ def _show_devices(found) -> None:
         ])  # fmt: skip
         print(f"line rate {found.baud} baud")
     for _, sentence in found.problems:
-        print(f"problem: {sentence}")
+        tell(f"problem: {sentence}", 9)
 
 
 def _show_check(check) -> None:
     mark = "passed" if check.passed else "FAILED"
-    print(f"{mark}  {check.name}: {check.measured} (limit {check.limit})", flush=True)
+    tell(f"{mark}  {check.name}: {check.measured} (limit {check.limit})", 8)
     if not check.passed:
-        print(f"        {check.advice}", flush=True)
+        tell(f"        {check.advice}", 8)
 
 
 def _word(done: dict | None) -> str:

@@ -1,17 +1,44 @@
 """What the commissioning commands share: the person at the terminal, options, and how a result is shown."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from forerun.console import tell
 from forerun.errors import WrongUsage
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and ask nothing.")]
 SitePath = Annotated[Path, typer.Option("--site", help="The site file; what was done is kept beside it.")]
+
+
+MOST = 1_000_000_000  # W or mV: what is beyond is a slip of the hand
+
+
+def plain(text: str) -> str:
+    """The text without blanks around it. ValueError when nothing is left, or what cannot be printed."""
+    if not text.strip() or not text.isprintable():
+        raise ValueError("it must be text that can be printed")
+    return text.strip()
+
+
+def number(low: float = -MOST, high: float = MOST) -> Callable[[str], float]:
+    """What makes a number from `low` to `high` of a text; ValueError for others."""
+
+    def means(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"it must be a number from {low} to {high}")
+        return value
+
+    return means
 
 
 class Person:
@@ -21,23 +48,24 @@ class Person:
         self.there = sys.stdin.isatty() and not as_json
         self.questions = 0
 
-    def ask(self, given: str, flag: str, question: str, default: str = "") -> str:
-        """`given` if it is something; else the answer, or the default when nobody is there. Raises WrongUsage."""
-        if given:
-            return given
-        if self.there:
+    def ask(self, given: str, flag: str, question: str, default: str = "", means: Callable[[str], Any] = plain) -> Any:
+        """What `means` makes of `given` if that is something; else of the answer, or of the default when nobody is
+        there. `means` raises ValueError with what it must be, and a person is asked again. Raises WrongUsage."""
+        if self.there and not given:
             self.questions += 1
-            return typer.prompt(question, default=default or None)
-        if not default:
+            while True:
+                answer = typer.prompt(question, default=default or None)
+                try:
+                    return means(answer)
+                except ValueError as problem:
+                    tell(f"{answer}: {problem}")
+        text = given or default
+        if not text:
             raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
-        return default
-
-    def ask_number(self, given: str, flag: str, question: str, default: str = "") -> float:
-        text = self.ask(given, flag, question, default)
         try:
-            return float(text)
-        except ValueError:
-            raise WrongUsage(f"{flag} {text}: it must be a number") from None
+            return means(text)
+        except ValueError as problem:
+            raise WrongUsage(f"{flag} {text}: {problem}") from None
 
     def agrees(self, given: bool, flag: str, question: str) -> None:
         """Returns when the answer is yes. Raises WrongUsage."""
@@ -84,7 +112,7 @@ def show(result: dict, as_json: bool, sentence: str) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False, sort_keys=True))
     elif sentence:
-        print(sentence)
+        tell(sentence)
 
 
 def end(passed: bool) -> None:

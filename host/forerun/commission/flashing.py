@@ -22,12 +22,26 @@ STEP_S = 120  # for one call of mpremote; the longest copies 60 files
 MAKERS = {0x2E8A: "Raspberry Pi", 0x303A: "Espressif", 0xF055: "MicroPython"}  # by USB vendor
 # By sys.platform, and a word of the machine's name: the kind of board.
 CHIPS = {("rp2", "RP2040"): "pico", ("rp2", "RP2350"): "pico2", ("esp32", "ESP32S3"): "esp32s3", ("linux", ""): "unix"}
-_WHO = (
-    "import sys, os, json, machine; v = os.statvfs('/'); print(json.dumps(dict(platform=sys.platform, "
-    "machine=sys.implementation._machine, version='.'.join(map(str, sys.implementation.version[:3])), "
-    "mpy=sys.implementation._mpy & 0xff, identity=''.join('%02x' % b for b in machine.unique_id()), "
-    "free_bytes=v[0] * v[3])))"
-)
+# What is replaced, and the records that are kept, count as free: they have their room already.
+_WHO = """
+import sys, os, json, machine
+block, _, _, free = os.statvfs('/')[:4]
+def look(path, kind):
+    global free
+    if kind == 0x4000:
+        for name, kind, *_ in os.ilistdir(path):
+            look(path + '/' + name, kind)
+    else:
+        free += -(-os.stat(path)[6] // block)
+for name, kind, *_ in os.ilistdir('/'):
+    if name in ('lib', 'pins.py', 'main.py', 'records'):
+        look('/' + name, kind)
+it = sys.implementation
+print(json.dumps(dict(platform=sys.platform, machine=it._machine, version='.'.join(map(str, it.version[:3])),
+    mpy=it._mpy & 0xff, identity=''.join('%02x' % b for b in machine.unique_id()), free_bytes=block * free,
+    block_bytes=block)))
+"""
+RECORDS_BYTES = 256 << 10  # what its records may grow to (forerun_board.records)
 # A line a file, because a board has no room for a list of them.
 _SUMS = """
 import hashlib, os
@@ -101,8 +115,8 @@ def only_board() -> str:
 
 
 def who(port: str) -> dict:
-    """What stands at the prompt: platform, machine, version, mpy (of byte code), identity, free_bytes. Raises
-    Trouble."""
+    """What stands at the prompt: platform, machine, version, mpy (of byte code), identity; free_bytes for firmware and
+    records, in blocks of block_bytes. Raises Trouble."""
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
     said, problem = _mpremote(port, ["exec", _WHO])
@@ -116,12 +130,12 @@ def who(port: str) -> dict:
 
 
 def known(kind: str) -> None:
-    """Returns for '' and for a kind of board that there is firmware for. Raises WrongUsage."""
+    """Returns for '' and for a kind of board that there is firmware for; "unix" is one, but nobody is told to take it,
+    since it is that of the emulated board. Raises WrongUsage."""
     from forerun.plant.board import board_kinds
 
-    kinds = [*sorted(board_kinds()), "unix"]
-    if kind and kind not in kinds:
-        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(kinds)}")
+    if kind and kind not in (*board_kinds(), "unix"):
+        raise WrongUsage(f"--board {kind}: it must be one of {', '.join(sorted(board_kinds()))}")
 
 
 def kind_of(board: dict, wanted: str) -> str:
@@ -132,7 +146,8 @@ def kind_of(board: dict, wanted: str) -> str:
     kind = next((kind for (platform, chip), kind in CHIPS.items()
                  if board["platform"] == platform and chip in board["machine"]), "")  # fmt: skip
     if not kind:
-        raise Trouble(f"this is a {it}, for which there is no firmware: it is for {', '.join(sorted(CHIPS.values()))}")
+        chips = ", ".join(chip for platform, chip in CHIPS if platform != "linux")
+        raise Trouble(f"this is a {it}, for which there is no firmware: it is for {chips}")
     if wanted and wanted != kind:
         raise Trouble(f"this is a {it}, which takes --board {kind}, not {wanted}: another board is at this port")
     ours = next(Path(compiled_packages().name).rglob("*.mpy")).read_bytes()[1]
@@ -145,10 +160,10 @@ def kind_of(board: dict, wanted: str) -> str:
 # ---- putting it on
 
 
-def flash(port: str, kind: str, note: Callable[[str], None]) -> dict[str, str]:
-    """Put both board packages, byte-compiled, the pins of this kind of board and main.py on a board, compare what is
-    there, and reset it; {path: SHA-256} of what was put there. Whatever ran on the board is stopped. main.py comes
-    last, so that one that is interrupted starts nothing half. Raises Trouble."""
+def flash(port: str, kind: str, board: dict, note: Callable[[str], None]) -> dict[str, str]:
+    """Put both board packages, byte-compiled, the pins of this kind of board and main.py on the `board` of who(),
+    compare what is there, and reset it; {path: SHA-256} of what was put there. Whatever ran on the board is stopped.
+    main.py comes last, so that one that is interrupted starts nothing half. Raises Trouble."""
     from forerun.bytecode import PACKAGES, library_for
     from forerun.plant.board import ENTRY, board_kinds
 
@@ -161,6 +176,7 @@ def flash(port: str, kind: str, note: Callable[[str], None]) -> dict[str, str]:
         main = Path(place) / "main.py"
         main.write_text(ENTRY)
         files["/main.py"] = main
+        _check_room(board, [file.stat().st_size for file in files.values()])
         sums = {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in files.items()}
         # What an update put beside it would be started instead of what is put here.
         _mpremote(port, ["exec", "import os\nfor n in ('main.py', 'records/slots.0', 'records/slots.1', 'lib'):\n"
@@ -186,6 +202,16 @@ def flash(port: str, kind: str, note: Callable[[str], None]) -> dict[str, str]:
     note("resetting")
     _mpremote(port, ["reset"])
     return sums
+
+
+def _check_room(board: dict, sizes: list[int]) -> None:
+    """Raises Trouble when a board's file system has no room for files of these sizes beside its records."""
+    block = board["block_bytes"]
+    needed = sum(-(-size // block) * block for size in sizes) + RECORDS_BYTES
+    if board["free_bytes"] < needed:
+        raise Trouble(f"the board's file system has room for {board['free_bytes'] >> 10} KiB, firmware and records "
+                      f"take {needed >> 10}: remove what else is on it (`mpremote fs ls`), or put a MicroPython image "
+                      "for its size of flash on it")  # fmt: skip
 
 
 def hello(port: str, baud: int, board: dict) -> dict:

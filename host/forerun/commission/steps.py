@@ -24,7 +24,9 @@ class Steps:
             content = json.loads(self.path.read_text())
             if content["version"] != VERSION:
                 raise ValueError
-            self.done = dict(content["steps"])
+            self.done = done = dict(content["steps"])
+            if not all(isinstance(step["utc"], str) and isinstance(step["passed"], bool) for step in done.values()):
+                raise ValueError
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as problem:

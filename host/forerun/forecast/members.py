@@ -29,11 +29,12 @@ class Clock:
     @classmethod
     def of(cls, step_s: int, count: int) -> "Clock":
         day, hour = 86_400 // step_s, max(1, 3600 // step_s)
-        # No two alike in their minutes of the hour: what runs every hour looks the same from whole hours ahead only.
+        # Every step of the next hour, and no far lead on the same minute of the hour as the one before it: what runs
+        # every hour looks the same from whole hours ahead only.
         near = np.array([*range(1, 13), 15, 18, 21, 25, 30, 37, 43, 49])
         far = np.concatenate([np.arange(74, 289, 25), np.arange(323, 1 + max(323, count), 49)]) * day // 288
         leads = np.unique(np.concatenate([near, far, [count]]))
-        return cls(day, hour, leads[leads <= count])
+        return cls(day, hour, leads[(leads >= 1) & (leads <= count)])
 
     def around(self, lead: int, rows: int) -> np.ndarray:
         """(rows,) leads in turn from half way to the fitted lead before to half way to the next one: what is fitted to

@@ -12,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 
 from forerun.carbon.intake import REGISTERS
 from forerun.errors import Trouble
+from forerun.integrations import Serving
 from forerun.site.snapshot import Snapshot
 from forerun_wire import messages as m
 
@@ -147,15 +148,15 @@ def text(snapshot: Callable[[], Snapshot]) -> bytes:
 
 
 @contextlib.contextmanager
-def serve(host: str, port: int, snapshot: Callable[[], Snapshot]) -> Iterator[int]:
-    """Serve /metrics while the `with` block lasts; gives the port, chosen by the system for 0. Raises Trouble."""
+def serve(host: str, port: int, snapshot: Callable[[], Snapshot]) -> Iterator[Serving]:
+    """Serve /metrics while the `with` block lasts, on a port chosen by the system for 0. Raises Trouble."""
     try:
         server, thread = start_http_server(port, host, registry(snapshot))
     except (OSError, UnicodeError) as problem:
         words = getattr(problem, "strerror", None) or "this is no name of a machine"
         raise Trouble(f"metrics.port {port} on {host} cannot be opened ({words})") from problem
     try:
-        yield server.server_port
+        yield Serving(server.server_port, thread.is_alive)
     finally:
         server.shutdown()
         server.server_close()

@@ -16,6 +16,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from forerun import __version__
 from forerun.errors import Trouble
+from forerun.integrations import Serving
 from forerun.integrations.sunspec import BASE, Bank, ModbusRefusal, Model
 from forerun.sections import ModbusTcpSection
 from forerun.site.snapshot import Live, Snapshot
@@ -125,8 +126,8 @@ def _device(section: ModbusTcpSection, snapshot: Callable[[], Snapshot]) -> SimD
 
 
 @contextlib.contextmanager
-def serve(section: ModbusTcpSection, snapshot: Callable[[], Snapshot]) -> Iterator[int]:
-    """Serve while the `with` block lasts, from a thread of its own; gives the port. Raises Trouble."""
+def serve(section: ModbusTcpSection, snapshot: Callable[[], Snapshot]) -> Iterator[Serving]:
+    """Serve while the `with` block lasts, from a thread of its own. Raises Trouble."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="modbus tcp", daemon=True)
     thread.start()
@@ -148,7 +149,8 @@ def serve(section: ModbusTcpSection, snapshot: Callable[[], Snapshot]) -> Iterat
             where = f"modbus_tcp.port {section.port} on {section.host}"
             raise Trouble(f"{where} cannot be opened: it is in use, below 1024 without the right to it, or not of this "
                           "machine") from problem  # fmt: skip
-        yield server.transport.sockets[0].getsockname()[1]
+        line = server.transport
+        yield Serving(line.sockets[0].getsockname()[1], lambda: thread.is_alive() and line.is_serving())
     finally:
         if server is not None:
             run(server.shutdown())

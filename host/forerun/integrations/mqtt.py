@@ -132,14 +132,14 @@ class Publisher:
             mqtt.host.encode("idna")
         except UnicodeError as problem:
             raise Trouble(f"{self._broker} cannot be reached: that is no name of a machine") from problem
-        if mqtt.username != sections.NONE:
-            secret = None if mqtt.password_file == sections.NONE else _secret(Path(mqtt.password_file))
-            client.username_pw_set(mqtt.username, secret)
+        self._log_in_as()
+        client.on_pre_connect = self._before_connect
         if mqtt.ca_file != sections.NONE:
             try:
                 client.tls_set(mqtt.ca_file)
             except (OSError, ValueError) as problem:
-                raise Trouble(f"mqtt.ca_file {mqtt.ca_file} cannot be used: {problem}") from problem
+                words = f"mqtt.ca_file {mqtt.ca_file} cannot be used: {problem}"
+                raise Trouble(words, part="mqtt.ca_file") from problem
 
     @property
     def alive(self) -> bool:
@@ -175,10 +175,25 @@ class Publisher:
                 self._client.publish(f"{self._base}/state", json.dumps(state_of(self._snapshot())))
             self._stopped.wait(self._site.mqtt.period_s)
 
+    def _log_in_as(self) -> None:
+        """Raises Trouble for a password that cannot be read."""
+        mqtt = self._site.mqtt
+        if mqtt.username != sections.NONE:
+            secret = None if mqtt.password_file == sections.NONE else _secret(Path(mqtt.password_file))
+            self._client.username_pw_set(mqtt.username, secret)
+
+    def _before_connect(self, client, userdata) -> None:
+        try:
+            self._log_in_as()  # the password may have been mended since the last try
+            self._complain("mqtt.password_file", "")
+        except Trouble as problem:
+            self._complain(problem.part, str(problem))
+
     def _on_connect(self, client, userdata, flags, reason, properties) -> None:
         if reason.is_failure:
-            self._complain("mqtt", f"{self._broker} refused us: {reason}; check mqtt.username and mqtt.password_file")
+            self._complain("mqtt.username", f"{self._broker} refused us: {reason}")
             return
+        self._complain("mqtt.username", "")
         self._complain("mqtt", "")
         for topic, content in discovery(self._site).items():
             client.publish(topic, json.dumps(content), qos=1, retain=True)
@@ -195,5 +210,5 @@ def _secret(path: Path) -> str:
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise Trouble(f"mqtt.password_file {path} cannot be read: {problem}") from problem
+        raise Trouble(f"mqtt.password_file {path} cannot be read: {problem}", part="mqtt.password_file") from problem
     return lines[0] if lines else ""

@@ -17,6 +17,8 @@ from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
 RESTARTS = 3  # status of a board's process that asks to be started again
+# Why a chip started, as machine.reset_cause() numbers it; a restart that the firmware asks for reads as a bite too.
+POWER_ON, WATCHDOG = 1, 3
 RAW_MODE = b"\x01"  # Ctrl-A at the prompt
 ENTRY = "from forerun_board.start import main; main()"
 
@@ -134,6 +136,7 @@ class BoardProcess:
         self.log = log
         self.heap = heap
         self.contacts = contacts
+        self.entry = ENTRY  # what the interpreter runs
         self._interpreter = find_interpreter()
         self._library = compiled_packages()
         self.link_fd, self._link_far_fd, self.link_path = open_line()
@@ -143,19 +146,20 @@ class BoardProcess:
             self.bus_fd, self._bus_far_fd, self.bus_path = open_line()
         self.process: subprocess.Popen | None = None
 
-    def power_on(self) -> None:
-        """Start the interpreter; every boot draws its own nonce from the seed, so that a run repeats."""
+    def power_on(self, cause: int = POWER_ON) -> None:
+        """Start the interpreter, which is told the `cause`; every boot draws its own nonce from the seed, so that a run
+        repeats."""
         self.boots += 1
         nonce = (self.nonce_seed * 1_000_003 + self.boots * 7919) & 0xFFFF_FFFF_FFFF_FFFF
         environment = self._environment(self._library.name, self.store)
         if self.lockstep:
-            environment |= {"FORERUN_LOCKSTEP": "1", "FORERUN_NONCE": f"{nonce:016x}"}
+            environment |= {"FORERUN_LOCKSTEP": "1", "FORERUN_NONCE": f"{nonce:016x}", "FORERUN_RESET": str(cause)}
         if self.contacts:
             environment["FORERUN_CONTACTS"] = "1"
         errors = self.log.open("ab") if self.log else None
         try:
             self.process = subprocess.Popen(
-                [self._interpreter, "-X", f"heapsize={self.heap}", "-c", ENTRY],
+                [self._interpreter, "-X", f"heapsize={self.heap}", "-c", self.entry],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -181,6 +185,11 @@ class BoardProcess:
             "FORERUN_STORE": str(store),
             "FORERUN_IDENTITY": self.identity,
         }
+
+    @property
+    def at_prompt(self) -> bool:
+        """Whether MicroPython's prompt is all that runs, where no firmware drives a contact."""
+        return self.process is not None and self.process.stdin is None
 
     @property
     def bench_in(self) -> int:
@@ -223,11 +232,6 @@ class BareBoard(BoardProcess):
         super().__init__(store, lockstep=False, bus_path=bus_path, contacts=True)
         self._prompt_fd, self._prompt_far_fd, self.prompt_path = open_line()
         (self.store.parent / "prompt.py").write_text(_AT_PROMPT.replace("FLASH", repr(str(self.store))))
-
-    @property
-    def at_prompt(self) -> bool:
-        """Whether MicroPython's prompt is all that runs."""
-        return self.process is not None and self.process.stdin is None
 
     def restart(self) -> None:
         """What the reset button does; a soft reset of the prompt, which ends it with status 0, is none: main.py stays

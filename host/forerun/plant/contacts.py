@@ -3,7 +3,7 @@
 # Bits of the board's outputs.
 TRIP = 1
 GENSET_START = 2
-HEATER, FAN, TIE_OPEN, FORM, SYNCHRONISE = 4, 8, 32, 64, 128
+HEATER, FAN, DUMP, TIE_OPEN, FORM, SYNCHRONISE = 4, 8, 16, 32, 64, 128
 SHED_SHIFT, SHED_GROUPS = 8, 7  # three groups of loads
 PV_SHIFT = 16  # from here on: tenths of its rating that PV has to hold back
 # Bits of its inputs.
@@ -37,7 +37,7 @@ class Contacts:
         closed = (outputs ^ self.other_contact) & ~self.stuck_open | self.stuck_closed
         changed, self._closed = closed ^ self._closed, closed
         for bit, act in ((TRIP, site.set_trip), (GENSET_START, site.set_genset_start), (HEATER, site.set_heater),
-                         (FAN, site.set_fan), (TIE_OPEN, site.set_tie), (FORM, site.set_forming),
+                         (FAN, site.set_fan), (DUMP, site.set_dump), (TIE_OPEN, site.set_tie), (FORM, site.set_forming),
                          (SYNCHRONISE, site.set_synchronise)):  # fmt: skip
             if changed & bit:
                 act(bool(closed & bit))

@@ -87,6 +87,11 @@ class ActedOn:
         """The board's contact for the fan in the battery cabinet."""
         self.fan_on = on
 
+    def set_dump(self, on: bool) -> None:
+        """The board's contact for the dump load."""
+        self.dump_w = self.config.dump_w if on else 0.0
+        self._solve()
+
     def cut_bms_limits(self, charge_w: float, discharge_w: float) -> None:
         """The BMS announces and enforces at most these DC powers (W, >= 0) from now on."""
         self.battery.bms_charge_cap_w = charge_w

@@ -13,11 +13,12 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from forerun.plant.board import RESTARTS, BoardProcess, line_rate
+from forerun.plant.board import POWER_ON, RESTARTS, WATCHDOG, BoardProcess, line_rate
 from forerun.plant.contacts import Contacts
 from forerun.plant.senses import Senses
 
 REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever written, idle until s, µs, outputs
+FED = 1 << 31  # among the outputs: the watchdog was fed since the request before
 # Now s, µs, link bytes to read, bus bytes to read, inputs, cycle ms, pulses, counts of PCC voltage and current, answers
 # of the sensors of air and cells.
 RELEASE = struct.Struct("<IIHHIHHHH6s9s")
@@ -70,6 +71,9 @@ class Lockstep:
         self.contacts = Contacts(site)
         self.senses: Senses | None = None  # sensors and analogue channels, when the board has any
         self.rounds = 0
+        self.watchdog_us = 0  # how long a board that feeds nobody is left alone; 0: for ever
+        self.bites: list[int] = []  # when the watchdog restarted it
+        self._fed_us = 0
         self._character_us = BITS_PER_CHARACTER * 1_000_000 / link_baud
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -90,10 +94,10 @@ class Lockstep:
         """Run `action` when the clock reaches `when_us`: a fault, a job, a change of scene."""
         heapq.heappush(self._events, (when_us, next(self._order), action))
 
-    def power_on(self) -> None:
-        """Boot the board at the present instant; its uptime starts at zero."""
-        self.board.power_on()
-        self._boot_us = self.now_us
+    def power_on(self, cause: int = POWER_ON) -> None:
+        """Boot the board at the present instant; its uptime starts at zero, and with it its watchdog."""
+        self.board.power_on(cause)
+        self._boot_us = self._fed_us = self.now_us
         self._seen_link = self._seen_bus = 0
         self._up.clear()
         self._down.clear()
@@ -116,7 +120,7 @@ class Lockstep:
         board_on = self.board.process is not None
         when = until_us
         if board_on:
-            when = min(when, max(self._idle_until_us, self.now_us))
+            when = min(when, max(self._idle_until_us, self.now_us), self._bite_us())
         if self._events:
             when = min(when, self._events[0][0])
         due = self.slave.next_due_us()
@@ -139,6 +143,10 @@ class Lockstep:
             self.slave.take(self.now_us)  # a reply that nobody hears
             self.site.advance(self.now_us)
             return
+        if self.now_us >= self._bite_us():
+            self.bites.append(self.now_us)
+            self._restart()
+            return
         bus = self._filtered(self.bus_filter, "down", self.slave.take(self.now_us))
         link = b""
         while self._down and self._down[0][0] <= self.now_us:
@@ -146,6 +154,17 @@ class Lockstep:
         if bus or link or self._idle_until_us <= self.now_us:
             self._release(link, bus)
             self._await_board()
+
+    def _bite_us(self) -> int:
+        """When the watchdog restarts a board that does not feed it; stretched rounds are the master's own wish."""
+        if not self.watchdog_us:
+            return self.now_us + 1_000_000_000
+        return self._fed_us + max(self.watchdog_us, 3000 * self.cycle_ms(self.now_us))
+
+    def _restart(self) -> None:
+        """At this instant, with the outputs at rest meanwhile."""
+        self.power_off()
+        self.power_on(WATCHDOG)
 
     def _serve_host(self) -> None:
         host = self.host
@@ -186,17 +205,19 @@ class Lockstep:
         return self.senses.pulses(), *self.senses.counts(self.now_us), self.senses.air(), self.senses.cell()
 
     def _await_board(self) -> None:
-        """The board's next request; one that restarts does so at this instant, with its outputs at rest meanwhile."""
+        """The board's next request; one that restarts does so now."""
         try:
             self._take_request()
         except BoardRestarts:
-            self.power_off()
-            self.power_on()
+            self._restart()
 
     def _take_request(self) -> None:
         """Read the board's next request, and from its lines exactly the bytes it says it has written."""
         request = self._read_exactly(self.board.bench_out, REQUEST.size)
         link_total, bus_total, until_s, until_us, outputs = REQUEST.unpack(request)
+        if outputs & FED:
+            self._fed_us = self.now_us
+            outputs &= ~FED
         if outputs != self.outputs:
             self._wire(outputs)
         self.rounds += 1

@@ -64,11 +64,11 @@ class Wires:
         if process is None or process.poll() is not None:
             self.contacts.drive(0)
             if process is not None and now_s >= self._restart_s:
-                self._restart_s = now_s + (0.0 if process.stdin is None else RESTART_S)
+                self._restart_s = now_s + (0.0 if self._board.at_prompt else RESTART_S)
                 self._board.restart()
                 self._held, self._inputs = b"", 0
             return
-        if process.stdin is None:  # at its prompt, where no firmware drives a contact
+        if self._board.at_prompt:
             return
         while select.select([self._board.bench_out], [], [], 0)[0]:
             data = os.read(self._board.bench_out, 4096)

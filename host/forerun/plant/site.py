@@ -69,6 +69,7 @@ class Site(ActedOn):
         self._shed = 0.0  # share of the load that is switched off
         self.shed_wh = 0.0
         self.heater_on = self.fan_on = False
+        self.dump_w = 0.0  # what the dump load takes of a bus with voltage
         self._pv_back_us = 0  # PV inverters re-enter service then
         self._jobs_w: list[float] = []
         self._dead = False
@@ -207,7 +208,7 @@ class Site(ActedOn):
                 self._pv_back_us = self.now_us + _us(config.enter_service_s)
         self.pv_w = self._pv_now_w(self._pv_available_w, self.now_us)
         mains_pu = 0.0
-        load_w = self.load_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
+        load_w = self.load_w + self.dump_w + (config.ups_recharge_w if self._ups_debt_wh > 0.0 else 0.0)
         if dead:
             self.pcc_import_w = self.genset_w = 0.0
             self.bus_pu = self.frequency_hz = 0.0
@@ -294,7 +295,7 @@ class Site(ActedOn):
             else:
                 self.unserved_wh += load_w * hours
         else:
-            net_w = load_w + self._recharge_w(hours) - inverter_w
+            net_w = load_w + self.dump_w + self._recharge_w(hours) - inverter_w
             if self.amf.on_load:
                 pv_w = max(0.0, min(pv_w, net_w))
                 genset_w = net_w - pv_w  # below 0 only for the moment that the inverter needs to come down

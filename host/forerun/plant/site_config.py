@@ -57,6 +57,7 @@ class SiteConfig:
     pack_wh_per_k: float = 140.0  # heat capacity of 500 kg of cells
     pack_w_per_k: float = 10.0  # to the air around it; four times as much with the fan
     heater_w: float = 1_500.0
+    dump_w: float = 0.0  # resistor that the board's dump contact puts on the bus
 
     meter_w_sf: int = 0  # scale factor of the meters' W: at 0 a reading saturates at 32767 W
     meter_noise_w: float = 0.0  # standard deviation of one reading of the PCC meter's power

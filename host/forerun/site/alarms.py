@@ -185,14 +185,27 @@ _SILENT = {
     ),
     "genset_meter": (WARNING, "the genset meter does not answer: its energy is substituted", _UNIT),
 }
+# When board and host do not talk.
+OTHER_VERSION = "put the firmware of this version on the board: `forerun commission flash`"
+OCCUPIED_US = 5_000_000
+OCCUPIED = "end that program: a board has one host at a time"
+
 # Optional parts of the host: what to do when one does not work (forerun.site.integrations). The site runs on without.
 _PORT = "end what uses it (`ss -ltnp` names it), or change {0}.host or {0}.port; tried again every 30 s"
 _PARTS = {
     "status": "the folder of store.path must take sockets, and its files be the site's own; tried again every 30 s",
     "web": _PORT.format("web"),
+    "web.tokens": "give it back to the user that runs the site (`chown`, `chmod 600`), or, if it is damaged, delete it "
+    "and make new tokens (`forerun token add`)",
     "metrics": _PORT.format("metrics"),
     "modbus_tcp": _PORT.format("modbus_tcp"),
     "mqtt": "check mqtt.host and mqtt.port, and that the broker runs; it is tried again by itself",
+    "mqtt.password_file": "put the broker's password into it as its first line, readable for the user that runs the "
+    "site; tried again by itself",
+    "mqtt.ca_file": "put the certificate of the authority that signed the broker's there, as PEM; tried again every "
+    "30 s",
+    "mqtt.username": "ask the broker's keeper for mqtt.username and what belongs into mqtt.password_file; tried again "
+    "by itself",
     "compute": "mend the source, or set its key in [compute] to \"none\"; it is asked again by itself",
     "box": "free space or mend the disk; what waits stays there till then",
     "telemetry": "free space or mend the disk; the journal is not concerned",
@@ -200,8 +213,8 @@ _PARTS = {
 
 
 def remedy_of(part: str) -> str:
-    """What to do when this optional part of the host (or part.detail) does not work."""
-    return _PARTS.get(part.split(".")[0], "the site runs on without it")
+    """What to do when this optional part of the host, or part.detail, does not work."""
+    return _PARTS.get(part) or _PARTS.get(part.split(".")[0], "the site runs on without it")
 
 
 _SILENT_NAMES = {"trip": "tripped", "door": "tripped_door"}
@@ -216,6 +229,29 @@ class Alarm:
     cause: str
     remedy: str
     since_utc_s: int | None = None
+
+
+class Refusal:
+    """Why board and host do not talk: `standing` is (sentence, remedy), () while they do."""
+
+    def __init__(self) -> None:
+        self.standing: tuple[str, ...] = ()
+        self._occupied_us: int | None = None
+
+    def take(self, event: tuple, now_us: int) -> bool:
+        """Take a session's "mismatch" or "refused"; True when it is news. A board waits three seconds for a host
+        that is gone, so that it is another one's stands only when that lasts."""
+        occupied = event[0] == "refused" and event[1] == m.REFUSED_OCCUPIED
+        if occupied:
+            self._occupied_us = now_us if self._occupied_us is None else self._occupied_us
+            if now_us - self._occupied_us < OCCUPIED_US:
+                return False
+        before, self.standing = self.standing, (str(event[-1]), OCCUPIED if occupied else OTHER_VERSION)
+        return self.standing != before
+
+    def end(self) -> None:
+        """They talk."""
+        self.standing, self._occupied_us = (), None
 
 
 class Raised:

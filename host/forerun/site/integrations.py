@@ -1,7 +1,7 @@
 """The optional parts of a running site (page, metrics, MQTT, …): none of them can keep the site from running.
 
-One thread starts them, so that a slow name server holds up no loop. What cannot begin, or is no longer `alive` where it
-can say so, is told once, shown as an alarm, and tried again every RETRY_S.
+One thread starts them, so that a slow name server holds up no loop. What cannot begin, or is no longer `alive`, is told
+once, shown as an alarm, and tried again every RETRY_S.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class _Part:
     made: Made
     cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     given: object | None = None
-    failed: str = ""
+    failed: tuple[str, str] = ("", "")  # name and sentence of its complaint when it could not begin
     due_s: float = 0.0
 
 
@@ -91,28 +91,37 @@ class Integrations:
             self._news.wait(LOOK_S)
 
     def _look(self, name: str, part: _Part) -> None:
-        if part.given is not None and not getattr(part.given, "alive", True):
+        if part.given is not None and not part.given.alive:
             self._end(name, part)
             part.given, part.due_s = None, self._clock() + RETRY_S
-            self._fail(name, part, f"{name} ended by itself")
+            self._fail(part, name, f"{name} ended by itself")
         elif part.given is None and self._clock() >= part.due_s:
             self._begin(name, part)
 
     def _begin(self, name: str, part: _Part) -> None:
         try:
-            part.given = part.cleanup.enter_context(part.made()) or name
+            part.given = part.cleanup.enter_context(part.made())
         except Exception as problem:  # noqa: BLE001 (whatever is wrong with it, the site runs on)
             part.due_s = self._clock() + RETRY_S
-            words = str(problem) if isinstance(problem, Trouble) else f"{type(problem).__name__}: {problem}"
-            self._fail(name, part, words)
+            if isinstance(problem, Trouble):
+                self._fail(part, problem.part or name, str(problem))
+            else:
+                self._fail(part, name, f"{type(problem).__name__}: {problem}")
             return
-        if part.failed and self._complaints.get(name) == part.failed:
-            self.complain(name, "")
-        part.failed = ""
+        self._mended(part)
 
-    def _fail(self, name: str, part: _Part, sentence: str) -> None:
-        part.failed = sentence
+    def _fail(self, part: _Part, name: str, sentence: str) -> None:
+        if name != part.failed[0]:
+            self._mended(part)
+        part.failed = (name, sentence)
         self.complain(name, sentence)
+
+    def _mended(self, part: _Part) -> None:
+        """Take back what was complained of when it could not begin, unless it complains of something else by now."""
+        name, sentence = part.failed
+        if sentence and self._complaints.get(name) == sentence:
+            self.complain(name, "")
+        part.failed = ("", "")
 
     def _end(self, name: str, part: _Part) -> None:
         try:

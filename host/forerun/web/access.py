@@ -112,7 +112,8 @@ class Tokens:
             self._people, self._seen = {}, None
         except (OSError, ValueError, KeyError, TypeError) as problem:
             self._people, self._seen = {}, None  # nobody may anything until it is mended
-            raise Trouble(f"{self.path} cannot be read ({problem}): delete it and make new tokens") from problem
+            raise Trouble(f"{self.path} cannot be read ({problem}): give it back to the user that runs the site, or "
+                          "delete it and make new tokens") from problem
 
     def _write(self, people: list[Person]) -> None:
         draft = self.path.with_name(self.path.name + ".new")

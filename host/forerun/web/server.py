@@ -43,7 +43,11 @@ class WebServer:
 
     def __init__(self, running, host: str, port: int):
         self.parts = parts_of(running)
-        self.parts.tokens.people()  # a token file that cannot be read is said now
+        try:
+            self.parts.tokens.people()  # a token file that cannot be read is said now
+        except Trouble as problem:
+            words = f"{self.parts.tokens.path} cannot be read ({problem.__cause__})"
+            raise Trouble(words, part="web.tokens") from problem
         self._line = _listen(host, port)  # from here on clients may connect, and are served once it has begun
         self.address = self._line.getsockname()[:2]
         # Nothing of uvicorn's own on standard error: what happens is said by the site.
