@@ -42,7 +42,8 @@ def objective(storage: Storage, asked: Situation, plan: Plan) -> float:
     over = np.clip(plan.pcc_import_w - storage.import_limit_w, 0, None)
     over = over + np.clip(-plan.pcc_import_w - storage.export_limit_w, 0, None)
     left = plan.soc * storage.capacity_wh
-    total = plan.cost + programme.OVER_LIMIT * dearest * float(over @ hours) / 1000
+    billed = storage.demand_charge_per_kw * inputs.peak_so_far_w / 1000  # in the optimum, in no plan's cost
+    total = plan.cost + billed + programme.OVER_LIMIT * dearest * float(over @ hours) / 1000
     total -= left[-1] / 1000 * inputs.stored_value_per_kwh
     for name, _, width in tiers(storage, inputs, targets):
         inside = np.clip(left, 0, width)

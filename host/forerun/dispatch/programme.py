@@ -40,6 +40,7 @@ class Programme:
         self.storage = storage
         self._envelopes = Envelopes(storage)
         self._step_s: np.ndarray | None = None
+        self._turned: set[int] = set()  # steps in which the other direction was the better one
 
     def set(self, inputs: Inputs, targets_wh: np.ndarray) -> None:
         """Take this situation; the genset may run at any power up to its rating until `commit` says when it is on."""
@@ -132,22 +133,30 @@ class Programme:
         smaller flow is closed and the programme solved again. As long as the answer may be dearer than it has to, the
         other choice is tried where the choice was a near one, and kept where it is cheaper.
         """
+        again: list[int] = []
         if self._directions is None:
             self._direct()
+            again = [step for step in self._directions.unsure.tolist() if step in self._turned]
+            self._turned = set()
         if not self._one_way():
             return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, np.inf
         best, least, found = self._solver.values(), self._solver.objective, self._directions
-        for step in found.unsure[: min(_OTHERS, _OTHER_STEPS // len(self._step_s))]:
+        ways = [[step] for step in found.unsure[: min(_OTHERS, _OTHER_STEPS // len(self._step_s))].tolist()]
+        for steps in (again, *ways) if again else ways:  # what was better in the plan before may be so in this one
             if least - self._ties @ best < found.bound + _NEAR * self._turnover:
                 break
-            before = self._shut[step].copy()
-            self._shut[step] = found.other[step] if np.array_equal(before, found.shut[step]) else found.shut[step]
-            self._close([step])
+            if steps is not again and self._turned.issuperset(steps):
+                continue
+            before = self._shut[steps].copy()
+            as_found = np.all(before == found.shut[steps], axis=1, keepdims=True)
+            self._shut[steps] = np.where(as_found, found.other[steps], found.shut[steps])
+            self._close(steps)
             if self._solver.run() and self._solver.objective < least - 1e-9 and not self._both_ways():
                 best, least = self._solver.values(), self._solver.objective
+                self._turned.update(steps)
             else:
-                self._shut[step] = before
-                self._close([step])
+                self._shut[steps] = before
+                self._close(steps)
         return {name: best[columns] for name, columns in self._columns.items()}, least * self.dearest
 
     def _direct(self) -> None:
@@ -158,15 +167,19 @@ class Programme:
         self._directions = Directions(self._shut, self._shut, np.zeros(0, dtype=int), -np.inf)
         if not burning_pays(self._inputs):
             return
-        peak_kw = self._lower[-1]
+        peak_kw, prices = self._lower[-1], None
         if self.storage.demand_charge_per_kw and self._solver.run():
             peak_kw = self._solver.values()[-1]  # burning is worth no higher one
+            _, stored, import_ = self._solver.row_prices().reshape(3, n)
+            shares = np.clip(-import_, 0, None)
+            prices = shares * self._cost[-1] / max(self._cost[-1], shares.sum()), stored
         slices = [(self._lower[at], self._upper[at], self._cost[at])
                   for at in (self._columns[name] for name in _SLICES)]  # fmt: skip
         inputs = replace(self._inputs, genset_w=self._inputs.genset_w + self._genset_w)
-        found = self._envelopes.directions(inputs, slices, self.dearest, OVER_LIMIT, 1000 * peak_kw)
+        found = self._envelopes.directions(inputs, slices, self.dearest, OVER_LIMIT, 1000 * peak_kw, prices)
         if found is not None:
-            self._directions, self._shut = found, found.shut.copy()
+            fuel = float(self._solver.prices(self._columns["genset"]) @ self._genset_w) / 1000
+            self._directions, self._shut = replace(found, bound=found.bound + fuel), found.shut.copy()
             self._close(np.flatnonzero(found.shut.any(axis=1)))
 
     def _one_way(self) -> bool:
