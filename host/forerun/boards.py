@@ -12,6 +12,9 @@ from forerun.errors import Trouble, WrongUsage
 from forerun.link.port import open_port
 from forerun_wire import messages
 
+# By machine.reset_cause(), which RP2040 and ESP32 number alike.
+RESETS = {0: "by hand", 1: "power came on", 2: "reset", 3: "its watchdog did it", 4: "it slept", 5: "soft reset"}
+
 
 def board_info(port: str, baud: int, site_path: Path) -> dict:
     """What the board says of itself: identity, interpreter, uptime, settings check, link counters. Raises Trouble."""
@@ -25,6 +28,24 @@ def board_info(port: str, baud: int, site_path: Path) -> dict:
         answer = desk.ask(messages.INFO)
         hello = {name: _plain(value) for name, value in desk.hello.items()}
     return {"port": port, **hello, **messages.fields_named(messages.INFO_FIELDS, answer)}
+
+
+def in_words(info: dict) -> dict[str, str]:
+    """`board_info` for a person: {what: words}."""
+    minutes, seconds = divmod(info["uptime_s"], 60)
+    ago = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+    cause = RESETS.get(info["reset_cause"], f"cause {info['reset_cause']} of its chip")
+    return {
+        "board": f"{info['identity']} ({info['board']}, {info['interpreter']})",
+        "firmware": f"{info['software']}, wire version {info['version']}, schema {info['schema']}",
+        "started": f"{ago} ago, start {info['boot_count']}, {cause}",
+        "round": f"{info['cycle_ms']} ms; the longest took {info['worst_cycle_us'] / 1000:.1f} ms, the latest began "
+                 f"{info['worst_late_us'] / 1000:.1f} ms late",
+        "memory free": f"{info['heap_free'] / 1024:.1f} KiB",
+        "key": f"{info['key_id']:06x}" if info["key_id"] else "none: everybody on the line may command it",
+        "records": f"store {info['store_id']}",
+        "settings": f"check {info['settings_crc']:08x}",
+    }  # fmt: skip
 
 
 def record_link(

@@ -7,6 +7,19 @@ import sys
 from collections.abc import Callable
 
 
+def tell(words: str, indent: int = 0, file=None) -> None:
+    """Print on standard output, or `file`; at a terminal the lines are folded at their words."""
+    file = file or sys.stdout
+    if file.isatty():
+        import shutil
+        import textwrap
+
+        width = max(20, shutil.get_terminal_size().columns)
+        folds = {"subsequent_indent": " " * indent, "break_long_words": False, "break_on_hyphens": False}
+        words = "\n".join(textwrap.fill(line, width, **folds) for line in words.splitlines())
+    print(words, file=file, flush=True)
+
+
 class Stop:
     """Turns SIGINT and SIGTERM into a flag, so that a run ends with everything on disk, and SIGHUP into another."""
 
@@ -69,5 +82,5 @@ def speaker(as_json: bool) -> Callable[[str], None]:
         return lambda sentence: print(sentence, file=sys.stderr, flush=True)
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, log_path=False)
     return lambda sentence: console.log(sentence, markup=False)

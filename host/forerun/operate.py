@@ -33,6 +33,7 @@ def run(site_path: Path, seconds: float, *, as_json: bool, web: tuple[str | None
                     running.reload()
                     manager.ready()
             manager.stopping()
+        running.say(f"stopped; all that was measured is in {running.site.store.path}")
         summary = {
             "site": running.site.site.name,
             "journal": running.site.store.path,

@@ -46,7 +46,7 @@ def read(path: Path) -> tuple[list[Entry], list[str]]:
 
 def roots(leaves: list[bytes], sizes: set[int]) -> dict[int, bytes]:
     """Root of the tree (RFC 9162) over the first n leaves, for every n asked for."""
-    found, stack = {}, []
+    found, stack = {0: hashlib.sha256(b"").digest()}, []
     for count, leaf in enumerate(leaves, start=1):
         stack.append((1, leaf))
         while len(stack) > 1 and stack[-1][0] == stack[-2][0]:

@@ -51,3 +51,14 @@ def test_one_trip_ends_while_another_stands():
 def test_a_trip_whose_event_never_came_is_told_all_the_same():
     assert standing([], TRIP) == ["tripped"] and standing([], TRIP | DOOR) == ["tripped_door"]
     assert standing([], 0) == standing([], None) == []
+
+
+def test_a_board_of_another_host_is_told_when_that_lasts_and_of_another_version_at_once():
+    refusal = alarms.Refusal()
+    occupied = ("refused", m.REFUSED_OCCUPIED, "Node 7 is connected to this board: stop it first")
+    assert [refusal.take(occupied, second * 1_000_000) for second in range(8)] == [False] * 5 + [True, False, False]
+    assert refusal.standing == (occupied[-1], alarms.OCCUPIED)
+    refusal.end()
+    assert not refusal.take(occupied, 9_000_000) and refusal.standing == ()
+    assert refusal.take(("mismatch", "another schema"), 9_000_000)
+    assert "flash" in refusal.standing[1] and not refusal.take(("mismatch", "another schema"), 9_500_000)

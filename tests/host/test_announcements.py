@@ -1,6 +1,7 @@
 """Announcements over HTTP and from schedulers: what is taken and what is refused (docs/announcements.md)."""
 
 import json
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_job_is_announced_listed_replaced_and_cancelled(ask, site):
     assert [(body[0], body[1]) for body in kept[-3:]] == [("train", 6000.0), ("train", 7000.0), ("train", 0.0)]
 
 
-CANNOT = ("it was over", "more than 14 days ahead", "more than the site's")  # of the right form, but not now
+CANNOT = ("it was over", "more than 14 days ahead", "more than 366 days", "more than the site's")  # as things are
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,8 @@ CANNOT = ("it was over", "more than 14 days ahead", "more than the site's")  # o
         ({"start_utc_s": NOW - 7200}, "it was over"),
         ({"start_utc_s": NOW * 1000}, "more than 14 days ahead"),
         ({"power_w": 1e6}, "more than the site's"),
+        ({"duration_s": 1e9}, "more than 366 days"),
+        ({"duration_s": 0}, "duration_s: it should be greater than 0"),
         ({"power_w": -1}, "power_w: it should be greater than or equal to 0"),
         ({"power_w": "6 kW"}, "power_w: it should be a valid number"),
         ({"power_w": float("nan")}, "power_w: it should be"),
@@ -121,22 +124,44 @@ def test_the_api_describes_itself_as_it_is(site):
     assert json.loads((docs / "openapi.json").read_text()) == described, "python -m tests.openapi writes it anew"
 
 
+def test_the_exchange_on_the_page_is_what_happens(ask):
+    page = (Path(__file__).parents[2] / "docs" / "announcements.md").read_text()
+    texts = page.split("```http\n")[1].split("```")[0].replace("1774900000", str(round(time.time()) + 900))
+    parts = [part for part in re.split(r"^(?=POST|GET|DELETE|HTTP/)", texts, flags=re.M) if part]
+    assert len(parts) == 10
+    for request, answer in zip(parts[::2], parts[1::2], strict=True):
+        body, said = (part.partition("\n\n")[2].strip() for part in (request, answer))
+        method, path, _ = request.split(" ", 2)
+        status, document = ask(method, path, json.loads(body) if body else None)
+        assert (status, document) == (int(answer.split(" ", 2)[1]), json.loads(said))
+
+
+def test_every_status_on_the_page_is_one_that_the_interface_describes():
+    docs = Path(__file__).parents[2] / "docs"
+    paths = json.loads((docs / "openapi.json").read_text())["paths"]
+    described = {status for path in ("/v1/jobs", "/v1/jobs/{job}") for way in paths[path].values() for status in
+                 way["responses"]}  # fmt: skip
+    page = (docs / "announcements.md").read_text().split("## Adapters")[0]
+    named = {status for row in re.findall(r"^\| ([\d, ]+) \|", page, flags=re.M) for status in row.split(", ")}
+    assert named | {"200", "201", "410"} == described  # 410 is of controls that were confirmed too late
+
+
 def test_slurms_queue_becomes_announcements():
     jobs, odd = jobs_of_slurm(json.loads((DATA / "squeue.json").read_text()))
-    assert odd == []
+    assert odd == {}
     assert jobs == [
         Announcement("slurm-4711", 32 * 8 + 4 * 350, 1774900000, 90 * 60, 0.6),
         Announcement("slurm-4712", 900, 1774890000, 600 * 60, 1.0),
     ]
     older = {"jobs": [{"job_id": 1, "job_state": "RUNNING", "start_time": 100, "time_limit": 5, "cpus": 2}]}
-    assert jobs_of_slurm(older) == ([Announcement("slurm-1", 16, 100, 300, 1.0)], [])
+    assert jobs_of_slurm(older) == ([Announcement("slurm-1", 16, 100, 300, 1.0)], {})
     with pytest.raises(AnnouncementError, match="not the output of squeue"):
         jobs_of_slurm({"items": []})
 
 
 def test_kubernetes_jobs_become_announcements():
     jobs, odd = jobs_of_kubernetes(json.loads((DATA / "kubernetes_jobs.json").read_text()), NOW)
-    assert odd == []
+    assert odd == {}
     at = lambda text: datetime.fromisoformat(text).timestamp()  # noqa: E731
     assert jobs == [
         Announcement("k8s-edge-nightly-train", 2600, at("2026-03-30T20:00:00Z"), 3600, 0.8),
@@ -219,5 +244,5 @@ def test_kubernetes_counts_the_pods_that_still_run_and_refuses_a_start_without_a
     jobs, odd = jobs_of_kubernetes(document, NOW)
     assert {job.job: job.power_w for job in jobs} == {
         "k8s-edge-indexed": 2 * 16, "k8s-edge-stopped": 0, "k8s-edge-plain": 16}  # fmt: skip
-    assert [sentence.split(" ", 1)[0].rstrip(":") for sentence in odd] == ["k8s-edge-local", "k8s-edge-odd"]
-    assert "write RFC 3339" in odd[0] and "'2.6 kW'" in odd[1]
+    assert list(odd) == ["k8s-edge-local", "k8s-edge-odd"]
+    assert "write RFC 3339" in odd["k8s-edge-local"] and "'2.6 kW'" in odd["k8s-edge-odd"]

@@ -94,7 +94,12 @@ def test_the_last_days_are_scored_and_only_they():
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("load\n1\nx\n", "row 3 ends with no number"), ("", "row 1 ends"), ("load\n1\n2\n", "too short")],
+    [
+        ("load\n1\nx\n", "row 3 ends with no number"),
+        ("", "row 1 ends"),
+        ("load\n1\n2\n", "too short"),
+        ("time;load\n1;2,5\n2;2,7\n", "separated by semicolons"),
+    ],
 )
 def test_a_file_that_cannot_be_scored_is_refused(tmp_path, text, said):
     (tmp_path / "a.csv").write_text(text)

@@ -1,8 +1,12 @@
 """Compute sources of a running site: what they say reaches the plan and the journal, and whatever is wrong is named."""
 
+import contextlib
+import gzip
 import http.server
 import json
 import os
+import random
+import socketserver
 import threading
 import time
 from concurrent.futures import Future
@@ -140,6 +144,55 @@ def test_a_job_that_cannot_be_read_does_not_take_the_others_with_it(tmp_path):
     assert "entry 3 of the list is no job" in refused and "entry 4 of the list is no job" in refused
 
 
+def test_a_job_that_becomes_unreadable_is_refused_once_and_stays_as_it_was_announced(tmp_path):
+    bench, said = Bench(tmp_path, slurm="squeue.json"), []
+    note = bench.complain
+    bench.feeds._complain = lambda name, words: (said.append((name, words)), note(name, words))
+    document = slurm((1, 900, 4000), (2, 900, 3000))
+    list_file(tmp_path, document)
+    bench.feeds.once()
+    document["jobs"][0]["comment"] = "power-w=lots"
+    document["jobs"] += slurm((3, -7200, 3000))["jobs"]
+    for later_s in (0, 30, 60):
+        bench.now_s = NOW + later_s
+        list_file(tmp_path, document, bench.now_s)
+        bench.feeds.once()
+    assert bench.starts() == {"slurm-1": 900, "slurm-2": 900}
+    (told,) = [words for name, words in said if name == "compute.slurm, refused"]
+    assert "slurm-1 is not as its" in told and "'slurm-3': it was over 3600 s ago" in told
+    assert bench.noted() == [("slurm", "refused")]
+    list_file(tmp_path, slurm((1, 900, 4000), (2, 900, 3000)), bench.now_s)
+    bench.feeds.once()
+    assert bench.complaints["compute.slurm, refused"] == ""
+    announced = [entry.body[0] for entry in read(bench.journal.path) if entry.kind == "job"]
+    assert announced == ["slurm-1", "slurm-2"], "nothing was announced anew that had not changed"
+
+
+def test_while_an_entry_has_no_name_no_job_is_taken_back(tmp_path):
+    """It may be any of those that are missing; they end by themselves."""
+    list_file(tmp_path, slurm((1, 900, 4000), (2, 900, 3000)))
+    bench = Bench(tmp_path, slurm="squeue.json")
+    bench.feeds.once()
+    for odd in ({"job_id": {"set": True}}, {"job_id": "\ud800"}, {"job_id": "x" * 1000}, None):
+        list_file(tmp_path, {"jobs": [*slurm((2, 900, 3000))["jobs"], odd]})
+        bench.feeds.once()
+        assert set(bench.service.jobs) == {"slurm-1", "slurm-2"}
+    list_file(tmp_path, slurm((2, 900, 3000)))
+    bench.feeds.once()
+    assert set(bench.service.jobs) == {"slurm-2"}
+
+
+def test_a_job_that_was_refused_is_taken_when_it_has_become_possible(tmp_path):
+    start_s = NOW + 15 * 86_400
+    bench = Bench(tmp_path, slurm="squeue.json")
+    for now_s, known in ((NOW, False), (NOW + 30, False), (NOW + 2 * 86_400, True)):
+        bench.now_s = now_s
+        list_file(tmp_path, slurm((1, start_s - NOW, 4000)), now_s)
+        bench.feeds.once()
+        assert ("slurm-1" in bench.service.jobs) == known
+    assert bench.noted() == [("slurm", "refused")] and bench.complaints["compute.slurm, refused"] == ""
+
+
 def test_who_was_stopped_says_and_does_nothing_more(tmp_path):
     """An answer that comes after a reload is of the sources before: others are in charge of the jobs by then."""
     bench = Bench(tmp_path, slurm=str(tmp_path / "gone.json"))
@@ -244,7 +297,7 @@ def test_the_feed_asks_a_service_once_an_hour_and_says_what_is_wrong(tmp_path):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         bench = Bench(
             tmp_path, pv={"weather": f"http://127.0.0.1:{server.server_address[1]}/compact?lat=63.4&lon=10.4"}
@@ -275,3 +328,144 @@ def test_a_weather_file_that_nobody_rewrites_is_stale(tmp_path):
     bench.now_s = (tmp_path / "sky.json").stat().st_mtime + feeds.WEATHER_STALE_S + 1
     bench.feeds.once()
     assert bench.noted() == [("weather", "stopped")] and "is it still written?" in next(iter(bench.complaints.values()))
+
+
+@pytest.fixture
+def raw():
+    """(address, answers): a server that writes the bytes of answers["now"] to whoever asks, and hangs up."""
+    answers = {"now": b""}
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            with contextlib.suppress(OSError):  # who has read enough hangs up first
+                self.wfile.write(answers["now"])
+
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", answers
+        server.shutdown()
+
+
+def http_answer(body: bytes, status: str = "200 OK", head: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
+
+
+def good(now_s: float) -> dict[str, dict]:
+    """A right answer of every kind of source, by its key in the site file."""
+    value = {"resultType": "vector", "result": [{"metric": {}, "value": [now_s, "0.5"]}]}
+    pod = {"spec": {"activeDeadlineSeconds": 600, "template": {"spec": {"containers": [{"resources": {"requests": {
+        "cpu": "250m", "nvidia.com/gpu": "1"}}}]}}, "parallelism": 2, "completions": 3}}  # fmt: skip
+    notes = {"forerun.energy/start": datetime.fromtimestamp(now_s + 900, UTC).isoformat()}
+    job = {"kind": "Job", "metadata": {"name": "a", "namespace": "edge", "annotations": notes}, "status": {}, **pod}
+    watts = {"resultType": "vector", "result": [{"metric": {}, "value": [now_s, "5000"]}]}
+    return {
+        "power_query": {"status": "success", "data": watts},
+        "utilisation_query": {"status": "success", "data": value},
+        "redfish_url": {"PowerControl": [{"PowerConsumedWatts": 5000}]},
+        "slurm": slurm((1, 900, 4000)),
+        "kubernetes": {"kind": "JobList", "items": [job]},
+        "weather": weather(now_s, 10),
+    }
+
+
+def only(kind: str, url: str) -> dict:
+    """Keys of a site file whose only source is of that kind, at url."""
+    compute = {
+        "power_query": {"prometheus_url": url, "power_query": "watts"},
+        "utilisation_query": {"prometheus_url": url, "utilisation_query": "use"},
+        "weather": {},
+    }.get(kind, {kind: url})
+    return {**compute, "pv": {"weather": url} if kind == "weather" else None}
+
+
+KINDS = tuple(good(NOW))
+ODD = (None, True, -1, -1e9, 0, 1e18, 1e308, 10**400, float("nan"), float("inf"), "", "NaN", "1e999", "9" * 5000,
+       "\ud800\n", "x" * 100_000, [], {}, [[]], {"": {}}, [None], "0001-01-01T00:00:00+14:00")  # fmt: skip
+
+
+def places(document, path=()):
+    """Where in a document something stands."""
+    yield path
+    keys = document if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
+    for key in keys:
+        yield from places(document[key], (*path, key))
+
+
+def spoilt(rng: random.Random, document: dict) -> bytes:
+    """An answer with something wrong: a value of another kind, one that is missing, a body that was cut or recoded."""
+    document = json.loads(json.dumps(document))
+    *path, key = rng.choice([place for place in places(document) if place])
+    within = document
+    for step in path:
+        within = within[step]
+    if rng.random() < 0.2:
+        del within[key]
+    else:
+        within[key] = rng.choice(ODD)
+    body = json.dumps(document).encode()
+    way = rng.randrange(8)
+    if way == 0:
+        return http_answer(body)[: rng.randrange(len(body))]
+    if way == 1:
+        return http_answer(body.decode().encode(rng.choice(["utf-16", "utf-32", "cp037"])))
+    if way == 2:
+        return http_answer(bytes(rng.randrange(256) for _ in range(rng.randrange(300))))
+    return http_answer(body, rng.choice(["200 OK"] * 5 + ["201 Created", "500 Oops", "299 Odd"]))
+
+
+def believed(bench) -> list:
+    """What the site goes by now, all of it finite and of now."""
+    for reading in bench.feeds.latest.values():
+        assert 0 <= reading.power_w <= bench.feeds._most_w and abs(reading.utc_s - bench.now_s) <= 120
+    for job in bench.service.jobs.values():
+        end_s = job.start_utc_s + job.duration_s
+        assert 0 <= job.power_w <= bench.feeds._most_w and job.start_utc_s <= bench.now_s + 15 * 86_400
+        assert end_s < bench.now_s + 400 * 86_400 and job.job.isprintable()
+    sky = bench.service.planner.sky.steps(bench.now_s + 3600, 3600, 24)
+    assert all(len(words) < 1500 and words.isprintable() for words in bench.complaints.values())
+    return [*bench.feeds.latest, *bench.service.jobs, *sky[np.isfinite(sky)]]
+
+
+BROKEN = {
+    "empty": b"", "no HTTP": b"\x00\xff" * 50, "no body": http_answer(b""), "HTML": http_answer(b"<html>hello</html>"),
+    "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{", "number": http_answer(b"17"),
+    "refusal, cut": b"HTTP/1.1 503 Busy\r\nContent-Length: 500\r\n\r\n{",
+    "refusal, odd chunks": b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "packed": http_answer(gzip.compress(b"{}"), head="Content-Encoding: gzip\r\n"),
+    "huge": http_answer(b" " * (1 << 20) + b"{}"), "deep": http_answer(b'{"data":' * 900 + b"1" + b"}" * 900),
+    "elsewhere": http_answer(b"", "302 Found", "Location: ftp://127.0.0.1:9/x\r\n"),
+    "nowhere": http_answer(b"", "301 Moved"), "no length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+    "status": b"HTTP/1.1 99999999999999999999 OK\r\n\r\n{}", "list": http_answer(b"[[]]"), "null": http_answer(b"null"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_server_sends_the_sources_go_on_and_old_values_do_not_pass_for_new(tmp_path, raw, kind):
+    """What `once` would raise ended the thread that asks all sources."""
+    url, answers = raw
+    right = http_answer(json.dumps(good(NOW)[kind]).encode())
+    bench = Bench(tmp_path, **only(kind, url))
+    bench.now_s = NOW
+
+    def ask(answer: bytes) -> list:
+        answers["now"] = answer
+        bench.feeds._weather_due_s = 0.0
+        bench.feeds.once()
+        return believed(bench)
+
+    listed = {"slurm": ["slurm-1"], "kubernetes": ["k8s-edge-a"]}.get(kind, [])
+    for name, answer in BROKEN.items():
+        assert ask(right), "the last value that was believed"
+        assert ask(answer) == listed, name
+        assert bench.complaints[f"compute.{kind}"], name
+        assert bench.noted()[-1] in ((kind, "stopped"), ("weather", "absurd")), name
+        assert ask(right) and bench.noted()[-1] == (kind, "back")
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    for _ in range(60):
+        ask(spoilt(rng, good(NOW)[kind]))
+    assert ask(right) and not bench.complaints[f"compute.{kind}"]

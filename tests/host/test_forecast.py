@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forerun.compute.load import google_2019_utilisation, node_power_w
-from forerun.forecast.members import Clock, LeadRegression, usual_coefficients
+from forerun.forecast.members import UNSEEN_BY_NONE, Clock, LeadRegression, _Past, usual_coefficients
 from forerun.forecast.model import Forecast, ForecastError, LoadModel, forecast_load
 
 DAY = 288
@@ -159,3 +159,24 @@ def test_the_general_coefficients_are_whole_and_near_the_last_value_at_first():
     flat = np.full(3 * DAY, 4000.0) + np.random.default_rng(1).normal(size=3 * DAY)
     fitted, general = LeadRegression(flat, Clock.of(300, DAY)).ahead(flat, np.array([3 * DAY]), np.array([1, 288]))
     assert np.abs(general - 4000).max() < 5 and np.abs(fitted - 4000).max() < 5
+
+
+@pytest.mark.parametrize("step_s", [300, 900, 3600, 8 * 3600, 12 * 3600, 86_400])
+def test_every_lead_lies_ahead_whatever_the_step(step_s):
+    for count in (1, 2, 5, 60):
+        leads = Clock.of(step_s, count).leads
+        assert leads[0] == 1 and leads[-1] == count and np.all(np.diff(leads) > 0)
+
+
+def test_coefficients_between_leads_lie_on_straight_lines():
+    load_w = noisy_days(9, seed=10)
+    clock = Clock.of(300, 2 * DAY)
+    fitted = LeadRegression(load_w, clock, [(7 * DAY, 8 * DAY)])
+    leads, origins = np.arange(1, 2 * DAY + 1), np.array([8 * DAY, 9 * DAY])
+    at, lead = (grid.ravel() for grid in np.meshgrid(origins, leads, indexing="ij"))
+    rows, base = _Past(load_w, clock).rows(at, lead, fitted.scale)
+    for block, which in ((UNSEEN_BY_NONE, 0), (0, 2)):
+        between = np.stack([np.interp(leads, clock.leads, column) for column in fitted.coefficients[which].T], axis=1)
+        got = fitted.ahead(load_w, origins, leads, block)[0].ravel()
+        expected = base + fitted.scale * (rows * np.tile(between, (len(origins), 1))).sum(axis=1)
+        np.testing.assert_allclose(got, expected, rtol=1e-9)

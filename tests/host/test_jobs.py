@@ -135,3 +135,14 @@ def test_with_little_history_jobs_still_leave_the_past_and_join_the_future():
     np.testing.assert_allclose(base.q50, 5000)
     np.testing.assert_allclose(load.q50, 5000 + 2000 * np.isin(np.arange(24), np.arange(2, 6)))
     assert load.basis.endswith("1 announced")
+
+
+def test_a_model_is_left_aside_while_the_history_is_too_short_for_it():
+    """After the clock was set by weeks the history begins anew, and the model of before is still there."""
+    base_w, now_s = beneath(9), 400.0 * 86_400
+    model = JobModel(base_w[:N], STEP_S, DAY, 0.0, [])
+    soon = Told(0.0, Announcement("soon", 2000, now_s + 600, 1200))
+    for known in (0, 1, 40, DAY + 1, 3 * DAY):
+        base, load = forecast_both(base_w[:known], STEP_S, 24, now_s, [soon], 4000.0, model)
+        assert "regression" not in load.basis and np.isfinite(load.q50).all()
+        np.testing.assert_allclose((load.q50 - base.q50)[2:6], 2000)

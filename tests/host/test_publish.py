@@ -23,6 +23,7 @@ from forerun.commission import seal
 from forerun.errors import Trouble, WrongUsage
 from forerun.evidence import hashtree
 from forerun.report import publish
+from forerun.site.witness import Witness
 from forerun.store import journal
 from forerun.store.journal import Journal
 from forerun.store.sitekey import key_path, signing_key
@@ -57,6 +58,16 @@ def test_other_code_comes_to_the_same_figures(site):
     assert found.findings == [] and len(found.checked) == 7
     assert result["issued"] and result["status"] == "final"
     assert Decimal(result["scope1_g"]) > 0 and Decimal(result["scope2_location_g"]) > 0
+
+
+def test_a_journal_that_was_sealed_while_it_was_empty_is_as_good(tmp_path):
+    path, kept = site_journal.site_file(tmp_path), tmp_path / "journal.forerun"
+    key = signing_key(key_path(kept))
+    with Journal(kept) as empty:
+        assert not Witness(empty, key, (), ()).seal(1), "a site does so no more"
+        hashtree.seal(empty, key, 1)
+    site_journal.write(kept, DAY)
+    assert made(path)["issued"] and verdict(path).findings == []
 
 
 def test_the_verifier_runs_alone_and_imports_nothing_of_the_ledger(site):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,51 +42,88 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+class Rack:
+    """A real Prometheus at `url` that scrapes a real node exporter every second, which can be ended and begun."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._node, port = folder, free_port(), free_port()
+        (folder / "rack.prom").write_text('rack_power_watts{rack="a"} 4200\nrack_power_watts{rack="b"} 1800.5\n')
+        (folder / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s}\nscrape_configs:\n"
+            f"- job_name: node\n  static_configs: [{{targets: ['127.0.0.1:{self._node}']}}]\n"
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        self._server = self._run(
+            "prometheus",
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}",
+        )
+        self.up()
+
+    def _run(self, name: str, *options: str) -> subprocess.Popen:
+        return subprocess.Popen([installed(name), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def up(self) -> None:
+        self._exporter = self._run("prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{self._node}",
+                                   f"--collector.textfile.directory={self._folder}")  # fmt: skip
+
+    def down(self) -> None:
+        self._exporter.terminate()
+        self._exporter.wait(10)
+
+    def end(self) -> None:
+        self.down()
+        self._server.terminate()
+        self._server.wait(10)
+
+
+def until(act, wanted, limit_s: float = 30.0):
+    """What act() gives once wanted(it) holds: two programs that scrape and are scraped have no event to wait for."""
+    ends = time.monotonic() + limit_s
+    while not wanted(found := act()):
+        assert time.monotonic() < ends, f"after {limit_s:.0f} s it is still {found!r}"
+        time.sleep(0.1)
+    return found
+
+
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory):
-    """Address of a real Prometheus that has scraped a real node exporter."""
-    server, exporter = installed("prometheus"), installed("prometheus-node-exporter")
-    folder = tmp_path_factory.mktemp("prometheus")
-    node, port = free_port(), free_port()
-    (folder / "rack.prom").write_text('rack_power_watts{rack="a"} 4200\nrack_power_watts{rack="b"} 1800.5\n')
-    (folder / "prometheus.yml").write_text(
-        "global: {scrape_interval: 1s}\nscrape_configs:\n"
-        f"- job_name: node\n  static_configs: [{{targets: ['127.0.0.1:{node}']}}]\n"
-    )
-    commands = (
-        [exporter, f"--web.listen-address=127.0.0.1:{node}", f"--collector.textfile.directory={folder}"],
-        [server, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-         f"--web.listen-address=127.0.0.1:{port}"],
-    )  # fmt: skip
-    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
-    url = f"http://127.0.0.1:{port}"
+def rack(tmp_path_factory):
+    """A Rack whose Prometheus has scraped its exporter."""
+    installed("prometheus"), installed("prometheus-node-exporter")
+    rack = Rack(tmp_path_factory.mktemp("prometheus"))
     try:
-        source, ends = Prometheus(url, "sum(rack_power_watts)"), time.monotonic() + 30
-        while True:
-            try:
-                source.read()
-                break
-            except SourceError:
-                assert time.monotonic() < ends, "Prometheus did not scrape within 30 s"
-                time.sleep(0.2)
-        yield url
+        watched = Watched(Prometheus(rack.url, "sum(rack_power_watts)"), 30_000, lambda *said: None)
+        until(lambda: watched.take(time.time(), 0.0), lambda reading: reading is not None)
+        yield rack
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait(10)
+        rack.end()
 
 
-def test_a_real_prometheus_says_what_a_real_exporter_measures(prometheus):
-    got = Prometheus(prometheus, "rack_power_watts").read()
+def test_a_real_prometheus_says_what_a_real_exporter_measures(rack):
+    got = Prometheus(rack.url, "rack_power_watts").read()
     assert got.power_w == pytest.approx(6000.5)
     assert abs(got.utc_s - time.time()) < 30
-    busy = Prometheus(prometheus, 'sum(rate(node_cpu_seconds_total{mode!="idle"}[5s])) or vector(0)').read()
+    busy = Prometheus(rack.url, 'sum(rate(node_cpu_seconds_total{mode!="idle"}[5s])) or vector(0)').read()
     assert busy.power_w >= 0
     with pytest.raises(SourceError, match="knows nothing that matches"):
-        Prometheus(prometheus, "no_such_metric").read()
+        Prometheus(rack.url, "no_such_metric").read()
     with pytest.raises(SourceError, match=r"refused the query: .*parse error"):
-        Prometheus(prometheus, "sum(").read()
+        Prometheus(rack.url, "sum(").read()
+
+
+def test_a_real_target_that_goes_down_is_stopped_and_believed_again_when_it_is_back(rack):
+    said = []
+    watched = Watched(Prometheus(rack.url, "sum(rack_power_watts)"), 30_000, lambda *told: said.append(told))
+    take = lambda: watched.take(time.time(), 0.0)  # noqa: E731
+    assert take().power_w == pytest.approx(6000.5) and said == []
+    rack.down()
+    until(take, lambda reading: reading is None)
+    assert take() is None and [trouble for trouble, _ in said] == ["stopped"]
+    assert "is the exporter scraped?" in said[0][1]
+    rack.up()
+    assert until(take, lambda reading: reading is not None).power_w == pytest.approx(6000.5)
+    assert [trouble for trouble, _ in said] == ["stopped", "back"]
 
 
 @pytest.fixture
@@ -106,7 +143,7 @@ def served():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}", answers
     server.shutdown()
     server.server_close()
@@ -159,6 +196,10 @@ def test_a_bmc_that_answers_nonsense_is_named_in_one_sentence(served, answer, sa
         ([b"not http at all\r\n\r\n"], "does not answer .*BadStatusLine"),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"], "does not answer|not JSON"),
         ([b"HTTP/1.1 200 OK\r\n\r\n{"] + [b" "] * 40, "took more than 0 s to answer"),
+        ([b"HTTP/1.1 200 OK\r\n"] + [b"X: y\r\n"] * 40, "took more than 0 s to answer"),
+        ([b"HTTP/1.1 503 Busy\r\nContent-Length: 999\r\n\r\n{"], "answered with status 503"),
+        ([b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"], "status 401; is its authorisation"),
+        ([b"HTTP/1.1 503 Busy\r\n\r\n{"] + [b" "] * 40, "answered with status 503"),
     ],
 )  # fmt: skip
 def test_an_answer_that_breaks_off_or_trickles_is_named_and_holds_nobody_up(monkeypatch, pieces, said):
@@ -180,6 +221,43 @@ def test_an_answer_that_breaks_off_or_trickles_is_named_and_holds_nobody_up(monk
             Redfish(f"http://127.0.0.1:{listening.getsockname()[1]}/power", clock=time.time).read()
         gone.set()
         serving.join(timeout=5)
+
+
+def test_a_redirect_is_followed_and_the_authorisation_shown_to_no_other_server():
+    shown = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            shown.append((self.path, self.headers["Authorization"]))
+            far = f"http://localhost:{server.server_address[1]}/power"
+            there = {"/near": "/far", "/far": far, "/round": "/round", "/file": "file:///etc/passwd",
+                     "/ftp": "ftp://127.0.0.1:9/power"}.get(self.path)  # fmt: skip
+            body = b"" if there else json.dumps(POWER).encode()
+            self.send_response(302 if there else 200)
+            if there:
+                self.send_header("Location", there)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        assert Redfish(f"{url}/near", lambda: 1.0, "Basic c2VjcmV0").read().power_w == 344
+        assert shown == [("/near", "Basic c2VjcmV0"), ("/far", "Basic c2VjcmV0"), ("/power", None)]
+        with pytest.raises(SourceError, match="status 302"):
+            Redfish(f"{url}/round", lambda: 1.0).read()
+        with pytest.raises(SourceError, match="no HTTP"):
+            Redfish(f"{url}/ftp", lambda: 1.0).read()
+        with pytest.raises(SourceError, match="status 302"):
+            Redfish(f"{url}/file", lambda: 1.0).read()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_source_that_is_not_there_or_no_address_is_an_error_of_the_source():
@@ -244,8 +322,3 @@ def test_the_power_of_the_nodes_is_learnt_from_the_meter():
     model.learn(float("nan"), 1.0)
     model.learn(0.5, float("inf"))
     assert model.power_w(0.5) == pytest.approx(8000, rel=0.02) and model.full_w == pytest.approx(12_000, rel=0.1)
-
-
-def test_the_metrics_api_itself_is_reachable(prometheus):
-    with urllib.request.urlopen(f"{prometheus}/-/ready", timeout=5) as answer:
-        assert answer.status == 200

@@ -15,7 +15,7 @@ from site_snapshot import METER_ALARM, example
 def shown(seen, columns=80, rows=None):
     console = Console(width=columns, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (ends with the test)
     console.print(terminal.view(seen.document(), rows))
-    return console.export_text()
+    return console.export_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_a_site_at_a_glance():
@@ -25,6 +25,15 @@ def test_a_site_at_a_glance():
                  "node7-board", "4000 entries", "sealed"):  # fmt: skip
         assert part in text, part
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_narrow_terminal_keeps_each_chart_on_its_line():
+    wide, narrow = ([line for line in shown(example(), columns).splitlines() if "plan" in line or "UTC" in line]
+                    for columns in (80, 60))  # fmt: skip
+    assert max(map(len, narrow)) <= 60 and len(narrow) >= len(wide)
+    chart = next(line for line in wide if "import plan" in line).split()[3]
+    near = next(line for line in narrow if "import plan" in line).split()[3]
+    assert chart.startswith(near) and 10 < len(near) < len(chart), "the near hours"
 
 
 def test_silence_is_said_and_nothing_heard_is_no_failure():

@@ -25,9 +25,13 @@ app.add_typer(site.token_app, name="token")
 app.add_typer(store.store_app, name="store")
 
 
+BROKEN_OFF = 130  # as click ends after Ctrl-C
+
+
 def main() -> None:
     """Entry point; whatever goes wrong ends as one sentence on standard error, never as a traceback, but for who asks
     for it with `python -X dev -m forerun`."""
+    from forerun.console import tell
     from forerun.errors import Trouble, WrongUsage
 
     for stream in (sys.stdout, sys.stderr):
@@ -36,17 +40,19 @@ def main() -> None:
     try:
         app()
     except WrongUsage as problem:
-        print(f"forerun: {problem}", file=sys.stderr)
+        tell(f"forerun: {problem}", file=sys.stderr)
         sys.exit(2)
     except Trouble as problem:
-        print(f"forerun: {problem}", file=sys.stderr)
+        tell(f"forerun: {problem}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(1)
+    except SystemExit as end:
+        if end.code == BROKEN_OFF:
+            tell("forerun: broken off; what was not finished counts as not done", file=sys.stderr)
+        raise
     except Exception as problem:
         if sys.flags.dev_mode:
             raise
-        print(f"forerun: {_unforeseen(problem)}", file=sys.stderr)
+        tell(f"forerun: {_unforeseen(problem)}", file=sys.stderr)
         sys.exit(1)
 
 

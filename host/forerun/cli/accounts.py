@@ -29,7 +29,7 @@ def report(
     if as_json:
         print_json(result)
     else:
-        console.show_report(result)
+        console.show_report(publish.in_words(result))
 
 
 @app.command()
@@ -44,6 +44,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute a report from the raw records, offline, and check its signatures. Exit status 1: something is wrong."""
+    from forerun import console
     from forerun.report import publish
 
     known = {"key": key, "record_keys": tuple(record_key or ()), "commitment": commitment, "tsa_root": tsa_root}
@@ -53,7 +54,7 @@ def verify(
     else:
         for mark, lines in (("ok", verdict.checked), ("note", verdict.notes), ("WRONG", verdict.findings)):
             for line in lines:
-                print(f"{mark}: {line}")
+                console.tell(f"{mark}: {line}", 2)
     if verdict.findings:
         raise typer.Exit(1)
 

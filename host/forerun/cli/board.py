@@ -27,7 +27,7 @@ def board_info(
     if as_json:
         print_json(info)
     else:
-        console.show_report({**info, "key_id": f"{info['key_id']:06x}" if info["key_id"] else "none"})
+        console.show_report(boards.in_words(info))
 
 
 @board_app.command("diagrams")

@@ -32,14 +32,14 @@ def plan_explain(
     as_json: Json = False,
 ) -> None:
     """Say in words what the plan does and why, and draw it."""
-    from forerun import operate
+    from forerun import console, operate
 
     document, sentences = operate.make_plan(site, out)
     if as_json:
         print_json({"plan": document, "sentences": sentences, "picture": str(out)})
     else:
-        print("\n".join(sentences))
-        print(f"picture: {out}")
+        for sentence in (*sentences, f"picture: {out}"):
+            console.tell(sentence, 2)
 
 
 @forecast_app.command("backtest")

@@ -10,6 +10,7 @@ import typer
 
 from forerun.commission.console import Json, Person, SitePath, end, number, progress, show, table
 from forerun.commission.keys_cli import app as keys_app
+from forerun.console import tell
 from forerun.errors import Trouble, WrongUsage
 
 app = typer.Typer(
@@ -362,14 +363,14 @@ def _show_devices(found) -> None:
         ])  # fmt: skip
         print(f"line rate {found.baud} baud")
     for _, sentence in found.problems:
-        print(f"problem: {sentence}")
+        tell(f"problem: {sentence}", 9)
 
 
 def _show_check(check) -> None:
     mark = "passed" if check.passed else "FAILED"
-    print(f"{mark}  {check.name}: {check.measured} (limit {check.limit})", flush=True)
+    tell(f"{mark}  {check.name}: {check.measured} (limit {check.limit})", 8)
     if not check.passed:
-        print(f"        {check.advice}", flush=True)
+        tell(f"        {check.advice}", 8)
 
 
 def _word(done: dict | None) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from forerun.console import tell
 from forerun.errors import WrongUsage
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and ask nothing.")]
@@ -57,7 +58,7 @@ class Person:
                 try:
                     return means(answer)
                 except ValueError as problem:
-                    print(f"{answer}: {problem}")
+                    tell(f"{answer}: {problem}")
         text = given or default
         if not text:
             raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
@@ -111,7 +112,7 @@ def show(result: dict, as_json: bool, sentence: str) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False, sort_keys=True))
     elif sentence:
-        print(sentence)
+        tell(sentence)
 
 
 def end(passed: bool) -> None:

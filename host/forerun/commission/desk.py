@@ -35,7 +35,7 @@ class Desk:
         self.exchanges: list[tuple[int, int, int]] = []  # of the clocks: board µs, offset µs, round trip µs
         self._replies: dict[int, tuple[int, list]] = {}
         self._heartbeat_us = 0
-        self._sentence = ""
+        self._sentence = self.occupied = ""
         self._held_w: int | None = None
         self._renew_us = 0
 
@@ -51,6 +51,7 @@ class Desk:
         if not self.until(lambda: self.hello or self._sentence, ANSWER_S) or self._sentence:
             raise Trouble(
                 self._sentence
+                or self.occupied
                 or f"nothing on {where} speaks Forerun's protocol within {ANSWER_S:.0f} s: is this the board's link "
                 "port, is the line rate right, is the firmware on it (`forerun commission flash`)?"
             )
@@ -58,7 +59,8 @@ class Desk:
 
     @property
     def refusal(self) -> str:
-        """Why board and host do not talk, '' when nothing is known of that."""
+        """Why board and host do not talk, '' when nothing is known of that. A board waits three seconds for the host
+        before us, says so in `occupied`, and is asked on."""
         return self._sentence
 
     def ask(self, op: int, *args) -> list:
@@ -179,6 +181,8 @@ class Desk:
                     del self._replies[next(iter(self._replies))]
             elif name == "failed":
                 self._replies[event[1]] = (m.BUSY, ["the link was lost before the board answered"])
+            elif name == "refused" and event[1] == m.REFUSED_OCCUPIED:
+                self.occupied = str(event[-1])
             elif name in ("mismatch", "refused"):
                 self._sentence = str(event[-1])
 

@@ -19,6 +19,7 @@ from forerun.sections import BAUD_RATES, SiteFile
 from forerun_wire import messages as m
 
 _KEY = {name: key for key, name, *_ in m.SETTINGS}
+_GARBLED, _LOST = ("bad_crc", "bad_cobs", "bad_cbor", "oversize"), ("retransmissions",)  # of the link's counts
 _BIT = {name: 1 << bit for bit, name in enumerate(m.FAULTS)}
 
 TELEMETRY_MS = 100
@@ -136,22 +137,26 @@ class _Tester:
 
     def link(self) -> Check:
         desk = self.desk
-        before = _link_errors(desk)
-        trips_ms = []
-        for _ in range(LINK_EXCHANGES):
-            start_us = desk.now_us()
-            desk.ask(m.INFO)
-            trips_ms.append((desk.now_us() - start_us) / 1000)
-        errors, median_ms = _link_errors(desk) - before, statistics.median(trips_ms)
-        passed = errors <= LINK_ERRORS_MAX and median_ms <= LINK_MEDIAN_MS
+        for _ in range(2):  # a host that had something else to do asks late, not wrongly: it may try once more
+            before, trips_ms = desk.session.counts(), []
+            for _ in range(LINK_EXCHANGES):
+                start_us = desk.now_us()
+                desk.ask(m.INFO)
+                trips_ms.append((desk.now_us() - start_us) / 1000)
+            now, median_ms = desk.session.counts(), statistics.median(trips_ms)
+            garbled, lost = (sum(now[name] - before[name] for name in names) for names in (_GARBLED, _LOST))
+            errors = garbled + lost
+            passed = errors <= LINK_ERRORS_MAX and median_ms <= LINK_MEDIAN_MS
+            if passed or garbled:
+                break
         return Check(
             "link to the board",
             f"{errors} errors in {LINK_EXCHANGES} exchanges, median round trip {median_ms:.1f} ms",
             f"{LINK_ERRORS_MAX} error, {LINK_MEDIAN_MS:.0f} ms",
             passed,
             "" if passed else "noisy_link" if errors > LINK_ERRORS_MAX else "slow_link",
-            "" if passed else "use a shorter or shielded cable between host and board, away from power cables, and "
-            "check that nothing else uses this port",
+            "" if passed else "use a shorter or shielded cable between host and board, away from power cables; check "
+            "that nothing else uses this port, and that this host is not too busy to answer",
         )  # fmt: skip
 
     def devices(self) -> Check:
@@ -393,6 +398,3 @@ def _span_s(desk: Desk) -> float:
     return (desk.exchanges[-1][0] - desk.exchanges[0][0]) / 1e6 if desk.exchanges else 0.0
 
 
-def _link_errors(desk: Desk) -> int:
-    counts = desk.session.counts()
-    return sum(counts[name] for name in ("bad_crc", "bad_cobs", "bad_cbor", "oversize", "retransmissions"))

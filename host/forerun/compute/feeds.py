@@ -5,14 +5,16 @@ Power and utilisation explain the meter and never replace it; jobs of a schedule
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from itertools import islice
 from pathlib import Path
 
 from forerun.compute.announcements import most_w, taken
-from forerun.compute.load import AnnouncementError, trace_of_csv, trace_of_parquet
-from forerun.compute.schedulers import jobs_of_kubernetes, jobs_of_slurm
+from forerun.compute.load import Announcement, AnnouncementError, trace_of_csv, trace_of_parquet
+from forerun.compute.schedulers import UNNAMED, jobs_of_kubernetes, jobs_of_slurm
 from forerun.compute.sources import (
+    UNFORESEEN,
     NodePower,
     Prometheus,
     Reading,
@@ -21,6 +23,7 @@ from forerun.compute.sources import (
     SourceError,
     Watched,
     asked,
+    brief,
     document,
 )
 from forerun.compute.weather import clearness_of
@@ -31,6 +34,7 @@ from forerun.site.service import Service
 SLURM, KUBERNETES = "slurm-", "k8s-"  # how the names of their jobs begin
 WEATHER_EVERY_S, WEATHER_AGAIN_S = 3600.0, 300.0  # services ask not to be asked more often than they renew
 WEATHER_STALE_S = 12 * 3600.0
+_NAMED_AT_ONCE = 3  # refused jobs that one sentence names; the rest are counted
 _MOVED_S = 60.0  # a scheduler's expected start wanders; less than this is not announced anew
 
 
@@ -62,7 +66,8 @@ class Feeds:
             ("kubernetes", compute.kubernetes, KUBERNETES, jobs_of_kubernetes)) if where != NONE]  # fmt: skip
         self._weather_due_s = 0.0
         self._trouble: dict[str, str] = {}
-        self._raw: dict[str, dict] = {}
+        self._announced: dict[str, dict[str, Announcement]] = {}  # as they were listed then
+        self._odd: dict[str, dict[str, str]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compute sources", daemon=True)
 
@@ -116,7 +121,7 @@ class Feeds:
             trouble = ""
         except SourceError as problem:
             self._tell("weather", trouble, str(problem))
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except UNFORESEEN as problem:
             self._tell("weather", trouble, f"weather: {where} is not what its service publishes ({problem!r})")
         if not trouble:
             self._tell("weather", "", "")
@@ -132,51 +137,73 @@ class Feeds:
             self.latest.pop("utilisation", None)
             self._tell("utilisation_query", "stopped", str(problem))
             return
+        if abs(now_s - use.utc_s) > Watched.STALE_S:
+            self.latest.pop("utilisation", None)
+            self._tell("utilisation_query", "stopped", f"{self._use.name}: its reading is {now_s - use.utc_s:.6g} s "
+                       "old; is it still scraped?")  # fmt: skip
+            return
         if not 0 <= use.power_w <= 1:
             self.latest.pop("utilisation", None)
             self._tell("utilisation_query", "unit", f"{self._use.name}: a utilisation of {use.power_w:g}; it must be "
                        "from 0 to 1, so divide percent by 100")  # fmt: skip
             return
         self._tell("utilisation_query", "", "")
-        if metered_w is not None and now_s - use.utc_s <= Watched.STALE_S:
+        if metered_w is not None:
             self.nodes.learn(use.power_w, metered_w)
         self.latest["utilisation"] = Reading(use.utc_s, self.nodes.power_w(use.power_w))
 
     def _take_jobs(self, name: str, where: str, prefix: str, read: Callable) -> None:
         """Announce what is new, announce anew what moved, take back what is gone. A list that cannot be read, or is
-        of ten minutes ago, changes nothing: the jobs stay as they were announced."""
+        of ten minutes ago, changes nothing: the jobs stay as they were announced. So does a job that is listed and
+        cannot be read; and while an entry has not even a name, it may be any of those that are missing."""
         now_s = self._clock()
         try:
             found, odd = read(document(name, where, now_s), now_s)
         except (SourceError, AnnouncementError) as problem:
             self._tell(name, "stopped", str(problem))
             return
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except UNFORESEEN as problem:
             self._tell(name, "stopped", f"{name}: {where} is not what its scheduler publishes ({problem!r})")
             return
         self._tell(name, "", "")
         jobs = {job.job: job for job in found}
-        before, self._raw[name] = self._raw.get(name, {}), jobs
-        fresh = [job for job in jobs.values() if job.job not in before or _moved(before[job.job], job)]
+        odd = {key: words for key, words in odd.items() if key not in jobs}
+        before, fresh = self._announced.get(name, {}), []
+        unsure = any(key.startswith(UNNAMED) for key in odd)
+        # What was refused may be possible by now: it is asked again each time, and told of once.
+        announced = {key: job for key, job in before.items() if key in odd or key in jobs or unsure}
+        for key, job in jobs.items():
+            if key not in before or _moved(before[key], job):
+                try:
+                    fresh.append(taken(job, now_s, self._most_w))
+                    announced[key] = job
+                except AnnouncementError as problem:
+                    odd[key] = brief(str(problem))
+        self._announced[name] = announced
+        self._refuse(name, odd)
 
-        def put(service: Service, now_us: int) -> list[str]:
+        def put(service: Service, now_us: int) -> None:
             if self._stopped.is_set():  # others may be in charge of these jobs by now
-                return []
-            refused = list(odd)
-            for known in [job for key, job in service.jobs.items() if key.startswith(prefix) and key not in jobs]:
+                return
+            for known in [job for key, job in service.jobs.items()
+                          if key.startswith(prefix) and not unsure and key not in jobs and key not in odd]:  # fmt: skip
                 service.cancel(known, now_us)
             for job in fresh:
-                try:
-                    service.announce(taken(job, now_s, self._most_w), now_us)
-                except AnnouncementError as problem:
-                    refused.append(str(problem))
-            return refused
+                service.announce(job, now_us)
 
-        self._ask(put).add_done_callback(lambda done: self._refused(name, done))
+        self._ask(put)
 
-    def _refused(self, name: str, done: Future) -> None:
-        if not (done.cancelled() or done.exception() or self._stopped.is_set()):
-            self._complain(f"compute.{name}, refused", "; ".join(done.result()))
+    def _refuse(self, name: str, odd: dict[str, str]) -> None:
+        """Told when a job is refused that was not before, with the words of that time: "over 35 s ago" is no news half
+        a minute later."""
+        before = self._odd.get(name, {})
+        self._odd[name] = odd = {key: before.get(key, words) for key, words in odd.items()}
+        if odd.keys() == before.keys() or self._stopped.is_set():
+            return
+        self._complain(f"compute.{name}, refused", _some(odd.values()))
+        news = [words for key, words in odd.items() if key not in before]
+        if news:
+            self._ask(lambda service, now_us: service.note_source(name, "refused", _some(news), now_us))
 
     def _tell(self, name: str, trouble: str, words: str) -> None:
         if self._trouble.get(name, "") != trouble:
@@ -187,7 +214,7 @@ class Feeds:
         """Trouble that begins or ends: in the journal, and told."""
         if self._stopped.is_set():
             return
-        over = trouble == "back"
+        over, words = trouble == "back", brief(words)
         self._complain(f"compute.{name}", "" if over else f"compute.{name}: {words}")
         self._ask(lambda service, now_us: service.note_source(name, trouble, words, now_us))
 
@@ -213,6 +240,11 @@ def _power_sources(compute, clock: Callable[[], float]) -> dict:
             raise WrongUsage(f"compute.replay: {problem}") from problem
         found["replay"] = Replay(path.name, trace, clock)
     return found
+
+
+def _some(sentences: Collection[str]) -> str:
+    more = len(sentences) - _NAMED_AT_ONCE
+    return "; ".join([*islice(sentences, _NAMED_AT_ONCE), *([f"and {more} more"] if more > 0 else [])])
 
 
 def _moved(before, job) -> bool:

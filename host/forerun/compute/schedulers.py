@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from forerun.compute.load import Announcement, AnnouncementError
+from forerun.compute.sources import UNFORESEEN, brief
 
 # What a job draws is the scheduler's to say; without that, these figures per CPU and per GPU stand for it.
 WATTS_PER_CPU = 8.0
@@ -15,9 +16,15 @@ _SLURM_NOT_SET = 2**32 - 2  # NO_VAL; INFINITE is one more
 _PENDING_CONFIDENCE = 0.6  # Slurm's expected start of a pending job moves when others end early
 
 
-def jobs_of_slurm(document: dict) -> tuple[list[Announcement], list[str]]:
-    """(jobs, a sentence for each that cannot be read) of `squeue --json` (Slurm 21.08 and later): those that are
-    pending with an expected start, or running.
+# What a list holds: the jobs that can be read, and by name a sentence for each that cannot. One that has not even a
+# name stands under UNNAMED and its place in the list.
+Listed = tuple[list[Announcement], dict[str, str]]
+UNNAMED = "entry "
+_LONGEST_NAME = 128  # as in an announcement
+
+
+def jobs_of_slurm(document: dict) -> Listed:
+    """Listed of `squeue --json` (Slurm 21.08 and later): the jobs that are pending with an expected start, or running.
 
     Power: `power-w=…` in the job's comment, else its CPUs and GPUs. A job without a time limit is left out: nobody
     knows when it ends. Raises AnnouncementError for another document.
@@ -25,24 +32,35 @@ def jobs_of_slurm(document: dict) -> tuple[list[Announcement], list[str]]:
     jobs = document.get("jobs")
     if not isinstance(jobs, list):
         raise AnnouncementError("this is not the output of squeue --json: it has no list of jobs")
-    return _each(jobs, _slurm_job, lambda job: f"slurm-{job['job_id']}")
+    return _each(jobs, _slurm_job, lambda job: _named("slurm-", job["job_id"]))
 
 
-def _each(items: list, read: Callable, name: Callable) -> tuple[list[Announcement], list[str]]:
+def _named(prefix: str, *parts) -> str:
+    """Raises ValueError for what is no name."""
+    if not all(isinstance(part, str | int) and part != "" for part in parts):
+        raise ValueError(f"its name is {brief(repr(parts), 80)}")
+    name = prefix + "-".join(str(part) for part in parts)
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"its name is {brief(repr(name), 80)}")
+    return name
+
+
+def _each(items: list, read: Callable, name: Callable) -> Listed:
     """What can be read of each; one that cannot does not take the others with it."""
-    found, odd = [], []
+    found, odd = [], {}
     for index, item in enumerate(items):
+        called = f"{UNNAMED}{index + 1}"
         try:
             called = name(item)
-        except (AttributeError, KeyError, TypeError) as problem:
-            odd.append(f"entry {index + 1} of the list is no job ({problem!r})")
+        except UNFORESEEN as problem:
+            odd[called] = brief(f"{called} of the list is no job ({problem!r})")
             continue
         try:
             job = read(called, item)
         except AnnouncementError as problem:
-            odd.append(str(problem))
-        except (AttributeError, KeyError, TypeError, ValueError) as problem:
-            odd.append(f"{called} is not as its scheduler publishes jobs ({problem!r})")
+            odd[called] = brief(str(problem))
+        except UNFORESEEN as problem:
+            odd[called] = brief(f"{called} is not as its scheduler publishes jobs ({problem!r})")
         else:
             found += [job] if job else []
     return found, odd
@@ -82,20 +100,22 @@ def _slurm_power_w(job: dict) -> float:
     return WATTS_PER_CPU * _slurm_number(job.get("cpus")) + WATTS_PER_GPU * float(counts.get("gres/gpu", typed))
 
 
-def jobs_of_kubernetes(document: dict, now_s: float) -> tuple[list[Announcement], list[str]]:
-    """(jobs, a sentence for each that cannot be read) of a batch/v1 JobList (`kubectl get jobs -o json`): those that
-    neither ended nor failed and say how long they may run.
+def jobs_of_kubernetes(document: dict, now_s: float) -> Listed:
+    """Listed of a batch/v1 JobList (`kubectl get jobs -o json`): the jobs that neither ended nor failed and say how
+    long they may run.
 
     Annotations `forerun.energy/power-w`, `/start` (RFC 3339) and `/confidence` say what Kubernetes does not know; the
     duration is spec.activeDeadlineSeconds. Without a start, a running job has begun and a suspended one is left out.
     Raises AnnouncementError for another document.
     """
     if document.get("kind") not in ("JobList", "List"):
-        raise AnnouncementError(f"this is a {document.get('kind')!r}, not a JobList of batch/v1")
-    items = [item for item in document.get("items") or [] if not isinstance(item, dict) or
-             item.get("kind", "Job") == "Job"]  # fmt: skip
+        raise AnnouncementError(f"this is a {brief(repr(document.get('kind')), 80)}, not a JobList of batch/v1")
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        raise AnnouncementError("this is no JobList of batch/v1: its items are no list")
+    items = [item for item in items if not isinstance(item, dict) or item.get("kind", "Job") == "Job"]
     return _each(items, lambda name, item: _kubernetes_job(name, item, now_s),
-                 lambda item: f"k8s-{item['metadata']['namespace']}-{item['metadata']['name']}")  # fmt: skip
+                 lambda item: _named("k8s-", item["metadata"]["namespace"], item["metadata"]["name"]))  # fmt: skip
 
 
 def _kubernetes_job(name: str, item: dict, now_s: float) -> Announcement | None:

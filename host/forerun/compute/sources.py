@@ -4,8 +4,10 @@ A source gives readings of total power in W with their time; the site's meter is
 """
 
 import http.client
+import io
 import json
 import math
+import socket
 import time
 import urllib.error
 import urllib.parse
@@ -21,10 +23,23 @@ TIMEOUT_S = 5.0  # without a byte
 _WHOLE_ANSWER_S = 10.0
 LIST_STALE_S = 600.0
 _LARGEST_ANSWER = 1 << 20
+_LONGEST_SENTENCE = 400
+# What a document raises where its shape or its numbers are of a kind that nobody foresaw.
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class SourceError(Exception):
     """One sentence: which source, what it said instead of a power, what to look at. The source may be asked again."""
+
+    def __init__(self, sentence: str):
+        super().__init__(brief(sentence))
+
+
+def brief(words: str, most: int = _LONGEST_SENTENCE) -> str:
+    """On one line and cut to `most` characters: what a server says may be a megabyte of anything."""
+    words = "".join(letter if letter.isprintable() else " " for letter in words[: 2 * most])
+    words = " ".join(words.split())
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +143,7 @@ def asked(source: Source) -> Reading:
     """What the source says now. Raises SourceError, also for an answer whose shape nobody foresaw."""
     try:
         return source.read()
-    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+    except UNFORESEEN as problem:
         raise SourceError(f"{source.name} answered in another form than its interface has ({problem!r})") from problem
 
 
@@ -164,14 +179,14 @@ class Watched:
     def _doubt(self, reading: Reading, now_s: float, metered_w: float) -> tuple[str, str]:
         power_w, name = reading.power_w, self.source.name
         if not now_s - self.STALE_S <= reading.utc_s <= now_s + self.STALE_S:
-            return "stopped", f"{name}: its reading is {now_s - reading.utc_s:.0f} s old; is it still scraped?"
+            return "stopped", f"{name}: its reading is {now_s - reading.utc_s:.6g} s old; is it still scraped?"
         if power_w < 0:
-            return "negative", f"{name} says {power_w:.0f} W; a load is not below 0"
+            return "negative", f"{name} says {power_w:.6g} W; a load is not below 0"
         ratio = power_w / metered_w if metered_w > 100 and power_w > 0 else 1.0
         if ratio > self.UNIT_RATIO or ratio < 1 / self.UNIT_RATIO:
             return "unit", f"{name} says {power_w:g} W where the meter sees {metered_w:.0f} W; is its unit kW or mW?"
         if power_w > self._most_w:
-            return "jumped", f"{name} says {power_w:.0f} W; the site cannot draw more than {self._most_w:.0f} W"
+            return "jumped", f"{name} says {power_w:.6g} W; the site cannot draw more than {self._most_w:.0f} W"
         if self._same >= self.REPEATS:
             return "repeats", f"{name} has said {power_w:.0f} W {self._same + 1} times in a row"
         return "", ""
@@ -186,8 +201,8 @@ class Watched:
 def _number(name: str, what: str, value) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError) as problem:
-        raise SourceError(f"{name}: its {what} is {value!r}, which is no number") from problem
+    except (OverflowError, TypeError, ValueError) as problem:
+        raise SourceError(f"{name}: its {what} is {brief(repr(value), 80)}, which is no number") from problem
     if not math.isfinite(number):
         raise SourceError(f"{name}: its {what} is {value!r}; the exporter has no reading")
     return number
@@ -200,32 +215,113 @@ def _get_json(name: str, url: str, headers: dict[str, str] | None = None):
     usual = {"Accept": "application/json", "User-Agent": f"forerun/{__version__}"}
     request = urllib.request.Request(url, headers={**usual, **(headers or {})})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            body = _read(name, answer)
-    except urllib.error.HTTPError as problem:
-        with problem:
-            body = _read(name, problem)
-        if not _says_why(body):
-            hint = "; is its authorisation right?" if problem.code in (401, 403) else ""
-            raise SourceError(f"{name} answered with status {problem.code}{hint}") from problem
+        status, body = _answer(name, request)
+    except _Slow as problem:
+        words = f"{name} took more than {_WHOLE_ANSWER_S:.0f} s to answer; is it overloaded?"
+        raise SourceError(words) from problem
     except (OSError, ValueError, http.client.HTTPException) as problem:
         raise SourceError(f"{name} does not answer ({problem!r}); is it running?") from problem
+    if not 200 <= status < 300 and not _says_why(body):
+        hint = "; is its authorisation right?" if status in (401, 403) else ""
+        raise SourceError(f"{name} answered with status {status}{hint}")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as problem:
         raise SourceError(f"{name} answered with what is not JSON") from problem
 
 
+class _Slow(OSError):
+    """The answer was not there in time."""
+
+
+class _Hurried(io.RawIOBase):
+    """What comes over a connection, headers too, until its time is up: a trickle is never quite silent."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket):
+        self._raw, self._sock, self._until_s = raw, sock, time.monotonic() + _WHOLE_ANSWER_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int | None:
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise _Slow
+        self._sock.settimeout(min(TIMEOUT_S, left_s))
+        try:
+            return self._raw.readinto(buffer)
+        except TimeoutError:
+            if left_s < TIMEOUT_S:
+                raise _Slow from None
+            raise
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock, *args, **kwargs):
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Hurried(self.fp.detach(), sock))
+
+
+class _Http(http.client.HTTPConnection):
+    response_class = _Response
+
+
+class _Https(http.client.HTTPSConnection):
+    response_class = _Response
+
+
+class _OpenHttp(urllib.request.HTTPHandler):
+    def http_open(self, request):
+        return self.do_open(_Http, request)
+
+
+class _OpenHttps(urllib.request.HTTPSHandler):
+    def https_open(self, request):
+        return self.do_open(_Https, request)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """A few are followed, over HTTP only; the authorisation for one server is shown to no other."""
+
+    max_redirections = 3
+
+    def redirect_request(self, request, answer, code, message, headers, url):
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"it sends to {url}, which is no HTTP")
+        there = super().redirect_request(request, answer, code, message, headers, url)
+        if there is not None and (there.type, there.host) != (request.type, request.host):
+            there.remove_header("Authorization")
+        return there
+
+
+_OPENER = urllib.request.build_opener(_OpenHttp, _OpenHttps, _Redirects)
+
+
+def _answer(name: str, request: urllib.request.Request) -> tuple[int, bytes]:
+    """(status, body). Raises OSError, ValueError, HTTPException or SourceError; the body of a refusal may break off."""
+    try:
+        with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
+            return answer.status, _read(name, answer)
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            try:
+                return refusal.code, _read(name, refusal)
+            except (OSError, ValueError, http.client.HTTPException):
+                return refusal.code, b""
+
+
 def _read(name: str, answer) -> bytes:
-    """The body, in whatever pieces it comes. Raises SourceError for one that is too long, or not there in time."""
-    body, until_s = b"", time.monotonic() + _WHOLE_ANSWER_S
+    """The body, in whatever pieces it comes. Raises SourceError for one that is too long."""
+    body = bytearray()
     while piece := answer.read1(65_536):
         body += piece
         if len(body) > _LARGEST_ANSWER:
             raise SourceError(f"{name} answered with more than {_LARGEST_ANSWER} bytes; narrow the query")
-        if time.monotonic() > until_s:
-            raise SourceError(f"{name} took more than {_WHOLE_ANSWER_S:.0f} s to answer; is it overloaded?")
-    return body
+    return bytes(body)
 
 
 def _says_why(body: bytes) -> bool:

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from forerun.compute.sources import SourceError
+from forerun.compute.sources import SourceError, brief
 from forerun.forecast.sun import clear_ghi_w_per_m2
 
 HOUR_S = 3600
 REACH_S = 6 * HOUR_S  # a forecast that does not reach so far ahead is an old one
 KEPT_S = 15 * 86_400
+_FARTHEST_S = 20 * 86_400  # no service forecasts for longer; what says so is not kept until then
 _CLEAREST = 1.4
 _MOST_W_PER_M2 = 1500.0
 _DARK_W_PER_M2 = 30.0  # a clear sky below it says nothing of clouds
@@ -51,7 +52,7 @@ def clearness_of(name: str, document: dict, place: tuple[float, float], now_s: f
         found = _met_norway(name, document)
     else:
         raise SourceError(f"{name}: neither Open-Meteo's `hourly` nor MET Norway's `properties.timeseries` is in it")
-    ahead = {hour: value for hour, value in found if hour >= now_s - HOUR_S}
+    ahead = {hour: value for hour, value in found if now_s - HOUR_S <= hour <= now_s + _FARTHEST_S}
     if not ahead or max(ahead) < now_s + REACH_S:
         raise SourceError(f"{name}: the forecast ends before the next six hours do; is it still fetched?")
     return ahead
@@ -94,7 +95,8 @@ def _between(name: str, what: str, value, most: float) -> float:
     number = float(value)
     if not 0 <= number <= most:
         raise SourceError(
-            f"{name}: {what} is {value}; it must be from 0 to {most:g}, so its unit is another or it is broken"
+            f"{name}: {what} is {brief(str(value), 80)}; it must be from 0 to {most:g}, so its unit is another or it "
+            "is broken"
         )
     return number
 

@@ -27,8 +27,8 @@ def backtest(files: list[Path], tick: Callable[[float], None] = lambda share: No
     forecast alone saw of surges; what announced jobs are worth. tick(share that is done, 0–1).
 
     The last seven days of each file are forecast (of less than three weeks the last four), 24 h at a time, from what
-    lies before; MASE is over the error of "same time yesterday" before that window. A file is CSV whose last column
-    that holds numbers is the load, oldest first, 5 min a row.
+    lies before; MASE is over the error of "same time yesterday" before that window. A file is CSV with a header, whose
+    last column is the load, oldest first, 5 min a row.
     """
     series, per_file = {str(file): _series(file) for file in files}, {}
     for index, (name, values) in enumerate(series.items()):
@@ -217,6 +217,8 @@ def _series(file: Path) -> np.ndarray:
             rows = [row for row in csv.reader(opened) if row]
     except (OSError, UnicodeDecodeError) as problem:
         raise WrongUsage(f"{file}: cannot be read as CSV ({problem})") from problem
+    if any(";" in cell for row in rows[:2] for cell in row):
+        raise WrongUsage(f"{file}: its columns are separated by semicolons; write commas, and points in decimals")
     values = [_number(row[-1]) for row in rows[1:]]
     known = np.array(values, dtype=float)
     if len(known) == 0 or not np.isfinite(known).all():

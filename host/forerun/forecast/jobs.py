@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forerun.compute.load import Announcement
-from forerun.forecast.model import DAY_S, Forecast, LoadModel, forecast_load, nearest
+from forerun.forecast.model import DAY_S, Forecast, LoadModel, can_fit, forecast_load, nearest
 
 PARTS = 4  # parts of a job's time for which is learnt what share of the announced power it draws
 _DOUBT = 4.0  # how many times the ordinary change of the load from step to step the evidence has to outweigh
@@ -122,9 +122,10 @@ class JobModel:
 def forecast_both(load_w: np.ndarray, step_s: int, count: int, now_s: float, told: Iterable[Told],
                   default_w: float = 0.0, model: JobModel | None = None) -> tuple[Forecast, Forecast]:  # fmt: skip
     """The load of the next `count` steps after load_w (n,), which ends at now_s: without announced jobs, and with them.
-    Without a model, as `forecast_load` does with little history, and jobs as they are announced."""
+    Without a model, or where the history has become too short for one (a clock that was wrong by weeks), as
+    `forecast_load` does with little history, and jobs as they are announced."""
     start_s, told = now_s - step_s * len(load_w), list(told)
-    if model is not None and model.count >= count:
+    if model is not None and model.count >= count and can_fit(np.asarray(load_w, dtype=float), step_s):
         return model.both(load_w, count, start_s, told)
     told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
     share = np.ones(PARTS)

@@ -20,7 +20,7 @@ _GIVES, _TAKES = "gives", "takes"
 def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
     """The plan in sentences, in order of time; then what is relaxed, and what it costs by component."""
     told = _Told(site, made, plan)
-    sentences = [f"It stands on {made.basis}.", *told.battery_and_set(), *told.unused_pv()]
+    sentences = [f"It stands on {made.basis}. Times are UTC.", *told.battery_and_set(), *told.unused_pv()]
     sentences += [told.surge(surge) for surge in made.situation.surges]
     sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
     parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]

@@ -54,6 +54,20 @@ def publish(site_path: Path, out: Path, since: str, until: str, form: str) -> di
             **{name: document["results"][name]["value"] for name in shown}}  # fmt: skip
 
 
+def in_words(result: dict) -> dict[str, str]:
+    """What `publish` gave, for a person: {what: words}."""
+    again = "; the site signs its data each hour, and a report made while the site is stopped does it too"
+    words = {"id": result["id"], "files": ", ".join(result["files"].values()),
+             "status": result["status"] + (", entered in the log of issued reports" if result["issued"] else again),
+             "gaps in the data": str(result["gaps"])}  # fmt: skip
+    for name, title in (("scope1_g", "scope 1"), ("scope2_location_g", "scope 2, location-based"),
+                        ("scope2_market_g", "scope 2, market-based")):  # fmt: skip
+        words[title] = "not known" if result[name] is None else f"{Decimal(result[name]) / 1000:.3f} kg CO2e"
+    for name, title in (("green_on_site", "green, made on site"), ("cfe", "carbon-free, by the hour")):
+        words[title] = "not known" if result[name] is None else f"{100 * Decimal(result[name]):.1f} % of the use"
+    return words
+
+
 def verify(report: Path, journal: Path | None, table: Path | None, known: dict):
     """The verdict (forerun_verify.check.Verdict) on a report; the journal beside it, the table of this package.
     known: fields of forerun_verify.check.Known."""

@@ -185,6 +185,11 @@ _SILENT = {
     ),
     "genset_meter": (WARNING, "the genset meter does not answer: its energy is substituted", _UNIT),
 }
+# When board and host do not talk.
+OTHER_VERSION = "put the firmware of this version on the board: `forerun commission flash`"
+OCCUPIED_US = 5_000_000
+OCCUPIED = "end that program: a board has one host at a time"
+
 # Optional parts of the host: what to do when one does not work (forerun.site.integrations). The site runs on without.
 _PORT = "end what uses it (`ss -ltnp` names it), or change {0}.host or {0}.port; tried again every 30 s"
 _PARTS = {
@@ -224,6 +229,29 @@ class Alarm:
     cause: str
     remedy: str
     since_utc_s: int | None = None
+
+
+class Refusal:
+    """Why board and host do not talk: `standing` is (sentence, remedy), () while they do."""
+
+    def __init__(self) -> None:
+        self.standing: tuple[str, ...] = ()
+        self._occupied_us: int | None = None
+
+    def take(self, event: tuple, now_us: int) -> bool:
+        """Take a session's "mismatch" or "refused"; True when it is news. A board waits three seconds for a host
+        that is gone, so that it is another one's stands only when that lasts."""
+        occupied = event[0] == "refused" and event[1] == m.REFUSED_OCCUPIED
+        if occupied:
+            self._occupied_us = now_us if self._occupied_us is None else self._occupied_us
+            if now_us - self._occupied_us < OCCUPIED_US:
+                return False
+        before, self.standing = self.standing, (str(event[-1]), OCCUPIED if occupied else OTHER_VERSION)
+        return self.standing != before
+
+    def end(self) -> None:
+        """They talk."""
+        self.standing, self._occupied_us = (), None
 
 
 class Raised:

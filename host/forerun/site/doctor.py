@@ -263,6 +263,8 @@ def _hello(site_path: Path, port: str, baud: int) -> list[Finding] | None:
         if desk.refusal:
             remedy = "put this version's firmware on it: `forerun commission flash`"
             return [Finding("board", WRONG, desk.refusal, remedy)]
+        if desk.occupied:
+            return [Finding("board", WRONG, desk.occupied, alarms.OCCUPIED)]
     finally:
         link.close()
     return None

@@ -75,7 +75,7 @@ class Service:
         self.latest_us: int | None = None
         self.lookback = LookBack()
         self.store_problem = ""  # why the journal takes nothing now
-        self.refusal = ""  # why the board and this host do not talk
+        self.refusal = alarms.Refusal()
         self.board: dict | None = None
         self.replies: dict[int, tuple[int, list]] = {}
         self.witness = Witness(journal, key, record_keys, commitments)
@@ -224,9 +224,8 @@ class Service:
             elif name == "lost":
                 self._journal(now_us, LINK, ["lost"])
                 self.say("the board is silent; it carries its plan on and keeps its records; trying to reach it")
-            elif name in ("mismatch", "refused"):
-                self.refusal = str(event[-1])
-                self.say(self.refusal)
+            elif name in ("mismatch", "refused") and self.refusal.take(event, now_us):
+                self.say(": ".join(self.refusal.standing))
         self._told += to_say
         if records or (self._owed and now_us >= self._commit_again_us):
             self._owed = True
@@ -248,7 +247,7 @@ class Service:
         self._told.clear()
 
     def _on_hello(self, hello: dict, now_us: int) -> None:
-        self.refusal = ""
+        self.refusal.end()
         same_boot = self.board is not None and self.board["nonce"] == hello["nonce"]
         self.board = hello
         if not same_boot:

@@ -455,9 +455,8 @@ def _alarms(
 ) -> tuple[Alarm, ...]:
     """The board's alarms and this host's own, critical ones first."""
     found = list(service.lookback.alarms.standing(utc_s, service.latest["faults"] if live and live.fresh else None))
-    if service.refusal:
-        found.append(Alarm("board_refused", CRITICAL, service.refusal, "put the firmware of this version on the board: "
-                           "`forerun commission flash`"))  # fmt: skip
+    if service.refusal.standing:
+        found.append(Alarm("board_refused", CRITICAL, *service.refusal.standing))
     elif not link.connected or (live is not None and not live.fresh):
         cause = "the board is silent; it carries its plan on and keeps its records"
         found.append(Alarm("board_silent", CRITICAL, cause, f"check its power, the cable and link.port ({link.port}): "

@@ -156,12 +156,13 @@ def _flows(document: dict) -> Table:
         return table
     most_w = max(document["import_limit_w"], document["battery_limit_w"], live["load_w"], 1)
     battery_w, pcc_w = live["active_power_w"], live["pcc_import_w"]
-    hertz = live["frequency_millihz"] / 1000
+    volts, hertz = live["pcc_voltage_mv"] / 1000, live["frequency_millihz"] / 1000
+    grid = f"{volts:.1f}\N{NO-BREAK SPACE}V   {hertz:.2f}\N{NO-BREAK SPACE}Hz"
     limit = "exports" if pcc_w <= -_IDLE_W else f"limit {document['import_limit_w'] / 1000:.1f} kW"
     battery = "idle" if abs(battery_w) < _IDLE_W else "discharges" if battery_w > 0 else "charges"
     rows = (
         ("PV", live["pv_w"], "yellow", ""),
-        ("grid", pcc_w, "blue", f"{limit}   {live['pcc_voltage_mv'] / 1000:.1f} V   {hertz:.2f} Hz"),
+        ("grid", pcc_w, "blue", f"{limit}   {grid}"),
         ("battery", battery_w, "green", f"{battery}   SoC {live['soc_permille'] / 10:.1f} %"),
         ("genset", live["genset_w"], "red", ""),
         ("load", live["load_w"], "magenta", ""),
@@ -183,20 +184,20 @@ def _ahead(document: dict) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, key, colour in (("load", "load_q50_w", "magenta"), ("PV", "pv_q50_w", "yellow")):
         values = _means(forecast[key], per)
-        table.add_row(f"{name} forecast", Text(spark(values, 0, max(*values, 1)), colour),
+        table.add_row(f"{name} forecast", _chart(spark(values, 0, max(*values, 1)), colour),
                       Text(f"to {max(forecast[key.replace('50', '90')]) / 1000:.1f} kW (90 %)", "dim"))  # fmt: skip
     columns_s = [now_s + step_s * per * column for column in range(_CHART_COLUMNS)]
     imports = _at(plan["step_start_utc_s"], plan["pcc_import_w"], columns_s)
     soc = _at(plan["step_start_utc_s"], plan["soc_permille"], columns_s)
     genset = _at(plan["step_start_utc_s"], plan["genset_w"], columns_s)
     limit_w = max(document["import_limit_w"], 1)
-    table.add_row("import plan", Text(spark(imports, 0, limit_w), "blue"), Text(f"of {limit_w / 1000:.1f} kW", "dim"))
-    table.add_row("state of charge", Text(spark(soc, 0, 1000), "green"),
+    table.add_row("import plan", _chart(spark(imports, 0, limit_w), "blue"), Text(f"of {limit_w / 1000:.1f} kW", "dim"))
+    table.add_row("state of charge", _chart(spark(soc, 0, 1000), "green"),
                   Text(f"{min(soc) / 10:.0f} to {max(soc) / 10:.0f} %", "dim"))  # fmt: skip
     if any(genset):
-        table.add_row("genset plan", Text(spark(genset, 0, max(genset)), "red"), "")
+        table.add_row("genset plan", _chart(spark(genset, 0, max(genset)), "red"), "")
     hours = "".join(datetime.fromtimestamp(at, UTC).strftime("%H").ljust(6) for at in columns_s[::6])
-    table.add_row(Text("UTC", "dim"), Text(hours, "dim"), Text(f"costs {plan['cost']:.2f} {plan['currency']}", "dim"))
+    table.add_row(Text("UTC", "dim"), _chart(hours, "dim"), Text(f"costs {plan['cost']:.2f} {plan['currency']}", "dim"))
     for sentence in plan["relaxed"]:
         table.add_row(Text("not kept", "yellow"), Text(sentence), "")
     return table
@@ -217,7 +218,7 @@ def _today(carbon: dict) -> Table:
     table = Table.grid(padding=(0, 2))
     hours = carbon["hours"]
     grams = [max(0, hour["load_g"]) for hour in hours]
-    table.add_row("load's emissions", Text(spark(grams, 0, max(*grams, 1)), "cyan"),
+    table.add_row("load's emissions", _chart(spark(grams, 0, max(*grams, 1)), "cyan"),
                   f"{carbon['load_g'] / 1000:.2f} kgCO2e, location-based")  # fmt: skip
     share = carbon["on_site_permille"]
     imported = f"imported {carbon['import_wh'] / 1000:.2f} kWh" + (f", {share / 10:.0f} % on site" if share else "")
@@ -243,6 +244,11 @@ def _health(document: dict) -> Table:
         done = "sealed" if sealed["sealed"] else f"not sealed; next: forerun commission {sealed['next']}"
         table.add_row(Text("commissioning", "dim"), done)
     return table
+
+
+def _chart(columns: str, colour: str) -> Text:
+    """One line whatever room there is; what does not fit on a narrow terminal is the far end of the time."""
+    return Text(columns, colour, no_wrap=True, overflow="crop")
 
 
 def spark(values: Sequence[float], low: float, high: float) -> str:

@@ -40,10 +40,10 @@ class Witness:
         return "its authentication code fits none of the record keys that this host has"
 
     def seal(self, utc_us: int) -> bool:
-        """Sign the root of everything in the journal, once an hour; True when that is to be committed. Raises
-        JournalError."""
+        """Sign the root of everything in the journal, once an hour, unless it is empty; True when that is to be
+        committed. Raises JournalError."""
         hour = utc_us // HOUR_US
-        if self._key is None or hour == self._sealed_hour:
+        if self._key is None or hour == self._sealed_hour or not self._journal.tree.size:
             return False
         seal(self._journal, self._key, utc_us)
         self._sealed_hour = hour

@@ -81,11 +81,13 @@ export class Chart {
 
   pane({ title, height, low, high, series, marks = [] }, top, width) {
     const size = step(high - low, Math.max(2, height / 30));
-    const y = (value) => top + (high - value) / (high - low) * height;
+    const strip = marks.length ? 16 : 0;  // for the names, above whatever is drawn
+    const digits = Math.max(0, -Math.floor(Math.log10(size) + 1e-9));
+    const y = (value) => top + strip + (high - value) / (high - low) * (height - strip);
     const made = [node("text", { class: "title", x: 0, y: top - 9 }, title)];
     for (let value = Math.ceil(low / size - 1e-6) * size; value <= high + size * 1e-6; value += size) {
       made.push(node("line", { class: Math.abs(value) < size / 2 && low < 0 ? "zero" : "gridline", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
-        node("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, `${Math.round(value * 10) / 10}`.replace("-", "−")));
+        node("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "")));
     }
     const seen = marks.map((mark) => ({ ...mark, from: Math.max(LEFT, this.x(mark.start)), to: Math.min(width - RIGHT, this.x(mark.end)) }))
       .filter(({ from, to }) => to > LEFT && from < width - RIGHT).sort((one, other) => one.from - other.from);

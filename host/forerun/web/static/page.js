@@ -68,7 +68,7 @@ at("login-form").addEventListener("submit", async (event) => {
     contact_ms = performance.now();
     enter(person);
   } catch (problem) {
-    at("login-problem").textContent = problem.message;
+    at("login-problem").replaceChildren(...withCode("span", problem.message).childNodes);
   }
 });
 at("logout").addEventListener("click", async () => { await ask("DELETE", "/api/v1/session").catch(() => {}); leave(); });
