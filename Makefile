@@ -47,7 +47,7 @@ demo: $(VENV)/.ready-demo ## one site-day, with and without the controller -> ou
 # The suite starts the programs some hundred times: what is compiled is kept, whatever the environment says.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.ready-test $(VENV)/.ready-stubs tests/wasm/node_modules/.ready ## every test: CPython, MicroPython 64-bit and 32-bit, hardware in the loop
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -q -n 2
 
 lint: $(VENV)/.ready-dev $(VENV)/.ready-stubs ## style everywhere, and the firmware against the boards' interfaces
 	@$(BIN)/ruff check host protocol firmware tests
