@@ -15,6 +15,7 @@ from forerun.errors import Trouble, WrongUsage
 
 app = typer.Typer(
     help="From a bare board and a box of wires to a sealed site: flash, scan, selftest, calibrate, seal.",
+    short_help="From a bare board to a sealed site, step by step.",
     no_args_is_help=True,
 )
 app.add_typer(keys_app, name="keys")
@@ -22,7 +23,7 @@ FIRMWARE_LINK_BAUD = 115200
 MOST_W = 1_000_000  # as the site file allows (forerun.sections)
 
 
-@app.command()
+@app.command(short_help="Put the firmware on a board, and hear it say hello.")
 def flash(
     port: Annotated[str, typer.Option(help="Port of its MicroPython prompt; without it, the one plugged in.")] = "",
     kind: Annotated[str, typer.Option("--board", help="Which board it has to be; without it, what it is.")] = "",
@@ -120,7 +121,7 @@ def scan(
     end(passed)
 
 
-@app.command()
+@app.command(short_help="Test the site through its board: link to contacts.")
 def selftest(
     site: SitePath = Path("site.toml"),
     yes: Annotated[bool, typer.Option("--yes", help="Battery and contacts may move: nobody works there.")] = False,
@@ -160,7 +161,7 @@ def selftest(
     end(passed)
 
 
-@app.command()
+@app.command(short_help="Compare a measurement with a reference instrument.")
 def calibrate(
     site: SitePath = Path("site.toml"),
     quantity: Annotated[str, typer.Option(help="What is compared, a name of the telemetry.")] = "pcc_import_w",
@@ -220,7 +221,7 @@ def calibrate(
     end(made.passed)
 
 
-@app.command()
+@app.command(short_help="Check that all agrees, and sign the report.")
 def seal(
     site: SitePath = Path("site.toml"),
     by: Annotated[str, typer.Option(help="Who commissioned the site.")] = "",
@@ -259,7 +260,7 @@ def seal(
           f"next: forerun run --site {site}")  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Which steps are done, and what comes next.")
 def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Which steps are done, whether the seal still holds, and what comes next."""
     from forerun.commission.steps import STEPS, Steps
