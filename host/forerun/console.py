@@ -10,7 +10,7 @@ from collections.abc import Callable
 def tell(words: str, indent: int = 0, file=None) -> None:
     """Print on standard output, or `file`; at a terminal the lines are folded at their words."""
     file = file or sys.stdout
-    if file.isatty():
+    if file is not None and file.isatty():  # a program started without one has None
         import shutil
         import textwrap
 

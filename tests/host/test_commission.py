@@ -140,6 +140,15 @@ def test_a_record_of_steps_that_is_none_is_one_sentence(tmp_path, steps):
         Steps(tmp_path / "site.toml")
 
 
+def test_a_folder_that_takes_nothing_is_told_before_a_step_is_done(tmp_path, monkeypatch):
+    with pytest.raises(Trouble, match="there is no such folder"):
+        Steps(tmp_path / "nowhere" / "site.toml", writes=True)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(Trouble, match="may not write there"):
+        Steps(tmp_path / "site.toml", writes=True)
+    assert Steps(tmp_path / "site.toml").next() == "scan", "to look is free"
+
+
 def person(monkeypatch, *answers):
     """Somebody at a terminal who gives these answers, one after the other."""
     left = list(answers)

@@ -40,6 +40,7 @@ def flash(
     from forerun.commission.steps import Steps
 
     flashing.known(kind)
+    steps = Steps(site, writes=True)
     port = port or flashing.only_board()
     lines = {port: FIRMWARE_LINK_BAUD}
     if link:
@@ -61,7 +62,7 @@ def flash(
         sums = flashing.flash(port, kind, board, note)
         note("waiting for its hello")
         heard = flashing.hello(link, lines[link], board) if link else None
-    result = Steps(site).record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
+    result = steps.record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
     unheard = f"its link {away} is not there" if away else "its link is not known yet (--link)"
     said = f"{heard['identity']} runs {heard['software']}" if heard else unheard
     show(result, as_json, f"{len(sums)} files are on the board, compared by their sums; {said}; "
@@ -91,7 +92,7 @@ def scan(
 
     if baud and baud not in BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, BAUD_RATES))}")
-    ids, steps, person = _units(units), Steps(site), Person(as_json)
+    ids, steps, person = _units(units), Steps(site, writes=True), Person(as_json)
     limit = number(0, MOST_W)
     for flag, given in (("--import-limit-w", import_limit_w), ("--export-limit-w", export_limit_w)):
         if given:
@@ -139,7 +140,7 @@ def selftest(
     from forerun.link.keys import keyring
 
     checked = config.load(site)
-    steps = Steps(site)
+    steps = Steps(site, writes=True)
     lacking = tuple(without or ())
     if strange := [name for name in lacking if name not in contacts.NAMES]:
         raise WrongUsage(f"--without {strange[0]}: it must be one of {', '.join(contacts.NAMES)}")
@@ -183,7 +184,7 @@ def calibrate(
 
     if quantity not in calibration.QUANTITIES:
         raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
-    checked, steps, person = config.load(site), Steps(site), Person(as_json)
+    checked, steps, person = config.load(site), Steps(site, writes=True), Person(as_json)
     unit = calibration.QUANTITIES[quantity]
     if not reference:
         with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
@@ -236,7 +237,7 @@ def seal(
     from forerun.link.keys import keyring
     from forerun_wire import messages
 
-    checked, steps = config.load(site), Steps(site)
+    checked, steps = config.load(site), Steps(site, writes=True)
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
         settings, hello = desk.settings(), desk.hello
         info = messages.fields_named(messages.INFO_FIELDS, desk.ask(messages.INFO))

@@ -92,7 +92,7 @@ def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
     from forerun.link import keys
     from forerun.store.sitekey import keep_record_key
 
-    store = config.load(site).store.path
+    store, steps = config.load(site).store.path, Steps(site, writes=True)
 
     def act(desk, held) -> str:
         if first and desk.hello["key_id"]:
@@ -101,7 +101,7 @@ def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
             raise Trouble("the board holds no key: `forerun commission keys provision` sets the first one")
         made = keys.change(desk, held)
         keep_record_key(Path(store), held.record_key(desk.hello["identity"]))
-        Steps(site).record("keys", True, time.time(), board=desk.hello["identity"], key_id=made)
+        steps.record("keys", True, time.time(), board=desk.hello["identity"], key_id=made)
         return f"key {made:06x} is in force; keep a copy of {held.path} where only you get at it"
 
     _with_keys(site, as_json, act)
