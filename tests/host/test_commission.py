@@ -161,7 +161,7 @@ def test_an_answer_without_sense_is_asked_for_again(monkeypatch, capsys):
     somebody, left = person(monkeypatch, "much", "nan", "1e999", "-4", "2e6", "4000")
     assert somebody.ask("", "--import-limit-w", "Import limit in W", means=console.number(0, 1_000_000)) == 4000
     assert not left and somebody.questions == 1
-    assert capsys.readouterr().out.splitlines()[0] == "much: it must be a number from 0 to 1000000"
+    assert capsys.readouterr().out.splitlines()[0] == "it must be a number from 0 to 1000000"
     somebody, left = person(monkeypatch, "  ", "\x1b[A", " Ada ")
     assert somebody.ask("", "--by", "Who commissioned this site") == "Ada" and not left
 
