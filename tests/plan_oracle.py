@@ -17,7 +17,7 @@ from forerun.dispatch.situation import Inputs, checked
 
 BLOCKS = ("charge", "discharge", "import", "over", "export", "over_export", "curtail", "genset", "low", "surge",
           "reserve", "free", "high", "charging", "importing", "on", "start")  # fmt: skip
-WHOLE = ("charging", "importing", "on", "start")
+SHARES = ("charging", "importing", "on", "start")  # 0–1; a start is whole where `on` is
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def objective(storage: Storage, asked: Situation, plan: Plan) -> float:
     over = np.clip(plan.pcc_import_w - storage.import_limit_w, 0, None)
     over = over + np.clip(-plan.pcc_import_w - storage.export_limit_w, 0, None)
     left = plan.soc * storage.capacity_wh
-    total = plan.cost + programme.OVER_LIMIT * dearest * float(over @ hours) / 1000
+    billed = storage.demand_charge_per_kw * inputs.peak_so_far_w / 1000  # in the optimum, in no plan's cost
+    total = plan.cost + billed + programme.OVER_LIMIT * dearest * float(over @ hours) / 1000
     total -= left[-1] / 1000 * inputs.stored_value_per_kwh
     for name, _, width in tiers(storage, inputs, targets):
         inside = np.clip(left, 0, width)
@@ -86,7 +87,8 @@ class _Model:
         row, column, value = zip(*self.entries, strict=True)
         matrix = coo_matrix((value, (row, column)), shape=(len(self.low), self.count))
         whole = np.zeros(self.count)
-        for name in WHOLE:
+        paid = np.any(self.inputs.energy_price_per_kwh <= np.maximum(0, self.inputs.export_price_per_kwh))
+        for name in ("charging", "importing", "on") if paid else ("on",):  # else nothing is won by both ways at once
             whole[self.at[name]] = 1
         found = milp(cost, constraints=LinearConstraint(matrix, self.low, self.high), bounds=Bounds(lower, upper),
                      integrality=whole, options={"time_limit": limit_s, "mip_rel_gap": 1e-4})  # fmt: skip
@@ -103,7 +105,7 @@ class _Model:
                             ("over", np.clip(self._rest_w() - storage.import_limit_w, 0, None))):  # fmt: skip
             upper[at[name]] = watts / 1000
         upper[at["over_export"]] = 1e4
-        for name in WHOLE:
+        for name in SHARES:
             upper[at[name]] = 1.0
         for name, low, width in tiers(storage, inputs, self.targets):
             lower[at[name]], upper[at[name]] = low / 1000, width / 1000

@@ -6,7 +6,7 @@ envelope. No plan is cheaper than the cheapest way through the envelopes; in mos
 step itself, and between two of them in a few, which are rounded so that the energy stored on the way stays the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,8 @@ FLOWS = ("charge", "discharge", "import", "export")
 @dataclass(frozen=True, slots=True)
 class Directions:
     """shut: (n, 4) bool, which of FLOWS are closed; other: the same for the other choice in each of the steps unsure.
-    bound: no plan is cheaper, in dearest kWh (about so where there is a demand charge or a set that the plan rules)."""
+    bound: no plan in which the set gives what it gave here is cheaper, in dearest kWh; its fuel and the peak that is
+    billed already are in it."""
 
     shut: np.ndarray
     other: np.ndarray
@@ -65,10 +66,12 @@ class Envelopes:
         self._n = 0
 
     def directions(self, inputs: Inputs, slices: list[tuple[np.ndarray, np.ndarray, np.ndarray]], dearest: float,
-                   over_limit: float, peak_w: float) -> Directions | None:  # fmt: skip
+                   over_limit: float, peak_w: float, prices: tuple[np.ndarray, np.ndarray] | None
+                   ) -> Directions | None:  # fmt: skip
         """The directions of this situation, None when the solver gave up. slices: (lower, upper, cost) of stored
         energy, (n,) each, in kWh and dearest kWh; over_limit: cost of a kWh over a limit, in the same; peak_w: import
-        above it costs the demand charge."""
+        above it costs the demand charge. prices: where there is one, (n,) what of it a kW of import bears in each step,
+        from 0 and together no more than all of it, and (n,) what a kWh stored costs, both in dearest kWh."""
         points = _Points(self.storage, inputs, over_limit * dearest, peak_w)
         stored, cost = points.envelope(_SEGMENTS + 1)
         stored, cost = stored / 1000, cost / dearest
@@ -80,7 +83,21 @@ class Envelopes:
         chosen, other = _rounded(stored, filled)
         return Directions(points.shut(1000 * chosen), points.shut(1000 * other),
                           np.flatnonzero(np.abs(chosen - other) > _EDGE),
-                          float(cost[:, 0].sum()) + self._solver.objective)  # fmt: skip
+                          self._bound(points, slices, dearest, *(prices or (np.zeros(len(stored)),
+                                                                            self._solver.row_prices()))))  # fmt: skip
+
+    def _bound(self, points: "_Points", slices, dearest: float, peak_prices: np.ndarray, price: np.ndarray) -> float:
+        """What no plan is below, at any prices of import's peak and of stored energy, (n,). Each step goes its own
+        cheapest way at them, and bears its share of the demand charge: the highest import costs no less than any such
+        shares of all do, and what of the charge nobody bears is due on the peak that is billed already."""
+        inputs, storage = points.inputs, self.storage
+        start = price[0] * inputs.soc * storage.capacity_wh / 1000
+        ways = points.cost_of(peak_prices * dearest) / dearest + price[:, None] * points.stored_wh / 1000
+        onwards = price - np.append(price[1:], 0.0)
+        held = sum(np.minimum(net * lower, net * upper).sum() for lower, upper, net in (
+            (lower, upper, cost - onwards) for lower, upper, cost in slices))  # fmt: skip
+        billed = (storage.demand_charge_per_kw / dearest - peak_prices.sum()) * inputs.peak_so_far_w / 1000
+        return float(start + ways.min(axis=1).sum() + held + billed)
 
     def _build(self, n: int, slices: int) -> None:
         """Columns: segments in blocks of n, then slices of stored energy; a row a step."""
@@ -138,8 +155,19 @@ class _Points:
         hours = inputs.step_s[:, None] / 3600
         self.battery_w = battery_w
         self.stored_wh = (in_w * storage.efficiency_charge - out_w / storage.efficiency_discharge) * hours
-        cost, self.grid_w = grid_cost(storage, inputs, rest_w[:, None] - battery_w, over_per_kwh, peak_w)
-        self.cost = cost + hours * out_w / 1000 * storage.wear_cost_per_kwh
+        self.over_per_kwh, self.left_w = over_per_kwh, rest_w[:, None] - battery_w
+        self.wear = hours * out_w / 1000 * storage.wear_cost_per_kwh
+        cost, self.grid_w = grid_cost(storage, inputs, self.left_w, over_per_kwh, peak_w)
+        self.cost = cost + self.wear
+
+    def cost_of(self, per_kw: np.ndarray) -> np.ndarray:
+        """(n, 10) cost of the points where a kW of import costs so much more in each step, (n,), and the highest one
+        nothing."""
+        if not self.storage.demand_charge_per_kw:
+            return self.cost
+        priced = replace(self.inputs, energy_price_per_kwh=self.inputs.energy_price_per_kwh
+                         + per_kw * 3600 / self.inputs.step_s)  # fmt: skip
+        return grid_cost(self.storage, priced, self.left_w, self.over_per_kwh, np.inf)[0] + self.wear
 
     def envelope(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(n, count) stored energy and cost of the points on each step's lower convex envelope, the last one again

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from forerun.dispatch.commitment import commitments, moves, peak_kw, running_steps, starts
+from forerun.dispatch.commitment import commitment, moves, peak_kw, running_steps, starts
 from forerun.dispatch.programme import Programme
 from forerun.dispatch.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
@@ -19,7 +19,9 @@ WITH_SET = 2  # added to either: the diesel set runs
 MAX_POINTS = 96
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
-_MOVES = 4  # so many other hours of the set are tried: a millisecond each
+_FREE, _SET = "free", "set"  # the programme without and with least power
+_LEAST = 4e-4
+_MOVES = 5  # so many other hours of the set are tried: a millisecond each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +60,9 @@ class Dispatcher:
         inputs = checked(situation, self.storage)
         targets_wh, notes = surge_targets(self.storage, inputs)
         self._programme.set(inputs, targets_wh)
+        self._programme.go_back(_FREE)
         flows, least = self._programme.solve()
+        self._programme.keep(_FREE)
         on = np.zeros(len(inputs.step_s), dtype=bool)
         if self.storage.genset is not None and np.isfinite(least):
             flows, on = self._committed(inputs, targets_wh, flows)
@@ -73,18 +77,28 @@ class Dispatcher:
         kept = running_steps(genset, inputs)
         if relaxed["genset"].sum() <= 1e-6 and not kept.any():
             return relaxed, kept  # without its least power and start it would be cheaper still, and yet is not wanted
-        choices = commitments(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))
+        choices = [commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))]
         if starts(choices[0], inputs.genset_run_s) <= 1:
             choices.append(kept)
-        best = min((self._priced(inputs, on, True) for on in choices), key=lambda found: found[0])
-        tried = {on.tobytes() for on in choices}
+        best, tried, least = None, {on.tobytes() for on in choices}, _LEAST * self._programme.turnover
+        self._programme.go_back(_SET)
+        for on in choices:
+            best = self._better(best, self._priced(inputs, on, True))
         for _ in range(_MOVES):
-            ahead = next((on for on in moves(genset, inputs, *best[1:]) if on.tobytes() not in tried), None)
+            ahead = next((on for on in moves(genset, inputs, *best[1:], least) if on.tobytes() not in tried), None)
             if ahead is None:
                 break
             tried.add(ahead.tobytes())
-            best = min(best, self._priced(inputs, ahead), key=lambda found: found[0])
+            self._programme.go_back(_SET)
+            best = self._better(best, self._priced(inputs, ahead))
         return best[2], best[1]
+
+    def _better(self, best: tuple | None, found: tuple) -> tuple:
+        """The cheaper of two answers; the search goes on from there."""
+        if best is not None and found[0] >= best[0]:
+            return best
+        self._programme.keep(_SET)
+        return found
 
     def _priced(self, inputs: Inputs, on: np.ndarray,
                 direct: bool = False) -> tuple[float, np.ndarray, dict, np.ndarray]:  # fmt: skip

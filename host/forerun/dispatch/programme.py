@@ -33,12 +33,14 @@ _BLOCKS = ("charge", "discharge", "import", "over_import", "export", "over_expor
 
 
 class Programme:
-    """Columns in blocks of n (see _BLOCKS), then the peak. Rows: balance, state of charge, peak; n each. kW and kWh."""
+    """Columns in blocks of n (see _BLOCKS), then the peak. Rows: balance, state of charge and, where it is
+    charged for, peak; n each. kW and kWh."""
 
     def __init__(self, storage: Storage):
         self.storage = storage
         self._envelopes = Envelopes(storage)
         self._step_s: np.ndarray | None = None
+        self._turned: set[int] = set()  # steps in which the other direction was the better one
 
     def set(self, inputs: Inputs, targets_wh: np.ndarray) -> None:
         """Take this situation; the genset may run at any power up to its rating until `commit` says when it is on."""
@@ -68,12 +70,13 @@ class Programme:
         parts += [(energy, columns["charge"], -hours * storage.efficiency_charge)]
         parts += [(energy, columns["discharge"], hours / storage.efficiency_discharge)]
         parts += [(energy, tier, one) for tier in slices] + [(energy[1:], tier[:-1], -one[1:]) for tier in slices]
-        parts += [(peak, columns["import"], one), (peak, columns["over_import"], one)]
-        parts += [(peak, np.full(n, len(_BLOCKS) * n), -one)]
+        if storage.demand_charge_per_kw:
+            parts += [(peak, columns["import"], one), (peak, columns["over_import"], one)]
+            parts += [(peak, np.full(n, len(_BLOCKS) * n), -one)]
         row, column, value = (np.concatenate(piece) for piece in zip(*parts, strict=True))
-        row_lower = np.concatenate([np.zeros(2 * n), np.full(n, -np.inf)])
+        row_lower = np.concatenate([np.zeros(2 * n), np.full(n if storage.demand_charge_per_kw else 0, -np.inf)])
         self._count = len(_BLOCKS) * n + 1
-        self._solver = Solver(row, column, value, row_lower, np.zeros(3 * n), self._count)
+        self._solver = Solver(row, column, value, row_lower, np.zeros(len(row_lower)), self._count)
         self._step_s, self._columns, self._hours = step_s, columns, hours
 
     def _set(self, inputs: Inputs, targets_wh: np.ndarray) -> None:
@@ -130,22 +133,30 @@ class Programme:
         smaller flow is closed and the programme solved again. As long as the answer may be dearer than it has to, the
         other choice is tried where the choice was a near one, and kept where it is cheaper.
         """
+        again: list[int] = []
         if self._directions is None:
             self._direct()
+            again = [step for step in self._directions.unsure.tolist() if step in self._turned]
+            self._turned = set()
         if not self._one_way():
             return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, np.inf
         best, least, found = self._solver.values(), self._solver.objective, self._directions
-        for step in found.unsure[: min(_OTHERS, _OTHER_STEPS // len(self._step_s))]:
+        ways = [[step] for step in found.unsure[: min(_OTHERS, _OTHER_STEPS // len(self._step_s))].tolist()]
+        for steps in (again, *ways) if again else ways:  # what was better in the plan before may be so in this one
             if least - self._ties @ best < found.bound + _NEAR * self._turnover:
                 break
-            before = self._shut[step].copy()
-            self._shut[step] = found.other[step] if np.array_equal(before, found.shut[step]) else found.shut[step]
-            self._close([step])
+            if steps is not again and self._turned.issuperset(steps):
+                continue
+            before = self._shut[steps].copy()
+            as_found = np.all(before == found.shut[steps], axis=1, keepdims=True)
+            self._shut[steps] = np.where(as_found, found.other[steps], found.shut[steps])
+            self._close(steps)
             if self._solver.run() and self._solver.objective < least - 1e-9 and not self._both_ways():
                 best, least = self._solver.values(), self._solver.objective
+                self._turned.update(steps)
             else:
-                self._shut[step] = before
-                self._close([step])
+                self._shut[steps] = before
+                self._close(steps)
         return {name: best[columns] for name, columns in self._columns.items()}, least * self.dearest
 
     def _direct(self) -> None:
@@ -156,15 +167,19 @@ class Programme:
         self._directions = Directions(self._shut, self._shut, np.zeros(0, dtype=int), -np.inf)
         if not burning_pays(self._inputs):
             return
-        peak_kw = self._lower[-1]
+        peak_kw, prices = self._lower[-1], None
         if self.storage.demand_charge_per_kw and self._solver.run():
             peak_kw = self._solver.values()[-1]  # burning is worth no higher one
+            _, stored, import_ = self._solver.row_prices().reshape(3, n)
+            shares = np.clip(-import_, 0, None)
+            prices = shares * self._cost[-1] / max(self._cost[-1], shares.sum()), stored
         slices = [(self._lower[at], self._upper[at], self._cost[at])
                   for at in (self._columns[name] for name in _SLICES)]  # fmt: skip
         inputs = replace(self._inputs, genset_w=self._inputs.genset_w + self._genset_w)
-        found = self._envelopes.directions(inputs, slices, self.dearest, OVER_LIMIT, 1000 * peak_kw)
+        found = self._envelopes.directions(inputs, slices, self.dearest, OVER_LIMIT, 1000 * peak_kw, prices)
         if found is not None:
-            self._directions, self._shut = found, found.shut.copy()
+            fuel = float(self._solver.prices(self._columns["genset"]) @ self._genset_w) / 1000
+            self._directions, self._shut = replace(found, bound=found.bound + fuel), found.shut.copy()
             self._close(np.flatnonzero(found.shut.any(axis=1)))
 
     def _one_way(self) -> bool:
@@ -198,6 +213,19 @@ class Programme:
             for step in np.flatnonzero(np.minimum(one, other) > _TOLERANCE_KW):
                 found.append((int(step), first + int(one[step] >= other[step])))
         return found
+
+    def keep(self, name: str) -> None:
+        """Remember where the last answer was found; `go_back` starts the next search there, in a later plan too."""
+        self._solver.keep(name)
+
+    def go_back(self, name: str) -> None:
+        self._solver.go_back(name)
+
+    @property
+    def turnover(self) -> float:
+        """What the load less PV and what is given beside it would cost or earn at its prices, each step counted
+        positive."""
+        return self._turnover * self.dearest
 
     def worth_per_kw(self) -> np.ndarray:
         """(n,) what one kW more, from nowhere, would save in each step, in the tariff's currency."""

@@ -33,6 +33,8 @@ class Solver:
         lp.a_matrix_.start_ = np.searchsorted(column[order], np.arange(columns + 1))
         lp.a_matrix_.index_, lp.a_matrix_.value_ = row[order], value[order]
         self.highs.passModel(lp)
+        self._values: np.ndarray | None = None
+        self._bases: dict[str, highspy.HighsBasis] = {}
 
     def bound(self, lower: np.ndarray, upper: np.ndarray, at: np.ndarray | slice = slice(None)) -> None:
         """Bounds of the columns `at`, all of them if not said."""
@@ -50,12 +52,17 @@ class Solver:
             self.highs.changeColsCost(len(columns), columns, cost[changed])
             self._cost[at] = cost
 
+    def prices(self, at: np.ndarray) -> np.ndarray:
+        """Costs of the columns `at` as they were last given."""
+        return self._cost[at]
+
     def balance(self, right: np.ndarray) -> None:
         """Right-hand sides of the first rows, which are equations."""
         self.highs.changeRowsBounds(len(right), np.arange(len(right), dtype=np.int32), right, right)
 
     def run(self) -> bool:
         """True when optimal; a basis that leads nowhere is dropped once."""
+        self._values = None
         for _ in range(2):
             self.highs.run()
             if self.highs.getModelStatus() == highspy.HighsModelStatus.kOptimal:
@@ -63,14 +70,25 @@ class Solver:
             self.highs.clearSolver()
         return False
 
+    def keep(self, name: str) -> None:
+        """Remember where the last answer was found."""
+        self._bases[name] = self.highs.getBasis()
+
+    def go_back(self, name: str) -> None:
+        """Start the next run from where `keep` was called with this name, and from the last answer before that."""
+        if name in self._bases:
+            self.highs.setBasis(self._bases[name])
+
     @property
     def objective(self) -> float:
         """Of the last answer."""
-        return self.highs.getInfo().objective_function_value
+        return self.highs.getObjectiveValue()
 
     def values(self) -> np.ndarray:
-        """(columns,) of the last answer."""
-        return np.asarray(self.highs.getSolution().col_value)
+        """(columns,) of the last answer; not to be changed."""
+        if self._values is None:
+            self._values = np.fromiter(self.highs.getSolution().col_value, float, len(self._cost))
+        return self._values
 
     def row_prices(self) -> np.ndarray:
         """(rows,) by how much the objective grows for one more of each right-hand side."""
