@@ -1,6 +1,7 @@
 """Announcements over HTTP and from schedulers: what is taken and what is refused (docs/announcements.md)."""
 
 import json
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_job_is_announced_listed_replaced_and_cancelled(ask, site):
     assert [(body[0], body[1]) for body in kept[-3:]] == [("train", 6000.0), ("train", 7000.0), ("train", 0.0)]
 
 
-CANNOT = ("it was over", "more than 14 days ahead", "more than the site's")  # of the right form, but not now
+CANNOT = ("it was over", "more than 14 days ahead", "more than 366 days", "more than the site's")  # as things are
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,8 @@ CANNOT = ("it was over", "more than 14 days ahead", "more than the site's")  # o
         ({"start_utc_s": NOW - 7200}, "it was over"),
         ({"start_utc_s": NOW * 1000}, "more than 14 days ahead"),
         ({"power_w": 1e6}, "more than the site's"),
+        ({"duration_s": 1e9}, "more than 366 days"),
+        ({"duration_s": 0}, "duration_s: it should be greater than 0"),
         ({"power_w": -1}, "power_w: it should be greater than or equal to 0"),
         ({"power_w": "6 kW"}, "power_w: it should be a valid number"),
         ({"power_w": float("nan")}, "power_w: it should be"),
@@ -119,6 +122,28 @@ def test_the_api_describes_itself_as_it_is(site):
     page = (docs / "announcements.md").read_text()
     assert all(f"`{field}`" in page for field in fields)
     assert json.loads((docs / "openapi.json").read_text()) == described, "python -m tests.openapi writes it anew"
+
+
+def test_the_exchange_on_the_page_is_what_happens(ask):
+    page = (Path(__file__).parents[2] / "docs" / "announcements.md").read_text()
+    texts = page.split("```http\n")[1].split("```")[0].replace("1774900000", str(round(time.time()) + 900))
+    parts = [part for part in re.split(r"^(?=POST|GET|DELETE|HTTP/)", texts, flags=re.M) if part]
+    assert len(parts) == 10
+    for request, answer in zip(parts[::2], parts[1::2], strict=True):
+        body, said = (part.partition("\n\n")[2].strip() for part in (request, answer))
+        method, path, _ = request.split(" ", 2)
+        status, document = ask(method, path, json.loads(body) if body else None)
+        assert (status, document) == (int(answer.split(" ", 2)[1]), json.loads(said))
+
+
+def test_every_status_on_the_page_is_one_that_the_interface_describes():
+    docs = Path(__file__).parents[2] / "docs"
+    paths = json.loads((docs / "openapi.json").read_text())["paths"]
+    described = {status for path in ("/v1/jobs", "/v1/jobs/{job}") for way in paths[path].values() for status in
+                 way["responses"]}  # fmt: skip
+    page = (docs / "announcements.md").read_text().split("## Adapters")[0]
+    named = {status for row in re.findall(r"^\| ([\d, ]+) \|", page, flags=re.M) for status in row.split(", ")}
+    assert named | {"200", "201", "410"} == described  # 410 is of controls that were confirmed too late
 
 
 def test_slurms_queue_becomes_announcements():

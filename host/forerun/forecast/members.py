@@ -97,12 +97,12 @@ class LeadRegression:
         after = np.minimum(np.searchsorted(fitted, leads), len(fitted) - 1)
         before = np.maximum(after - 1, 0)
         share = np.clip((leads - fitted[before]) / np.maximum(1, fitted[after] - fitted[before]), 0, 1)[:, None]
-        weights = (self.coefficients[:, before] * (1 - share) + self.coefficients[:, after] * share).swapaxes(1, 2)
-        at, lead = (grid.ravel() for grid in np.meshgrid(origins, leads, indexing="ij"))
-        rows, base = _Past(history, self.clock).rows(at, lead, self.scale)
-        rows = rows.reshape(len(origins), len(leads), -1)
+        # Those of the blocks are asked for in a fit only, and are most of the work.
+        wanted = self.coefficients[:2] if np.all(np.asarray(block) == UNSEEN_BY_NONE) else self.coefficients
+        weights = (wanted[:, before] * (1 - share) + wanted[:, after] * share).swapaxes(1, 2)
+        rows, base = _Past(history, self.clock).rows(origins[:, None], leads, self.scale)
         own = np.einsum("olc,ocl->ol", rows, weights[np.broadcast_to(2 + np.asarray(block), len(origins))])
-        return np.stack([own, np.einsum("olc,cl->ol", rows, weights[1])]) * self.scale + base.reshape(rows.shape[:2])
+        return np.stack([own, np.einsum("olc,cl->ol", rows, weights[1])]) * self.scale + base
 
 
 class Analogues:
@@ -130,7 +130,7 @@ class Analogues:
             apart = ((shapes[usable] - now[row]) ** 2) @ self._WEIGHTS / variance
             hours = (np.abs((moments[usable] - origin + day // 2) % day - day // 2)) * 24 / day
             nearest = np.argpartition(apart + hours**2 / 8, self._NEAREST)[: self._NEAREST]
-            result[row] = np.median(history[moments[usable][nearest][:, None] + leads - 1], axis=0)
+            result[row] = np.median(history[moments[usable][nearest] + leads[:, None] - 1], axis=1)
         return result
 
     def _shapes(self, history: np.ndarray, sums: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -155,34 +155,37 @@ class _Past:
         return (self.sums[at] - self.sums[np.maximum(at - steps, 0)]) / np.minimum(at, steps)
 
     def rows(self, at: np.ndarray, lead, scale: float) -> tuple[np.ndarray, np.ndarray]:
-        """((m, p) rows in units of `scale`, (m,) base that they are counted from), m from broadcasting at and lead."""
+        """((…, p) rows in units of `scale`, base that they are counted from, shaped like at); … from broadcasting at
+        and lead."""
         values, day, hour = self.values, self.clock.day, self.clock.hour
         lead = np.asarray(lead)
         target = at + lead - 1
-        at = np.broadcast_to(at, target.shape)
         base, last = self._back(at, DAYS * day), values[at - 1]
         recent = [last, *(values[np.maximum(at - back, 0)] for back in (2, 3, 4, 6)), *(
             self._back(at, max(1, hour * minutes // 60)) for minutes in (15, 30, 60, 180, 720, 1440))]  # fmt: skip
         skip = (lead - 1) // day  # a lead of more than a day cannot look at yesterday's value
-        wide, fine, then = [], [], []
-        for number in range(1, DAYS + 1):
-            there, before = target - (number + skip) * day, at - number * day
-            known, seen = there >= hour, before >= hour
-            there, before = np.maximum(there, 0), np.maximum(before, hour)
-            wide.append(np.where(known, self._around(there, hour, at), np.nan))
-            fine.append(np.where(known, self._around(there, 1, at), np.nan))
-            then.append(np.where(seen, (self.sums[before] - self.sums[before - hour]) / hour, np.nan))
+        along = (-1, *[1] * target.ndim)
+        number = np.arange(1, DAYS + 1).reshape(along)
+        there, before = target - (number + skip) * day, at - number * day
+        known, seen = there >= hour, before >= hour
+        there, before = np.maximum(there, 0), np.maximum(before, hour)
+        wide, fine = (np.where(known, self._around(there, reach, at), np.nan) for reach in (hour, 1))
+        then = np.where(seen, (self.sums[before] - self.sums[before - hour]) / hour, np.nan)
         usual, usual_fine, usual_now = _mean(wide), _mean(fine), _mean(then)
         past_week = np.where(np.isfinite(wide[-1]), wide[-1], usual)
         middle = np.median(np.where(np.isfinite(wide), wide, usual), axis=0)
         minute = target - hour * -(-lead // hour)  # the same minute of the last hour: what runs every hour
-        hourly = np.mean([values[np.maximum(minute - hour * back, 0)] for back in range(12)], axis=0)
+        hourly = values[np.maximum(minute - hour * np.arange(12).reshape(along), 0)].mean(axis=0)
         columns = [*recent, fine[0], wide[0], usual_fine, usual, middle, past_week, usual_now, then[0], hourly,
                    values[np.maximum(minute, 0)]]  # fmt: skip
-        rows = np.stack([np.where(np.isfinite(column), column - base, 0.0) / scale for column in columns], axis=1)
+        rows = [np.where(np.isfinite(column), column - base, 0.0) / scale for column in columns]
         angle = 2 * np.pi / day * (target % day)
         waves = [wave(number * angle) / 2 for number in (1, 2, 3) for wave in (np.sin, np.cos)]
-        return np.concatenate([rows, np.stack([*waves, np.ones(len(target))], axis=1)], axis=1), base
+        rows += [*waves, 1.0]
+        whole = np.empty((len(rows), *target.shape))
+        for place, column in zip(whole, rows, strict=True):
+            place[...] = column
+        return np.moveaxis(whole, 0, -1), base
 
 
 @cache
@@ -201,7 +204,7 @@ def _prior(lead: float) -> np.ndarray:
     return np.array([np.interp(lead, leads, column) for column in table.T])
 
 
-def _mean(rows: list[np.ndarray]) -> np.ndarray:
+def _mean(rows: np.ndarray) -> np.ndarray:
     known = np.isfinite(rows)
     count = known.sum(axis=0)
     return np.where(count > 0, np.where(known, rows, 0).sum(axis=0) / np.maximum(count, 1), np.nan)

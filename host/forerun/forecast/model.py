@@ -201,13 +201,11 @@ def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: 
     restless = np.abs(values - (sums[width:] - sums[:-width]) / width)
     restless = np.minimum(restless, np.quantile(restless, 0.98))
     sums, overall = np.concatenate([[0.0], np.cumsum(restless)]), restless.mean() + 1e-9
-    total = np.zeros((len(origins), len(leads)))
-    for day in range(1, 8):
-        there = origins[:, None] + leads - 1 - season * (day + (leads - 1) // season)
-        low = np.maximum(there - hour, 0)
-        high = np.minimum(np.maximum(there + hour + 1, 1), origins[:, None])
-        low = np.minimum(low, high - 1)
-        total += np.where(there >= hour, (sums[high] - sums[low]) / (high - low), overall) / 7
+    day = np.arange(1, 8)[:, None, None]
+    there = origins[:, None] + leads - 1 - season * (day + (leads - 1) // season)
+    high = np.minimum(np.maximum(there + hour + 1, 1), origins[:, None])
+    low = np.minimum(np.maximum(there - hour, 0), high - 1)
+    total = np.where(there >= hour, (sums[high] - sums[low]) / (high - low), overall).mean(axis=0)
     return np.sqrt((total**2 + overall**2) / 2)
 
 

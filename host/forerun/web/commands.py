@@ -155,8 +155,8 @@ class JobIn(BaseModel):
     job: control.Name
     power_w: Annotated[float, Field(ge=0, allow_inf_nan=False, description="W, on top of what the site draws already")]
     start_utc_s: Annotated[float, Field(ge=0, allow_inf_nan=False, description="s since 1970-01-01T00:00Z")]
-    duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False, description="s")]
-    confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    duration_s: Annotated[float, Field(gt=0, allow_inf_nan=False, description="s")]
+    confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="how likely it comes")] = 1.0
 
 
 class JobsOut(BaseModel):
