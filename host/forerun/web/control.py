@@ -155,7 +155,7 @@ class Controls:
         request = self._of(person, key)
         if request.state != "asked":
             if request.state in ("withdrawn", "expired"):
-                raise Refused(410, f"this request was {request.state} and nothing was done: ask again")
+                raise Refused(410, f"this request is {request.state}, and nothing was done: ask again")
             return request, None
         return self._become(key, "confirm", ""), self._changes[key]
 
