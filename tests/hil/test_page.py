@@ -222,10 +222,10 @@ def test_a_control_is_done_only_after_its_confirmation(page, site):
 def test_a_second_operator_sees_who_is_at_it_and_is_refused(page, site):
     other = site.person("second")
     asked = other.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})[1]
-    wait(page, lambda: "second asked for clear" in text(page, "control-told"))
+    wait(page, lambda: "second asked for the end of the lease" in text(page, "control-told"))
     page.find_element(By.ID, "tab-setpoint").click()
     page.find_element(By.CSS_SELECTOR, "#control-form button").click()
-    wait(page, lambda: "second asked for clear" in text(page, "toast"))
+    wait(page, lambda: "second asked for the end of the lease" in text(page, "toast"))
     assert not page.find_element(By.ID, "confirm").is_displayed()
     other.ask("DELETE", f"/api/v1/controls/{asked['id']}")
 
