@@ -237,6 +237,8 @@ def seal(
     from forerun_wire import messages
 
     checked, steps = config.load(site), Steps(site, writes=True)
+    if problem := sealing.undone(steps):  # said without asking the board
+        raise Trouble(problem)
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
         settings, hello = desk.settings(), desk.hello
         info = messages.fields_named(messages.INFO_FIELDS, desk.ask(messages.INFO))
