@@ -28,7 +28,8 @@ def load(path: Path | str) -> SiteFile:
         text = path.read_bytes().decode()
         table = tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; start from {EXAMPLE}") from error
+        words = f"{path}: no such file; `forerun commission scan` proposes one, or start from {EXAMPLE}"
+        raise ConfigError(words) from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path}: is a folder; name the site.toml in it") from error
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 def tell(words: str, indent: int = 0, file=None) -> None:
     """Print on standard output, or `file`; at a terminal the lines are folded at their words."""
     file = file or sys.stdout
-    if file.isatty():
+    if file is not None and file.isatty():  # a program started without one has None
         import shutil
         import textwrap
 
@@ -51,14 +51,29 @@ def progress(quiet: bool, words: str):
 
 
 def show_report(result: dict) -> None:
-    """What was reported as a table, and where the report is."""
+    """What was reported as a table, in a person's words."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("", "", show_header=False, box=None)
     for name, value in result.items():
-        table.add_row(name.replace("_", " "), str(value))
+        table.add_row(name.removesuffix("_utc_s").replace("_", " "), Text(_in_words(name, value)))
     Console().print(table)
+
+
+def _in_words(name: str, value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ((), [], {}, ""):
+        return "none"
+    if name.endswith("_utc_s"):
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_in_words(key, one)}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def live_line(sentence: Callable[[], str], as_json: bool):

@@ -112,6 +112,13 @@ def test_a_shared_address_on_a_noisy_line_gives_both_names():
     assert causes(scan(shared)) == ["shared_unit", "noisy_line"]
 
 
+def test_a_port_that_is_no_modbus_line_is_not_called_noisy():
+    chatty = line()
+    chatty.exchange = lambda request, expected, limit_s: b">>> " + request
+    found = scan(chatty, units=range(1, 5))
+    assert causes(found) == ["nothing_readable"] and "is this the Modbus line" in found.problems[0][1]
+
+
 def test_two_devices_that_answer_by_turns_are_two_as_well():
     turns = line()
     units = turns.slave.responder.units

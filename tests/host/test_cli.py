@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import tty
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forerun import config
+from forerun import config, console
 
 
 def forerun(*words, folder=None):
@@ -27,6 +28,14 @@ def complains(done, status, *parts):
     for part in parts:
         assert part in lines[0]
     assert done.stdout == ""
+
+
+def test_what_is_reported_is_told_in_words(capsys):
+    console.show_report({"first_utc_s": 0, "findings": (), "files": ["a", "b"], "issued": True, "by": {"x": None}})
+    told = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [[name, words.strip()] for name, words in told] == [
+        ["first", "1970-01-01 00:00:00 UTC"], ["findings", "none"], ["files", "a, b"], ["issued", "yes"],
+        ["by", "x: none"]]  # fmt: skip
 
 
 def test_help_names_every_command():
@@ -129,12 +138,26 @@ for words in commands(get_command(app), []):
 
 def test_help_of_every_command_imports_next_to_nothing():
     """How fast --help is depends on the machine; what it imports does not."""
-    done = subprocess.run([sys.executable, "-c", _HELP], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _HELP], capture_output=True, text=True, check=True,
+                          env={**os.environ, "COLUMNS": "80"})  # fmt: skip
+    assert not re.findall(r"(?m)^  \S.*\.\.\.$", done.stdout), "a description that is cut off"
     told = [json.loads(line) for line in done.stderr.splitlines()]
     heavy = {"numpy", "rich", "fastapi", "pydantic", "cbor2", "cryptography", "serial", "highspy", "asyncio"}
     assert len(told) > 50 and "Usage: forerun commission selftest" in done.stdout
     for words, loaded, count in told:
         assert not heavy & set(loaded) and count < 320, (words, heavy & set(loaded), count)
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("", 1), ("2", 2)])
+def test_algebra_has_one_thread_unless_somebody_asks_for_more(asked, threads):
+    code = ("import os, sys; from forerun import cli\nsys.argv, cli.app = ['forerun'], lambda: None\ncli.main()\n"
+            "import numpy; print(len(os.listdir('/proc/self/task')), os.cpu_count())")  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    if asked:
+        environment["OPENBLAS_NUM_THREADS"] = asked
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found, cores = map(int, done.stdout.split())
+    assert found == min(threads, cores)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -140,6 +140,15 @@ def test_a_record_of_steps_that_is_none_is_one_sentence(tmp_path, steps):
         Steps(tmp_path / "site.toml")
 
 
+def test_a_folder_that_takes_nothing_is_told_before_a_step_is_done(tmp_path, monkeypatch):
+    with pytest.raises(Trouble, match="there is no such folder"):
+        Steps(tmp_path / "nowhere" / "site.toml", writes=True)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(Trouble, match="may not write there"):
+        Steps(tmp_path / "site.toml", writes=True)
+    assert Steps(tmp_path / "site.toml").next() == "scan", "to look is free"
+
+
 def person(monkeypatch, *answers):
     """Somebody at a terminal who gives these answers, one after the other."""
     left = list(answers)
@@ -152,7 +161,7 @@ def test_an_answer_without_sense_is_asked_for_again(monkeypatch, capsys):
     somebody, left = person(monkeypatch, "much", "nan", "1e999", "-4", "2e6", "4000")
     assert somebody.ask("", "--import-limit-w", "Import limit in W", means=console.number(0, 1_000_000)) == 4000
     assert not left and somebody.questions == 1
-    assert capsys.readouterr().out.splitlines()[0] == "much: it must be a number from 0 to 1000000"
+    assert capsys.readouterr().out.splitlines()[0] == "it must be a number from 0 to 1000000"
     somebody, left = person(monkeypatch, "  ", "\x1b[A", " Ada ")
     assert somebody.ask("", "--by", "Who commissioned this site") == "Ada" and not left
 

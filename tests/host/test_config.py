@@ -84,7 +84,7 @@ def test_a_wrong_value_is_named_with_key_and_range(tmp_path, old, new, said):
 
 
 def test_what_is_no_readable_toml_file(tmp_path):
-    assert refusal(tmp_path / "none.toml").startswith("no such file; start from ")
+    assert refusal(tmp_path / "none.toml").startswith("no such file; ")
     assert "is a folder" in refusal(tmp_path)
     assert "at line 2" in refusal(written(tmp_path, "[site]\nname = \n"))
     path = tmp_path / "latin.toml"

@@ -10,7 +10,7 @@ from forerun.cli.shared import Json, SitePath, print_json
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Energy and emissions of a site in a period, signed.")
 def report(
     site: SitePath = Path("site.toml"),
     since: Annotated[str, typer.Option("--from", help="First moment, UTC, like 2024-01-31; else the first day.")] = "",
@@ -32,7 +32,7 @@ def report(
         console.show_report(publish.in_words(result))
 
 
-@app.command()
+@app.command(short_help="Recompute a report from the raw records, offline.")
 def verify(
     report: Annotated[Path, typer.Argument(help="The report.json.")],
     journal: Annotated[Path | None, typer.Option(help="The journal it was made from.")] = None,
@@ -59,7 +59,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Open a figure of a report down to meter records.")
 def explain(
     figure: Annotated[str, typer.Argument(help="Name of a figure in results, like scope2_location_g.")],
     report: Annotated[Path, typer.Option(help="The report.json.")] = Path("out/report/report.json"),
@@ -77,7 +77,7 @@ def explain(
         print("\n".join(lines))
 
 
-@app.command()
+@app.command(short_help="Compare site-energy solutions by their bundles.")
 def rank(
     bundles: Annotated[list[Path], typer.Argument(help="Two bundles or more; examples/rank holds three.")],
     weights: Annotated[str, typer.Option(help="Like coordination=0.4,carbon=0.3,climate=0.1,data=0.2.")] = "",
@@ -93,7 +93,7 @@ def rank(
         publish.show_ranking(ranking)
 
 
-@app.command("bundle")
+@app.command("bundle", short_help="Export what a site achieved, as a signed bundle.")
 def export_bundle(
     vendor: Annotated[str, typer.Option(help="Who offers the solution.")],
     product: Annotated[str, typer.Option(help="What it is called.")],
@@ -113,7 +113,7 @@ def export_bundle(
         console.show_report(result)
 
 
-@app.command()
+@app.command(short_help="Put an hourly grid answer into the journal.")
 def grid(
     answer: Annotated[str, typer.Argument(help="The service's answer: a file, or an address, asked once and kept.")],
     provider: Annotated[str, typer.Option(help="entsoe, energinet or electricity-maps.")],
@@ -133,7 +133,7 @@ def grid(
         console.show_report(result)
 
 
-@app.command()
+@app.command(short_help="Correct a meter record by a new entry.")
 def correct(
     reason: Annotated[str, typer.Option(help="Why; it stands in every report from here on.")],
     author: Annotated[str, typer.Option(help="Who says so.")],
@@ -155,7 +155,7 @@ def correct(
         console.show_report(result)
 
 
-@app.command()
+@app.command(short_help="Enter tables of values into the journal.")
 def enter(
     tables: Annotated[list[Path], typer.Argument(help="CSV: certificates, submeter readings, or exchanged meters.")],
     site: SitePath = Path("site.toml"),
@@ -193,7 +193,7 @@ def export_data(
         console.show_report(result)
 
 
-@app.command()
+@app.command(short_help="Have an authority stamp the latest signed root.")
 def timestamp(
     url: Annotated[str, typer.Argument(help="Address of the timestamp authority (RFC 3161 over HTTP).")],
     site: SitePath = Path("site.toml"),

@@ -30,7 +30,7 @@ def board_info(
         console.show_report(boards.in_words(info))
 
 
-@board_app.command("diagrams")
+@board_app.command("diagrams", short_help="Print the board's state machines as diagrams.")
 def board_diagrams(as_json: Json = False) -> None:
     """Print the board's state machines as Mermaid diagrams, from the tables that it runs."""
     from forerun import diagrams
@@ -41,7 +41,7 @@ def board_diagrams(as_json: Json = False) -> None:
         print(diagrams.page(), end="")
 
 
-@board_app.command("release")
+@board_app.command("release", short_help="Make a signed release of this host's firmware.")
 def board_release(
     out: Annotated[Path, typer.Argument(help="The release to write.")],
     board: Annotated[str, typer.Option(help="For which boards: a folder of firmware/boards, or unix.")],
@@ -60,7 +60,7 @@ def board_release(
               f"sites take it with --trust {done['trust']}")  # fmt: skip
 
 
-@board_app.command("update")
+@board_app.command("update", short_help="Bring another firmware onto a running board.")
 def board_update(
     release: Annotated[Path | None, typer.Argument(help="A signed release; without it, this host's firmware.")] = None,
     trust: Annotated[str, typer.Option(help="Public key of the release's maker, 64 hexadecimal digits.")] = "",
@@ -79,7 +79,7 @@ def board_update(
         print(f"the board runs {done['now']} (before: {done['before']})")
 
 
-@link_app.command("record")
+@link_app.command("record", short_help="Record what passes between a board and a program.")
 def link_record(
     file: Recording,
     port: Annotated[str, typer.Option(help="Serial port of the board; without it, the one in the site file.")] = "",
@@ -111,7 +111,7 @@ def link_show(file: Recording, as_json: Json = False) -> None:
             print(recorder.sentence(told))
 
 
-@link_app.command("replay")
+@link_app.command("replay", short_help="Give a recording to a session of either side.")
 def link_replay(
     file: Recording,
     into: Annotated[str, typer.Option(help="host or board: the side that hears the recording.")] = "host",

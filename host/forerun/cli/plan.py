@@ -42,7 +42,7 @@ def plan_explain(
             console.tell(sentence, 2)
 
 
-@forecast_app.command("backtest")
+@forecast_app.command("backtest", short_help="Score the load forecast over the last week of files.")
 def forecast_backtest(
     files: Annotated[list[Path], typer.Argument(help="CSV files: 5-minute means, oldest first, in the last column.")],
     as_json: Json = False,

@@ -10,7 +10,7 @@ from forerun.cli.shared import Json, SitePath, print_json
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Play one site-day, with the controller and without it.")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same report, byte for byte.")] = 1,
@@ -30,7 +30,7 @@ def demo(
         print_json(result)
 
 
-@app.command()
+@app.command(short_help="Play a year of a site four ways, and compare them.")
 def simulate(
     site: SitePath = Path("site.toml"),
     year: Annotated[int, typer.Option(min=1970, max=2100, help="The calendar year that weather and load are laid on.")]
@@ -50,7 +50,7 @@ def simulate(
         print_json(result)
 
 
-@app.command()
+@app.command(short_help="Play announced load steps on a weak feeder.")
 def surge(
     count: Annotated[int, typer.Option(min=50, max=100_000, help="So many announced load steps.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same steps.")] = 1,

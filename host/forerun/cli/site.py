@@ -25,7 +25,7 @@ def run(
     operate.run(site, seconds, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Run a site with its web page and API.")
 def serve(
     site: SitePath = Path("site.toml"),
     host: Annotated[str | None, typer.Option(help="Address to serve on; without it, web.host of the site.")] = None,
@@ -41,7 +41,7 @@ def serve(
     operate.run(site, seconds, as_json=as_json, web=(host, port))
 
 
-@app.command()
+@app.command(short_help="Start the emulated site, in real time.")
 def emulate(
     port: Annotated[str, typer.Option(help="Serve on this serial port; without it, on a new pseudo-terminal.")] = "",
     baud: Annotated[int, typer.Option(help="Line rate of the Modbus line.")] = 115200,
@@ -56,7 +56,7 @@ def emulate(
     emulated.emulate(port, baud, with_board=board, bare=bare, seconds=seconds, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Say how a running site does.")
 def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Say how a running site does: power, plan, alarms with their remedies, link, journal."""
     from forerun import config

@@ -44,7 +44,7 @@ def store_restore(
         console.show_report(result)
 
 
-@store_app.command("check")
+@store_app.command("check", short_help="Read all of the journal, and say what is wrong.")
 def store_check(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Read all of the journal: damage, missing records, every hourly seal. Exit status 1: something is wrong."""
     from dataclasses import asdict

@@ -15,6 +15,7 @@ from forerun.errors import Trouble, WrongUsage
 
 app = typer.Typer(
     help="From a bare board and a box of wires to a sealed site: flash, scan, selftest, calibrate, seal.",
+    short_help="From a bare board to a sealed site, step by step.",
     no_args_is_help=True,
 )
 app.add_typer(keys_app, name="keys")
@@ -22,7 +23,7 @@ FIRMWARE_LINK_BAUD = 115200
 MOST_W = 1_000_000  # as the site file allows (forerun.sections)
 
 
-@app.command()
+@app.command(short_help="Put the firmware on a board, and hear it say hello.")
 def flash(
     port: Annotated[str, typer.Option(help="Port of its MicroPython prompt; without it, the one plugged in.")] = "",
     kind: Annotated[str, typer.Option("--board", help="Which board it has to be; without it, what it is.")] = "",
@@ -39,6 +40,7 @@ def flash(
     from forerun.commission.steps import Steps
 
     flashing.known(kind)
+    steps = Steps(site, writes=True)
     port = port or flashing.only_board()
     lines = {port: FIRMWARE_LINK_BAUD}
     if link:
@@ -60,7 +62,7 @@ def flash(
         sums = flashing.flash(port, kind, board, note)
         note("waiting for its hello")
         heard = flashing.hello(link, lines[link], board) if link else None
-    result = Steps(site).record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
+    result = steps.record("flash", True, time.time(), port=port, board=kind, found=board, files=sums, hello=heard)
     unheard = f"its link {away} is not there" if away else "its link is not known yet (--link)"
     said = f"{heard['identity']} runs {heard['software']}" if heard else unheard
     show(result, as_json, f"{len(sums)} files are on the board, compared by their sums; {said}; "
@@ -90,7 +92,7 @@ def scan(
 
     if baud and baud not in BAUD_RATES:
         raise WrongUsage(f"--baud {baud}: it must be one of {', '.join(map(str, BAUD_RATES))}")
-    ids, steps, person = _units(units), Steps(site), Person(as_json)
+    ids, steps, person = _units(units), Steps(site, writes=True), Person(as_json)
     limit = number(0, MOST_W)
     for flag, given in (("--import-limit-w", import_limit_w), ("--export-limit-w", export_limit_w)):
         if given:
@@ -120,7 +122,7 @@ def scan(
     end(passed)
 
 
-@app.command()
+@app.command(short_help="Test the site through its board: link to contacts.")
 def selftest(
     site: SitePath = Path("site.toml"),
     yes: Annotated[bool, typer.Option("--yes", help="Battery and contacts may move: nobody works there.")] = False,
@@ -138,7 +140,7 @@ def selftest(
     from forerun.link.keys import keyring
 
     checked = config.load(site)
-    steps = Steps(site)
+    steps = Steps(site, writes=True)
     lacking = tuple(without or ())
     if strange := [name for name in lacking if name not in contacts.NAMES]:
         raise WrongUsage(f"--without {strange[0]}: it must be one of {', '.join(contacts.NAMES)}")
@@ -160,7 +162,7 @@ def selftest(
     end(passed)
 
 
-@app.command()
+@app.command(short_help="Compare a measurement with a reference instrument.")
 def calibrate(
     site: SitePath = Path("site.toml"),
     quantity: Annotated[str, typer.Option(help="What is compared, a name of the telemetry.")] = "pcc_import_w",
@@ -182,7 +184,7 @@ def calibrate(
 
     if quantity not in calibration.QUANTITIES:
         raise WrongUsage(f"--quantity {quantity}: it must be one of {', '.join(calibration.QUANTITIES)}")
-    checked, steps, person = config.load(site), Steps(site), Person(as_json)
+    checked, steps, person = config.load(site), Steps(site, writes=True), Person(as_json)
     unit = calibration.QUANTITIES[quantity]
     if not reference:
         with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
@@ -220,7 +222,7 @@ def calibrate(
     end(made.passed)
 
 
-@app.command()
+@app.command(short_help="Check that all agrees, and sign the report.")
 def seal(
     site: SitePath = Path("site.toml"),
     by: Annotated[str, typer.Option(help="Who commissioned the site.")] = "",
@@ -235,7 +237,7 @@ def seal(
     from forerun.link.keys import keyring
     from forerun_wire import messages
 
-    checked, steps = config.load(site), Steps(site)
+    checked, steps = config.load(site), Steps(site, writes=True)
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
         settings, hello = desk.settings(), desk.hello
         info = messages.fields_named(messages.INFO_FIELDS, desk.ask(messages.INFO))
@@ -259,7 +261,7 @@ def seal(
           f"next: forerun run --site {site}")  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Which steps are done, and what comes next.")
 def status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Which steps are done, whether the seal still holds, and what comes next."""
     from forerun.commission.steps import STEPS, Steps

@@ -58,7 +58,7 @@ class Person:
                 try:
                     return means(answer)
                 except ValueError as problem:
-                    tell(f"{answer}: {problem}")
+                    tell(str(problem))
         text = given or default
         if not text:
             raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")

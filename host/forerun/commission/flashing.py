@@ -19,6 +19,7 @@ from forerun_wire import messages as m
 LISTEN_S = 1.5  # a board without a host says hello every half second
 REPORT_S = 3.0
 STEP_S = 120  # for one call of mpremote; the longest copies 60 files
+WHO_S = 20  # for the first of them, which may meet anything at that port
 MAKERS = {0x2E8A: "Raspberry Pi", 0x303A: "Espressif", 0xF055: "MicroPython"}  # by USB vendor
 # By sys.platform, and a word of the machine's name: the kind of board.
 CHIPS = {("rp2", "RP2040"): "pico", ("rp2", "RP2350"): "pico2", ("esp32", "ESP32S3"): "esp32s3", ("linux", ""): "unix"}
@@ -119,7 +120,7 @@ def who(port: str) -> dict:
     records, in blocks of block_bytes. Raises Trouble."""
     if not os.path.exists(port):
         raise Trouble(f"there is no port {port}: is the board plugged in? `ls /dev/serial/by-id` lists what is")
-    said, problem = _mpremote(port, ["exec", _WHO])
+    said, problem = _mpremote(port, ["exec", _WHO], WHO_S)
     try:
         return json.loads(said.strip().splitlines()[-1])
     except (ValueError, IndexError):
@@ -243,12 +244,12 @@ def remove_keys(port: str) -> list[str]:
     return [name for name in names if not _mpremote(port, ["resume", "fs", "rm", f":/records/{name}"])[1]]
 
 
-def _mpremote(port: str, step: list[str]) -> tuple[str, str]:
+def _mpremote(port: str, step: list[str], limit_s: float = STEP_S) -> tuple[str, str]:
     """(what it printed, '' when the step went well, else its last line)"""
     command = [sys.executable, "-m", "mpremote", "connect", port, *step]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=STEP_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
     except subprocess.TimeoutExpired:
-        return "", f"no answer within {STEP_S} s"
+        return "", f"no answer within {limit_s} s"
     lines = (done.stderr or done.stdout).strip().splitlines()
     return done.stdout, "" if done.returncode == 0 else (lines[-1] if lines else f"status {done.returncode}")

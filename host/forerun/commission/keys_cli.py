@@ -19,26 +19,26 @@ def keys_provision(site: SitePath = Path("site.toml"), as_json: Json = False) ->
     _change_key(site, as_json, first=True)
 
 
-@app.command("rotate")
+@app.command("rotate", short_help="Give a board that has a key another one.")
 def keys_rotate(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Give a board that has a key another one; the old one opens nothing from then on."""
     _change_key(site, as_json, first=False)
 
 
-@app.command("confirm")
+@app.command("confirm", short_help="Finish or drop a change of key that was interrupted.")
 def keys_confirm(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Finish or drop a change of key that was interrupted, by what the board says."""
     _with_keys(site, as_json, lambda desk, keys: keys.settle(desk.hello["identity"], desk.hello["key_id"])
                or "no change of a key was left half-way")  # fmt: skip
 
 
-@app.command("status")
+@app.command("status", short_help="Which key the board holds, and what opens it here.")
 def keys_status(site: SitePath = Path("site.toml"), as_json: Json = False) -> None:
     """Which key the board holds, by its id, and what this host's key file can do with it."""
     _with_keys(site, as_json, lambda desk, keys: "")
 
 
-@app.command("recover")
+@app.command("recover", short_help="Take the key away from a board, on site.")
 def keys_recover(
     port: Annotated[str, typer.Option(help="Serial port of the board's MicroPython prompt, on its USB.")],
     yes: Annotated[bool, typer.Option("--yes", help="The board may be stopped, and its key be removed.")] = False,
@@ -54,7 +54,7 @@ def keys_recover(
           "forerun commission keys provision")  # fmt: skip
 
 
-@app.command("export")
+@app.command("export", short_help="Write a key file with the keys of one role.")
 def keys_export(
     out: Annotated[Path, typer.Argument(help="The key file to write.")],
     role: Annotated[str, typer.Option(help="operate or commission.")] = "operate",
@@ -92,7 +92,7 @@ def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
     from forerun.link import keys
     from forerun.store.sitekey import keep_record_key
 
-    store = config.load(site).store.path
+    store, steps = config.load(site).store.path, Steps(site, writes=True)
 
     def act(desk, held) -> str:
         if first and desk.hello["key_id"]:
@@ -101,7 +101,7 @@ def _change_key(site: Path, as_json: bool, *, first: bool) -> None:
             raise Trouble("the board holds no key: `forerun commission keys provision` sets the first one")
         made = keys.change(desk, held)
         keep_record_key(Path(store), held.record_key(desk.hello["identity"]))
-        Steps(site).record("keys", True, time.time(), board=desk.hello["identity"], key_id=made)
+        steps.record("keys", True, time.time(), board=desk.hello["identity"], key_id=made)
         return f"key {made:06x} is in force; keep a copy of {held.path} where only you get at it"
 
     _with_keys(site, as_json, act)

@@ -276,7 +276,14 @@ def _line_problems(found: Found) -> list[tuple[str, str]]:
     rest = [device for device in found.devices if device not in shared]
     asked = sum(sum(outcomes.values()) for device in rest for outcomes in (device.short, device.long))
     bad = sum(_bad(outcomes) for device in rest for outcomes in (device.short, device.long))
-    if asked and bad / asked > ERRORS_MAX:
+    if asked and bad == asked:
+        problems.append((
+            "nothing_readable",
+            f"something answers, but none of {asked} answers can be read: is this the Modbus line (a board's prompt "
+            "answers like that)? are the devices set to 8N1? does another master talk here, or do two devices have "
+            "one unit id? swap A and B",
+        ))  # fmt: skip
+    elif asked and bad / asked > ERRORS_MAX:
         problems.append((
             "noisy_line",
             f"the line is noisy: {bad} of {asked} answers were lost or garbled (limit {ERRORS_MAX:.0%}), so the "

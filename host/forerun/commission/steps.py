@@ -14,10 +14,15 @@ VERSION = 1
 
 
 class Steps:
-    """The steps of one site by name: {"utc", "passed", …what it found}. Raises Trouble for a file it cannot read."""
+    """The steps of one site by name: {"utc", "passed", …what it found}. Raises Trouble for a file it cannot read, and
+    with `writes` for a folder that takes none, before a step is done for nothing."""
 
-    def __init__(self, site_path: Path):
+    def __init__(self, site_path: Path, *, writes: bool = False):
         self.site_path = Path(site_path)
+        folder = self.site_path.absolute().parent
+        if writes and not os.access(folder, os.W_OK | os.X_OK):
+            why = "this user may not write there" if os.path.lexists(folder) else "there is no such folder"
+            raise Trouble(f"what is done is kept in {folder}, but {why}: name a site file elsewhere with --site")
         self.path = self.site_path.with_suffix(".commission.json")
         self.done: dict[str, dict] = {}
         try:
@@ -29,7 +34,9 @@ class Steps:
                 raise ValueError
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except OSError as problem:
+            raise Trouble(f"{self.path} cannot be read ({problem.strerror}): whose is it?") from problem
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise Trouble(
                 f"{self.path} cannot be read as the steps done so far: move it away and begin again"
             ) from problem
@@ -61,7 +68,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(draft, path)
     except OSError as problem:
-        raise Trouble(f"{path} cannot be written ({problem.strerror}): free the disk or change the folder") from problem
+        words = f"{path} cannot be written ({problem.strerror}): free the disk, or take another folder"
+        raise Trouble(words) from problem
 
 
 def moment(utc_s: float) -> str:

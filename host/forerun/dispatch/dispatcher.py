@@ -78,27 +78,22 @@ class Dispatcher:
         if relaxed["genset"].sum() <= 1e-6 and not kept.any():
             return relaxed, kept  # without its least power and start it would be cheaper still, and yet is not wanted
         choices = [commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))]
-        if starts(choices[0], inputs.genset_run_s) <= 1:
+        if starts(choices[0], inputs.genset_run_s) <= 1 and not np.array_equal(choices[0], kept):
             choices.append(kept)
-        best, tried, least = None, {on.tobytes() for on in choices}, _LEAST * self._programme.turnover
-        self._programme.go_back(_SET)
-        for on in choices:
-            best = self._better(best, self._priced(inputs, on, True))
-        for _ in range(_MOVES):
-            ahead = next((on for on in moves(genset, inputs, *best[1:], least) if on.tobytes() not in tried), None)
-            if ahead is None:
-                break
-            tried.add(ahead.tobytes())
+        best, tried, least = None, set(), _LEAST * self._programme.turnover
+        ahead, left = iter(choices), len(choices) + _MOVES
+        while left and (on := next((on for on in ahead if on.tobytes() not in tried), None)) is not None:
+            first, left = left > _MOVES, left - 1
+            tried.add(on.tobytes())
             self._programme.go_back(_SET)
-            best = self._better(best, self._priced(inputs, ahead))
+            found = self._priced(inputs, on, direct=first)
+            better = best is None or found[0] < best[0]
+            if better:
+                best = found
+                self._programme.keep(_SET)
+            if left == _MOVES or (better and not first):
+                ahead = moves(genset, inputs, *best[1:], least)
         return best[2], best[1]
-
-    def _better(self, best: tuple | None, found: tuple) -> tuple:
-        """The cheaper of two answers; the search goes on from there."""
-        if best is not None and found[0] >= best[0]:
-            return best
-        self._programme.keep(_SET)
-        return found
 
     def _priced(self, inputs: Inputs, on: np.ndarray,
                 direct: bool = False) -> tuple[float, np.ndarray, dict, np.ndarray]:  # fmt: skip

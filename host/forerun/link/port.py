@@ -43,6 +43,8 @@ def _explain(port: str, problem: Exception) -> str:
         return f"{port} may not be opened by this user: add the user to the group dialout and log in again"
     if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(problem):
         return f"{port} is in use by {_holder(port)}: close it and try again"
+    if os.strerror(errno.ENOTTY) in str(problem) or os.path.isdir(port) or os.path.isfile(port):
+        return f"{port} is no serial port: `ls /dev/serial/by-id` lists what is plugged in"
     return f"{port} cannot be opened as a serial port: {problem}"
 
 
