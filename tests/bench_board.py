@@ -70,6 +70,7 @@ def load_steps(count: int, seed: int, lowest_w: int = 5_000, highest_w: int = 14
                     over = [at for at, watts in zip(trace.t_us, trace.pcc_import_w, strict=True) if watts > LIMIT_W]
                     found["setpoint_ms"].append((min(writes) - start_us) / 1000)
                     found["limit_ms"].append((over[-1] - start_us) / 1000 if over else 0.0)
+                bench.assert_rules()
             finally:
                 type(controls).written = kept
     return found
@@ -95,6 +96,7 @@ def heap_over(hours: int, seed: int, *, host: bool = True) -> list[int]:
                 bench.run(120)
             if bench.host is not None:
                 free.append(bench.host.latest["heap_free"])
+        bench.assert_rules()
     return free
 
 

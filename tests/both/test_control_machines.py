@@ -160,7 +160,10 @@ def test_no_fuel_no_start_and_a_trip_stops_at_once():
     part, events = genset()
     play(part, events, 100, grid_good=False, fuel_permille=0)
     assert part.state == "off"
-    play(part, events, 2, fuel_permille=300)
+    play(part, events, 29, fuel_permille=300)
+    assert part.state == "off", "half a minute, because a float dances"
+    play(part, events, 3)
+    assert part.state == "cranking"
     play(part, events, 60, turning=True)
     assert part.state == "running"
     play(part, events, 1, trip=True)

@@ -110,6 +110,7 @@ class Mcp23017:
 
     def __init__(self):
         self.there = True
+        self.transfers = 0
         self.power_on()
 
     def power_on(self):
@@ -119,6 +120,7 @@ class Mcp23017:
         self.writes = []
 
     def writeto_mem(self, address, register, data):
+        self.transfers += 1
         if not self.there:
             raise OSError(5)
         assert address == 0x21
@@ -127,6 +129,7 @@ class Mcp23017:
             self.registers[register + i] = data[i]
 
     def readfrom_mem_into(self, address, register, data):
+        self.transfers += 1
         if not self.there:
             raise OSError(5)
         assert register == 0x13 and self.registers[0x0D] == 0xFF, "pull-ups before anybody reads"
@@ -148,12 +151,53 @@ def test_an_expander_drives_and_reads_and_comes_back_as_it_was_told():
     chip.port_b = 0xFE
     assert expander.read() == 0xFE
     chip.there = False
-    assert expander.read() == -1 and not expander.drive(0x05)
+    assert not expander.drive(0x07)
     chip.power_on()
     chip.there = True
-    assert expander.read() == -1 and expander.drive(0x05) and chip.levels() == 0x05, "it had been without power"
+    assert expander.drive(0x05) and chip.levels() == 0x05, "it had been without power"
     assert expander.read() == 0xFF
     chip.power_on()
     for _ in range(100):
         expander.drive(0x05)
     assert chip.levels() == 0x05, "a dip that nobody saw"
+
+
+def test_an_expander_is_read_ahead_of_the_round_and_one_that_hangs_costs_a_round_next_to_nothing():
+    """Each transfer may take its whole timeout, a millisecond: they are counted."""
+    chip = Mcp23017()
+    expander = Expander(chip, 0x21)
+    expander.drive(0)
+    expander.read()
+    before = chip.transfers
+    for _ in range(50):
+        for _ in range(9):
+            expander.look()  # nine waits in a round
+        asked = chip.transfers
+        assert expander.read() == 0xFF and expander.drive(0) and chip.transfers == asked, "nothing left for the round"
+    assert chip.transfers - before == 50, "one a round"
+    chip.there = False
+    assert expander.read() == 0xFF and not expander.drive(1), "a transfer that is lost is noise"
+    chip.there = True
+    assert expander.drive(1) and expander.read() == 0xFF and expander.failures == 2
+    chip.there = False
+    rounds = 0
+    while expander.read() >= 0:
+        expander.drive(1)
+        rounds += 1
+        assert rounds < 5
+    assert expander.failures == 6
+    before = chip.transfers
+    for _ in range(400):
+        expander.look()
+        assert expander.read() == -1 and not expander.drive(1)
+    assert chip.transfers - before <= 4 * (400 // 20), "four tries, then twenty rounds of rest"
+    chip.there = True
+    for _ in range(22):
+        expander.drive(1)
+        expander.read()
+    assert expander.read() == 0xFF and chip.levels() == 1
+    few = chip.transfers
+    chip.there = False
+    for _ in range(3):
+        expander.read()
+    assert chip.transfers - few == 1, "what has to be written anew is not read before"

@@ -259,6 +259,38 @@ def test_an_inverter_that_forgets_its_watchdog_is_found_out():
     run(bus, inverter.attach())
     run(bus, inverter.arm(0, 30))
     assert inverter.armed and not inverter.confirmed
+    run(bus, inverter.check(30))
+    assert inverter.armed, "whoever cannot keep a timer is not armed again and again"
+
+
+def test_an_inverter_that_counts_in_another_size_is_armed_again_confirmed_or_not():
+    models = _models_704()
+    bank, bus, inverter, _ = _inverter(models)
+    at = _at(models, 704)
+    run(bus, inverter.arm(1_500, 30))
+    inverter.confirmed = False  # it did not say: its answer was lost
+    run(bus, inverter.check(30))
+    assert inverter.armed and inverter.confirmed, "and says so now"
+    inverter.confirmed = False
+    bank.registers[at + 55] = 2  # WSet_SF: hundreds of watts, so 1500 are 150 kW
+    run(bus, inverter.check(30))
+    assert not inverter.armed
+    run(bus, inverter.arm(1_500, 30))
+    assert inverter.armed and bank.registers[at + 25] == 15
+
+    plain = bank.answer
+
+    def answer(frame):  # the size changes just after it was read
+        reply = plain(frame)
+        if frame[1] == 3 and (frame[2] << 8 | frame[3]) == at + 55:
+            bank.registers[at + 55] = 0
+        return reply
+
+    bank.answer = answer
+    run(bus, inverter.arm(1_500, 30))
+    assert not inverter.armed, "what was written may mean anything"
+    run(bus, inverter.arm(1_500, 30))
+    assert inverter.armed and bank.registers[at + 25] == 1_500
 
 
 def test_refreshing_writes_the_timer_and_nothing_else():

@@ -13,6 +13,7 @@ SAMPLE_US = 50_000
 ANSWER_US = 1_500_000  # what an import or export above its limit asked for has been given by then
 SWELL_PU, SWELL_END_PU = 1.10, 1.08
 FILL_US = 15_000_000  # what the battery may take until it loads a set that is loaded too little
+ROUND_US = 100_000  # what a board needs to know that the engine it no longer wants has begun to turn just now
 TRIP, START = 1, 2
 GENSET = 128
 
@@ -115,9 +116,9 @@ class Watch(Quality):
             self._turning_us = end_us
             self._failed = 0
         if self._contact and not contact:
-            if self._turning_us >= 0:
+            if self._turning_us >= 0 and end_us - self._turning_us > ROUND_US:
                 self.runs.append(((end_us - self._turning_us) / 1e6, end_us / 1e6))
-            else:
+            elif self._turning_us < 0:
                 self._failed += 1
                 self.failed_in_a_row = max(self.failed_in_a_row, self._failed)
             self._turning_us = -1

@@ -34,10 +34,14 @@ def site_file(folder: Path, **sections) -> config.SiteFile:
 
 
 class Rig:
-    """A running site. Powers in W; times in seconds since the start. Use as a context manager."""
+    """A running site. Powers in W; times in seconds since the start. Use as a context manager.
+
+    A site that runs with its host, and whose test calls neither assert_held() nor assert_rules(), has assert_held()
+    called at its end with `allowed`: what the test itself breaks.
+    """
 
     def __init__(self, folder: Path, *, load_w=6000.0, loads=None, pv_w=0.0, pv=None, plant=None, sections=None,
-                 host=True, seed=1, heap=HEAP_BYTES, senses=False, baud=115_200,
+                 host=True, allowed=None, seed=1, heap=HEAP_BYTES, senses=False, baud=115_200,
                  models=devices.INVERTER_MODELS, utc_s=UTC_OFFSET_US // 1_000_000):
         self.folder, self.utc_s = folder, utc_s
         self.config = site_file(folder, **(sections or {}))
@@ -51,6 +55,8 @@ class Rig:
         self.bench = Lockstep(self.site, self.slave, self.board, None)
         self.bench.senses = Senses(self.site) if senses else None
         self.bench.watchdog_us = WATCHDOG_US
+        self.allowed = allowed or {}
+        self._is_judged = True
         self.bites = 0  # of the watchdog, that a test brings about
         self.said: list[tuple[float, str]] = []
         self.journal: Journal | None = None
@@ -71,7 +77,10 @@ class Rig:
         log = self.board_log.read_text(errors="replace") if self.board_log.exists() else ""
         assert log == "", f"the board printed: {log}"
         bites = self.bench.bites
-        assert kind or len(bites) == self.bites, f"the watchdog bit at {bites} µs"
+        if kind is None:
+            assert len(bites) == self.bites, f"the watchdog bit at {bites} µs"
+            if not self._is_judged:
+                self.assert_held(**self.allowed)
 
     @property
     def now_s(self) -> float:
@@ -127,8 +136,15 @@ class Rig:
 
     def assert_held(self, **allowed) -> Totals:
         """What was held at every instant since the start: Watch.assert_held says what, and what may be allowed."""
+        self._is_judged = True
         self.held.assert_held(**allowed)
         return self.site.totals()
+
+    def assert_rules(self, **allowed) -> None:
+        """Of these only the window of the charge and the rules of the set (Watch.assert_rules): a test breaks voltage,
+        import and ramp itself."""
+        self._is_judged = True
+        self.held.assert_rules(**allowed)
 
     def records(self) -> list[list]:
         """Bodies of all board records in the journal, in order: [store_id, number, boot, s, ms, kind, *fields]."""

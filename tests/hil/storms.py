@@ -355,7 +355,7 @@ def recover(bench, weather) -> None:
     assert site.grid_live and not site.island.tie_open and not site.amf.on_load
     numbers = [body[1] for body in bench.records()]
     assert numbers == sorted(set(numbers)), "records twice or out of order"
-    bench.held.assert_rules(cut_runs=weather.cycles + weather.stops)
+    bench.assert_rules(cut_runs=weather.cycles + weather.stops)
 
 
 def main(first: int, last: int) -> int:

@@ -34,7 +34,7 @@ def test_power_goes_down_towards_both_ends_of_the_temperature(rig):
             assert low_w <= power_w <= high_w, f"{power_w:.0f} W of {wanted_w} W at {cell_c} °C"
             if abs(power_w) < abs(wanted_w) - 100:
                 assert bench.host.latest["bound_by"] == m.BOUND_TEMPERATURE
-        bench.held.assert_rules()
+        bench.assert_rules()
 
 
 def test_heater_and_fan_have_their_hysteresis_and_dew_is_kept_off_the_cells(rig):
@@ -72,4 +72,4 @@ def test_the_last_of_the_charge_goes_in_and_out_slowly(rig, soc, wanted_w):
         print([round(power_w) for power_w in powers], round(bench.site.battery.soc, 4))
         assert powers[0] < 0.9 * abs(wanted_w) and powers[3] < powers[0] and powers[-1] < 0.25 * powers[0]
         assert all(after <= before + 300 for before, after in itertools.pairwise(powers))
-        bench.held.assert_rules(soc=(0.02, 0.98))
+        bench.assert_rules(soc=(0.02, 0.98))

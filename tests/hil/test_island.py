@@ -141,4 +141,4 @@ def test_a_grid_that_comes_back_out_of_range_neither_trips_the_island_nor_is_joi
         bench.run_until(lambda: not bench.site.island.tie_open, 15, 0.1)
         bench.run(2)
         assert bench.site.island.asynchronous_closings == 0 and bench.site.island.blackouts == 0
-        bench.held.assert_rules()
+        bench.assert_rules()

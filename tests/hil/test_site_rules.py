@@ -37,6 +37,9 @@ def test_the_set_starts_on_plan_but_not_in_quiet_hours_and_never_without_fuel(ri
         bench.command(m.SITE_TIME, 12 * 3600)
         assert not starts_on_plan(bench), "the tank is empty"
         bench.bench.inputs = 0
+        bench.run(20)
+        assert not bench.bench.outputs & 2, "its float has to be at rest for half a minute"
+        bench.run(8)
         assert starts_on_plan(bench)
         bench.run(15)
         started = [event for event in bench.events() if event[1] == "genset_started"]

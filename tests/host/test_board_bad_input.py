@@ -28,6 +28,8 @@ HARMLESS = {  # a phase that is not there; energy scale, terminals and state tha
     (PCC, AT_203): (7, 8, 9, 10, 16),
     (INVERTER, AT_701): (3, 4, 16, 17, 18, 114, 115, 120),
 }
+# Scale factors that are not beside their values: noticed when they are read again, every ten seconds.
+LATER = {(INVERTER, AT_701): (116,), (INVERTER, AT_802): (56, 59, 62)}
 
 
 STALE_MS = 200
@@ -76,11 +78,12 @@ def test_a_point_that_is_no_number_is_refused_and_nothing_else_happens(unit, at)
         bench.run(bench.now_ms + (4_500 if at == AT_802 else 800))
         told = bench.codes()
         assert m.GRID_LOST not in told and bench.value("state") != m.GRID_DOWN, offset
-        assert bench.value("setpoint_w") in (0, 2_000), offset
-        if bench.value("setpoint_w") == 0:
-            assert m.MODBUS_REFUSED in told, (offset, told)
-        if offset in HARMLESS.get((unit, at), ()):
-            assert bench.value("setpoint_w") == 2_000, offset
+        if offset in LATER.get((unit, at), ()):
+            bench.run(bench.now_ms + 14_000)
+            told = bench.codes()
+        harmless = offset in HARMLESS.get((unit, at), ())
+        assert bench.value("setpoint_w") == (2_000 if harmless else 0), offset
+        assert (m.MODBUS_REFUSED in told) != harmless, (offset, told)
         registers[at + offset] = kept
         assert well(bench), (offset, bench.codes(), bench.telemetry)
     bench.end()
@@ -173,6 +176,7 @@ def edge(low, high, default):
     return st.sampled_from(sorted({low, min(low + 1, high), default, max(high - 1, low), high, low - 1, high + 1}))
 
 
+RANGES = {row[0]: (row[3], row[4]) for row in m.SETTINGS}
 one_setting = st.sampled_from(m.SETTINGS).flatmap(
     lambda row: st.tuples(st.just(row[0]), edge(row[3], row[4], row[5]))
 )
@@ -201,11 +205,16 @@ def test_settings_at_the_ends_of_their_ranges_are_refused_together_or_safe_toget
     kept = Settings(Slots(), config)
     for pairs in ([(FUNCTIONS, mask)], *writes):
         flat = [number for pair in pairs for number in pair]
-        before = dict(vars(config))
-        if kept.objection(flat) is None:
+        fits = all(RANGES[key][0] <= value <= RANGES[key][1] for key, value in pairs)
+        objection = kept.objection(flat)
+        if objection is None:
+            assert fits, f"{pairs} was taken"
             kept.set(flat)
+            assert all(kept.get(key) == value for key, value in dict(pairs).items())
         else:
-            assert vars(config) == before and kept.objection(flat)
+            named = any(m.SETTINGS[key][1] in objection for key, _ in pairs)
+            assert len(objection.split()) >= 5 and (fits or named), objection
+        assert kept.objection([number for key in RANGES for number in (key, kept.get(key))]) is None, "all together"
     controller, image = Controller(config), Image()
     if config.functions:
         controller.commission(Functions(config))

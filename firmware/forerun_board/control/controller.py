@@ -59,6 +59,8 @@ FROZEN_MS = 2000
 LIMIT_MS = 1000  # an import above its limit for longer than this is an event, and so is its end
 HURRY_MS = 250  # by then an inverter has answered
 HURRIED_MS = 400  # a round on a slow line; in longer ones it has answered before anybody looks again
+SLOW_LINE_MS = 80  # rounds longer than this read inverter and meter tens of ms apart
+MOVING_MS = 150  # after an order an inverter is under way for at most so long
 PRESSING_W = 500  # what a load's own noise does not reach
 RAMP_OPEN_W_PER_S = 1_000_000
 _ORDER = -1  # the PCC is held where a lease, the plan or the fallback wants it
@@ -109,6 +111,7 @@ class Controller:
         self._grid_lost = Persistence(GRID_LOST_MS, GRID_BACK_MS)
         self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
         self._hurry_ms = 0
+        self._order_ms = 0  # since the setpoint was another one
         self._empty = False
         self.full = False  # no charge until the charge is clearly off its upper bound
         self._was_running = False
@@ -126,6 +129,7 @@ class Controller:
     def step(self, image):
         """Decide for this round."""
         dt_ms = image.dt_ms
+        self._order_ms = min(self._order_ms + dt_ms, im.AGE_MAX_MS)
         self._judge_sources(image, dt_ms)
         self._watch_grid(image, dt_ms)
         self.interlock.step(image.inputs, image.now_s, dt_ms, self.events)
@@ -146,7 +150,7 @@ class Controller:
         elif not self.meter.stale:
             export_w = self.config.export_limit_w - self.config.export_margin_w
             self.export_hold.step(image.pcc_import_w, export_w, self.pv_w, dt_ms)
-        net_w = image.pcc_import_w + image.active_power_w  # what the inverter would have to give for zero import
+        net_w = image.pcc_import_w + self._active_w(image, running)  # what it would have to give for zero import
 
         self._open_window(image, net_w, running)
         wanted_w = self._wanted_w(dt_ms, net_w)
@@ -158,8 +162,11 @@ class Controller:
         self.window.narrow(
             previous_w - ramp_w, previous_w + ramp_w, win.BOUND_RAMP if running else win.BOUND_INVERTER
         )
+        given_w = self.setpoint_w
         self.setpoint_w = self.window.clamp(wanted_w)
         self.bound_by = self.window.bound_by
+        if self.setpoint_w != given_w:
+            self._order_ms = 0
 
         self.command = not self.inverter.stale
         if not self.command:
@@ -240,6 +247,15 @@ class Controller:
             code = ev.GRID_LOST if self._grid_lost.active else ev.GRID_BACK
             self.events.push(code, image.pcc_voltage_mv, threshold_mv)
 
+    def _active_w(self, image, running):
+        """The inverter's power when the meter was read. On a slow line it has gone where it was told by then, if it was
+        still under way when it was read itself."""
+        period_ms = image.period_ms
+        since_ms = self._order_ms - image.inverter_age_ms  # less than a round: the order was one before its time
+        if running and image.commanded and period_ms > SLOW_LINE_MS and 0 <= since_ms < min(MOVING_MS, period_ms - 10):
+            return self.setpoint_w
+        return image.active_power_w
+
     def _open_window(self, image, net_w, running):
         """The permitted power before the ramp, stage by stage."""
         config = self.config
@@ -272,22 +288,26 @@ class Controller:
         if image.period_ms <= HURRIED_MS:
             hurry_ms = max(HURRY_MS, 2 * image.period_ms)
         if over and self._hurry_ms <= hurry_ms:
-            needed_w = self._hurried_w(needed_w, image.active_power_w, held_w)
+            needed_w = self._hurried_w(needed_w, image, held_w)
         window.narrow(needed_w, win.WIDEST_W, win.BOUND_IMPORT_LIMIT)
         export_w = config.export_limit_w - config.export_margin_w
         window.narrow(-win.WIDEST_W, net_w + export_w + self._export_trim.trim_w, win.BOUND_EXPORT_LIMIT)
         if self.functions is not None:
             self.functions.narrow_grid(window)
 
-    def _hurried_w(self, needed_w, active_power_w, held_w):
+    def _hurried_w(self, needed_w, image, held_w):
         """What is asked for just after the import rose above its limit: needed_w, and what makes an inverter get there
         sooner. In rounds longer than an inverter's answer there is nothing to hurry.
 
         The meter was read later than the inverter, which may have moved meanwhile, so that too little seems to be
-        needed: nothing is taken back that is still under way. And who lags behind his setpoint is there sooner if it
-        is set further: by a quarter of the way that is left, never so far that it could export.
+        needed: nothing is taken back that is still under way, all of it where the inverter was read before the order
+        was given. And who lags behind his setpoint is there sooner if it is set further: by a quarter of the way that
+        is left, never so far that it could export.
         """
+        active_power_w = image.active_power_w
         hurried_w = needed_w + max(0, min((needed_w - active_power_w) // 4, held_w))
+        if image.inverter_age_ms >= self._order_ms:
+            return max(hurried_w, self.setpoint_w)
         under_way_w = max(0, self.setpoint_w - active_power_w)
         return max(hurried_w, min(self.setpoint_w, needed_w + under_way_w // 2))
 

@@ -51,6 +51,7 @@ CRANK_MS = 20_000
 REST_MS = 30_000
 STALL_MS = 3000
 UNDERLOAD_MS = 600_000  # half-burnt fuel is a matter of hours, not of a passing cloud
+FUEL_MS = 30_000  # a float that dances stops the engine once, and not at each of its moves
 FILL_MS = 4000
 DUMP_MS = 4000  # from then on it is known what a dump load takes: the set's meter is read once a second
 SPARE_MS = 10_000  # so long its load has to do without the dump before it opens
@@ -108,6 +109,7 @@ class GensetControl:
         self.max_run_over = self.underloaded = self.may_stop = self.min_run_over = self.rested = self.cool = False
         self._silent_ms = 0
         self._light_ms = 0
+        self._dry_ms = 0  # until a tank that was empty is believed not to be
         self._dump_ms = self._spare_ms = 0  # since the dump closed; since nobody needs it any more
         self._before_w = self._dump_w = 0  # what the set gave before it closed; what it takes
         self._heavy = Persistence(LOAD_MS, LOAD_MS)
@@ -146,7 +148,8 @@ class GensetControl:
         exercise = self._idle_h >= config.genset_exercise_h > 0
         self.must_start = voltage or soc
         self.may_start = (load or self.plan or exercise) and not self.quiet and not covered
-        self.startable = not self.trip and self.fuel_permille != 0
+        self._dry_ms = FUEL_MS if self.fuel_permille == 0 else max(0, self._dry_ms - dt_ms)
+        self.startable = not self.trip and self._dry_ms == 0
         if state == "off":
             if voltage:
                 self.reason = REASON_VOLTAGE

@@ -14,6 +14,7 @@ from forerun_board.control.image import (
 from forerun_board.drivers.sunspec import (
     NOT_IMPLEMENTED_I16,
     NOT_IMPLEMENTED_U16,
+    RESCALED,
     SunspecDevice,
     energy_wh,
     scale_valid,
@@ -355,6 +356,8 @@ class InverterSunspec(SunspecDevice):
         if not accepted:
             return
         answer = yield from self.setpoint.confirm(watchdog_s)
+        if answer == RESCALED:
+            return  # between the reading of the factor and the writing: once more
         self.armed = True
         self.confirmed = answer == 1
         self.written_counts = counts
@@ -371,7 +374,9 @@ class InverterSunspec(SunspecDevice):
         """Generator: see that the inverter still has what it was given; else it will be armed again."""
         self.check_due = False
         answer = yield from self.setpoint.confirm(watchdog_s)
-        if answer == 0 and self.confirmed:
+        if answer == 1:
+            self.confirmed = True
+        elif answer == RESCALED or (answer == 0 and self.confirmed):
             self.armed = False
 
     def start_setpoint(self, power_w):

@@ -1,6 +1,6 @@
 """Active power setpoint through SunSpec model 704 (DER AC controls, IEEE 1547-2018 functions)."""
 
-from forerun_board.drivers.sunspec import SCALE_MAX
+from forerun_board.drivers.sunspec import RESCALED, SCALE_MAX
 
 WSET_ENA = 22
 WSET_MOD = 23
@@ -67,14 +67,16 @@ class Setpoint704:
         return (yield from self._device.put(self._address + WSET_RVRT_TMS, 0, max(1, watchdog_s)))
 
     def confirm(self, watchdog_s):
-        """Generator: 1 if the inverter says that setpoint and watchdog are armed, 0 if not, -1 if it did not say."""
+        """Generator: 1 if the inverter says that setpoint and watchdog are armed, 0 if not, -1 if it did not say, or
+        RESCALED."""
         good = yield from self._device.get(self._address + WSET_ENA, CONTROLS_COUNT)
         if not good:
             return -1
         bus = self._device.bus
+        if bus.i16(WSET_SF - WSET_ENA) != self._scale:
+            return RESCALED
         armed = (
-            bus.i16(WSET_SF - WSET_ENA) == self._scale
-            and bus.u16(0) == 1
+            bus.u16(0) == 1
             and bus.u16(1) == MODE_WATTS
             and bus.u16(WSET_ENA_RVRT - WSET_ENA) == 1
             and bus.u16(WSET_RVRT_TMS - WSET_ENA) == 0

@@ -7,6 +7,7 @@ MODELS_MAX = 32
 END = 0xFFFF
 NOT_IMPLEMENTED_I16 = -0x8000
 NOT_IMPLEMENTED_U16 = 0xFFFF
+RESCALED = 2  # an answer of confirm(): the registers count in another size than when they were written
 SCALE_MAX = 10
 DOWN_AFTER = 3  # failures in a row
 

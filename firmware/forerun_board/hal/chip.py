@@ -14,6 +14,7 @@ from forerun_board.hal.uart import UartLine
 from forerun_board.hal.waiter import Waiter
 
 LINK_BAUD = 115200
+LOOK_US = 3_000  # with so much time to the next thing to do, the expander is asked
 
 
 class Chip:
@@ -60,6 +61,9 @@ class Chip:
 
     def wait(self, us):
         """Until a byte comes, but at most `us`."""
+        if self._more is not None and us >= LOOK_US:
+            self._more.look()
+            us -= LOOK_US // 2  # it took less; what is left is asked for again
         self._waiter.wait(us)
 
     def inputs(self):

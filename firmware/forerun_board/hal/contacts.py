@@ -7,7 +7,7 @@ from forerun_board.control import controller as ctl
 from forerun_board.control import image as im
 from forerun_board.drivers.expander import Expander
 
-TIMEOUT_US = 2_000  # a bus that hangs must not hold the round up
+TIMEOUT_US = 1_000  # a bus that hangs must not hold the round up: three times what a transfer takes
 
 
 class Contacts:
@@ -18,6 +18,10 @@ class Contacts:
         i2c = I2C(0, sda=Pin(pins.SDA), scl=Pin(pins.SCL), freq=100_000, timeout=TIMEOUT_US)
         self._expander = Expander(i2c, pins.EXPANDER)
         self._expander.drive(0)
+
+    def look(self):
+        """Read the inputs ahead of the round that will ask for them; at most TIMEOUT_US."""
+        self._expander.look()
 
     def inputs(self):
         """Bits as control/image.py names them. Silence opens the insulation contact; a tank nobody sees is not low."""
