@@ -23,6 +23,7 @@ BLOCK = 4096
 BLOCKS = 64
 IMPORT_LIMIT, EXPORT_LIMIT = 6, 7
 EIO = 5
+FAILURES_MAX = 5  # more say no more
 
 
 class Disk:
@@ -160,7 +161,7 @@ def cut_everywhere(prepare, promised_class, story, objection):
         if sentence:
             failures += 1
             print("cut at write", cuts, ":", sentence)
-        if over:
+        if over or failures == FAILURES_MAX:
             break
         cuts += 1
     print(cuts, "cuts,", failures, "failures")
