@@ -75,6 +75,7 @@ def test_an_inverter_described_by_data_is_driven_in_the_round(rig):
         bench.bench.power_off()
         bench.run(40)
         assert abs(bench.site.inverter.power_w) < 60, "its watchdog"
+        bench.assert_held(over_s=0.3)
 
 
 def test_a_description_that_makes_no_sense_is_refused_and_nothing_changes(rig):

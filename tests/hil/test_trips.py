@@ -91,6 +91,7 @@ def test_overvoltage_of_the_channels_trips_within_a_round(rig):
         bench.run_until(lambda: not bench.bench.outputs & 1, 6, 0.1)
         bench.run(1)
         assert trips(bench)[-1][:2] == ("trip_cleared", CODES["tripped_over_voltage"] - 40)
+        bench.assert_held(swells=1, itic=1)
 
 
 @pytest.mark.parametrize("cause", CONTACTS)
