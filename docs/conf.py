@@ -29,6 +29,8 @@ myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
+autodoc_use_type_comments = False  # there are none
+toc_object_entries = False  # modules are enough beside a page; with each function each page takes twice as long
 autodoc_mock_imports = ["machine", "micropython", "pins", "rp2", "esp32"]
 suppress_warnings = ["myst.xref_missing"]  # pages shown here in part link to files of the repository
 

@@ -1,6 +1,8 @@
 """Rules of this suite: a file that collects nothing fails, and on CI a skip fails unless it names hardware."""
 
+import functools
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,24 @@ ON_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 def _excused(reason: str) -> bool:
     return "hardware" in reason.lower()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """What a file makes once for its tests is made once: such a file stays on one worker, and is begun early."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if _shares(config.rootpath / file) else nodeid
+
+    return Scheduling(config, log)
+
+
+@functools.cache
+def _shares(file: Path) -> bool:
+    return file.is_file() and 'scope="module"' in file.read_text()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -126,7 +126,7 @@ def test_the_api_describes_itself_as_it_is(site):
 
 def test_the_exchange_on_the_page_is_what_happens(ask):
     page = (Path(__file__).parents[2] / "docs" / "announcements.md").read_text()
-    texts = page.split("```http\n")[1].split("```")[0].replace("1774900000", str(round(time.time()) + 900))
+    texts = page.split("```text\n")[1].split("```")[0].replace("1774900000", str(round(time.time()) + 900))
     parts = [part for part in re.split(r"^(?=POST|GET|DELETE|HTTP/)", texts, flags=re.M) if part]
     assert len(parts) == 10
     for request, answer in zip(parts[::2], parts[1::2], strict=True):

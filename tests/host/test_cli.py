@@ -148,6 +148,18 @@ def test_help_of_every_command_imports_next_to_nothing():
         assert not heavy & set(loaded) and count < 320, (words, heavy & set(loaded), count)
 
 
+@pytest.mark.parametrize(("asked", "threads"), [("", 1), ("2", 2)])
+def test_algebra_has_one_thread_unless_somebody_asks_for_more(asked, threads):
+    code = ("import os, sys; from forerun import cli\nsys.argv, cli.app = ['forerun'], lambda: None\ncli.main()\n"
+            "import numpy; print(len(os.listdir('/proc/self/task')), os.cpu_count())")  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    if asked:
+        environment["OPENBLAS_NUM_THREADS"] = asked
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found, cores = map(int, done.stdout.split())
+    assert found == min(threads, cores)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion_is_there(shell):
     words = {"_FORERUN_COMPLETE": f"source_{shell}"}

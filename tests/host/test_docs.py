@@ -8,14 +8,19 @@ import contextlib
 import json
 import os
 import re
+import select
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from forerun.boards import board_info
+from forerun.errors import Trouble
 from forerun.plant.site import Site
 from forerun.simulate.emulated import EmulatedSite
 from hil.rig import EXAMPLE
@@ -30,6 +35,7 @@ SPELLING = re.compile(r"forerun (commission (?!status)|board (flash|update)|demo
 OWN = re.compile(r"…|answer\.xml|certificates\.csv|tsa\.example|theirs\.json|--(from|at) 20")
 OF_A_RUNNING_SITE = re.compile(r"forerun (status|top|doctor)\b")
 FINDS_FAULTS = re.compile(r"forerun doctor\b")  # exit status 1 when it found one
+PATIENCE_S = 120
 GOES_ON = re.compile(r"forerun (emulate|run|serve|top)\b(?!.*--for)")
 
 
@@ -83,6 +89,14 @@ class Reader:
     token: str
 
 
+def answer_of_board(link: str, site: Path) -> dict | None:
+    """What the board at `link` says of itself, None while it only begins to."""
+    try:
+        return board_info(link, 115_200, site)
+    except Trouble:
+        return None
+
+
 @pytest.fixture(scope="module")
 def reader(folder):
     """Emulated sites in real time: one with a board, one without, and one that is being served."""
@@ -99,6 +113,9 @@ def reader(folder):
         cleanup.callback(server.stdout.close)
         cleanup.callback(server.wait)
         cleanup.callback(server.terminate)
+        ends = time.monotonic() + PATIENCE_S
+        while answer_of_board(emulated[0].link_path, folder / "site.toml") is None:
+            assert time.monotonic() < ends, "the board does not come up"
         url = next(found[0] for line in server.stdout if (found := re.findall(r"http://[\w.:]+", line.decode())))
         yield Reader(emulated[0].link_path, emulated[1].path, url, json.loads(made.stdout)["token"])
 
@@ -111,7 +128,8 @@ class Programs:
         self.folder, self.done = folder, {}
         self.environment = {**os.environ, "COLUMNS": "120", "PATH": f".venv/bin:{os.environ['PATH']}"}
         self.ready = subprocess.Popen([sys.executable, "-c", READY], cwd=folder, env=self.environment, text=True,
-                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+                                      start_new_session=True, stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE)  # fmt: skip
 
     def run(self, command: str) -> tuple[int, str]:
         """(exit status, output); what a page before said in the same words is not done again."""
@@ -125,17 +143,23 @@ class Programs:
     def _fork(self, words: list[str]) -> tuple[int, str]:
         self.ready.stdin.write(json.dumps(words) + "\n")
         self.ready.stdin.flush()
+        # One answer a command: nothing of it can be left in the reader's buffer.
+        assert select.select([self.ready.stdout], [], [], PATIENCE_S)[0], f"no end of forerun {shlex.join(words)}"
         status, output = json.loads(self.ready.stdout.readline())
         return status, output
 
     def _start(self, command: str) -> tuple[int, str]:
         done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment,
-                              capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+                              capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
     def close(self) -> None:
         self.ready.stdin.close()
-        self.ready.wait(10)
+        try:
+            self.ready.wait(10)
+        except subprocess.TimeoutExpired:  # in a command that does not end
+            os.killpg(self.ready.pid, signal.SIGKILL)
+            self.ready.wait()
         self.ready.stdout.close()
 
 
@@ -181,7 +205,6 @@ def programs(folder):
     started.close()
 
 
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)],
                          ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
 def test_every_command_of_a_page_does_what_it_says(page, programs, reader):
@@ -201,7 +224,6 @@ def test_the_pages_show_commands():
     assert len({page for page in PAGES if commands(page)}) > 3
 
 
-@pytest.mark.xdist_group("docs")
 def test_the_documentation_builds_without_a_warning(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(tmp_path)],

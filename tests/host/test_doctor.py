@@ -113,12 +113,15 @@ def board_at(folder, baud, **options):
                         os.write(other, data)
 
     thread = threading.Thread(target=carry)
-    yield board, path, thread.start
-    os.write(stopped, b"x")
-    thread.join()
-    board.close()
-    for fd in (ours, theirs, stop, stopped):
-        os.close(fd)
+    try:
+        yield board, path, thread.start
+    finally:
+        os.write(stopped, b"x")
+        if thread.is_alive():
+            thread.join()
+        board.close()
+        for fd in (ours, theirs, stop, stopped):
+            os.close(fd)
 
 
 def test_a_wrong_line_rate_and_a_stale_meter_on_a_real_board(tmp_path, monkeypatch):

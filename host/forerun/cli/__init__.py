@@ -1,5 +1,6 @@
 """The command line: parses, hands over to the composition root, prints. Exit status 0 done, 1 failed, 2 wrong usage."""
 
+import os
 import sys
 
 import typer
@@ -34,6 +35,8 @@ def main() -> None:
     from forerun.console import tell
     from forerun.errors import Trouble, WrongUsage
 
+    # numpy's algebra is of small matrices here: its threads would wait for each other, at full speed on each core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without ± or – is no reason to stop

@@ -42,7 +42,7 @@ class LightGbm:
 
     def __call__(self, past: np.ndarray) -> Forecast:
         now = np.array([len(past)])
-        seen = np.array([[model.predict(_rows(past, now, lead))[0] for model in models]
+        seen = np.array([[model.predict(_rows(past, now, lead), num_threads=1)[0] for model in models]
                          for lead, models in self._models.items()])  # fmt: skip
         low, middle, high = np.sort([np.interp(np.arange(1, DAY + 1), _MARKS, level) for level in seen.T], axis=0)
         return Forecast(STEP_S, low, middle, high, "LightGBM, direct quantiles")
@@ -52,7 +52,8 @@ class LightGbm:
 
         at = np.arange(8 * DAY if len(past) > 12 * DAY else 2 * DAY, len(past) - lead + 1)
         at = at[:: max(1, len(at) // _ROWS)]
-        rows = lightgbm.Dataset(_rows(past, at, lead), past[at + lead - 1], params={"verbose": -1}, free_raw_data=False)
+        rows = lightgbm.Dataset(_rows(past, at, lead), past[at + lead - 1], free_raw_data=False,
+                                params={"num_threads": 1, "verbose": -1})
         return [lightgbm.train({"objective": "quantile", "alpha": level, "learning_rate": 0.08, "num_leaves": 15,
                                 "min_data_in_leaf": 30, "num_threads": 1, "verbose": -1}, rows, 80)
                 for level in LEVELS]  # fmt: skip
