@@ -42,6 +42,10 @@ def test_scores_of_two_files_on_the_command_line(tmp_path):
         assert asked[rule]["false_alarms"] <= asked[rule]["alarms"] <= asked["asked"]
     assert asked["forerun_q90"]["foreseen"] > asked["forerun_q90"]["missed"]  # the load of these files repeats
     assert "0.95 quantile" in asked["definition"]
+    curve = [asked["curve"][str(share)] for share in backtest.ALARM_LEVELS]
+    assert curve[3] == asked["forerun_q90"] and curve[0] == asked["forerun_q50"]
+    for key in ("foreseen", "alarms", "false_alarms"):  # a higher level cries earlier and more often
+        assert [point[key] for point in curve] == sorted(point[key] for point in curve)
     jobs = result["announced_jobs"]["mean_absolute_error_over_mean_load_24_h"]
     told = jobs["told_2_days_ahead"]
     assert told["every_job_known"] <= told["forerun"] < 1.2 * told["every_job_known"] < told["without_announcements"]

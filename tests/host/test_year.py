@@ -80,8 +80,7 @@ def test_a_drawn_year_with_more_load_takes_the_pv_that_was_curtailed_before_it_i
     one, nobody = np.ones(4), ((),) * 4
     drawn = Drawn(np.array([1.0, 1.5, 3.5, 1.0]), np.array([1.0, 1.0, 1.0, 0.4]), one, nobody)
     found = year._figures(site, weather, played, drawn)
-    bills = year._Bills(site, 288)
-    imported, cost = year._grid_by_year(site, weather, played, drawn, bills)
+    imported, cost = year._grid_by_year(site, weather, played, drawn)
     np.testing.assert_allclose(imported, [0.0, 0.0, 12.0, 0.0], atol=1e-9)
     assert cost[0] == pytest.approx(-1.2) and cost[1] == pytest.approx(-1.2)  # 12 kWh sold
     assert cost[3] == pytest.approx(-0.1 * 24 * 0.2) and cost[2] > 12 * 0.05

@@ -35,6 +35,7 @@ class Solver:
         self.highs.passModel(lp)
         self._values: np.ndarray | None = None
         self._bases: dict[str, highspy.HighsBasis] = {}
+        self._at: str | None = None  # nothing was run since it was kept under this name
 
     def bound(self, lower: np.ndarray, upper: np.ndarray, at: np.ndarray | slice = slice(None)) -> None:
         """Bounds of the columns `at`, all of them if not said."""
@@ -62,7 +63,7 @@ class Solver:
 
     def run(self) -> bool:
         """True when optimal; a basis that leads nowhere is dropped once."""
-        self._values = None
+        self._values = self._at = None
         for _ in range(2):
             self.highs.run()
             if self.highs.getModelStatus() == highspy.HighsModelStatus.kOptimal:
@@ -72,11 +73,11 @@ class Solver:
 
     def keep(self, name: str) -> None:
         """Remember where the last answer was found."""
-        self._bases[name] = self.highs.getBasis()
+        self._bases[name], self._at = self.highs.getBasis(), name
 
     def go_back(self, name: str) -> None:
         """Start the next run from where `keep` was called with this name, and from the last answer before that."""
-        if name in self._bases:
+        if self._at != name and name in self._bases:  # a basis that is set anew is also factored anew
             self.highs.setBasis(self._bases[name])
 
     @property

@@ -90,7 +90,9 @@ def score_series(values: np.ndarray, tick: Callable[[float], None] = lambda shar
 
 SURGE = ("a surge: the load rises above the 0.95 quantile of all before the scored days, after an hour below it; an "
          "alarm: asked every 30 min while below, the forecast is above that within the coming hour; foreseen: "
-         "an alarm in the hour before; false: no load above it in the hour after")  # fmt: skip
+         "an alarm in the hour before; false: no load above it in the hour after; curve: the same by how far from the "
+         "median to the .9 quantile the forecast is taken")  # fmt: skip
+ALARM_LEVELS = (0, 0.5, 0.8, 1, 1.2)  # shares of the way from the median to the .9 quantile
 
 
 def _surges(values: np.ndarray, first: int, model: LoadModel) -> dict:
@@ -101,23 +103,31 @@ def _surges(values: np.ndarray, first: int, model: LoadModel) -> dict:
     starts = [at for at in range(first + hour, len(values)) if above[at] and not above[at - hour : at].any()]
     asked = [at for at in range(first, len(values) - hour, ALARM_EVERY) if not above[at - 1]]
     made = {at: model.forecast(values[:at], hour) for at in asked}
-    rules = {"forerun_q90": lambda at: made[at].q90.max() > threshold,
-             "forerun_q50": lambda at: made[at].q50.max() > threshold,
-             "seasonal_naive": lambda at: above[at - DAY : at - DAY + hour].any()}  # fmt: skip
-    result = {"asked": len(asked), "surges": len(starts)}
-    for name, rule in rules.items():
+
+    def scored(rule: Callable[[int], bool]) -> dict:
         alarms = [at for at in asked if rule(at)]
         foreseen = sum(any(at <= start < at + hour for at in alarms) for start in starts)
         false = sum(not above[at : at + hour].any() for at in alarms)
-        result[name] = {"foreseen": foreseen, "missed": len(starts) - foreseen, "alarms": len(alarms),
-                        "false_alarms": false}  # fmt: skip
-    return result
+        return {"foreseen": foreseen, "missed": len(starts) - foreseen, "alarms": len(alarms), "false_alarms": false}
+
+    def reaches(share: float) -> Callable[[int], bool]:
+        return lambda at: (made[at].q50 + share * (made[at].q90 - made[at].q50)).max() > threshold
+
+    return {"asked": len(asked), "surges": len(starts), "forerun_q90": scored(reaches(1)),
+            "forerun_q50": scored(reaches(0)),
+            "seasonal_naive": scored(lambda at: above[at - DAY : at - DAY + hour].any()),
+            "curve": {share: scored(reaches(share)) for share in ALARM_LEVELS}}  # fmt: skip
 
 
 def _surges_in_all(rows: list[dict]) -> dict:
     total = {"definition": SURGE, **{key: sum(row[key] for row in rows) for key in ("asked", "surges")}}
+
+    def summed(scores: list[dict]) -> dict:
+        return {key: sum(one[key] for one in scores) for key in scores[0]}
+
     for rule in ("forerun_q90", "forerun_q50", "seasonal_naive"):
-        total[rule] = {key: sum(row[rule][key] for row in rows) for key in rows[0][rule]}
+        total[rule] = summed([row[rule] for row in rows])
+    total["curve"] = {share: summed([row["curve"][share] for row in rows]) for share in ALARM_LEVELS}
     return total
 
 

@@ -19,6 +19,9 @@ MODEL_DAYS = 6  # a regression needs so much; before, the usual day with today's
 CHECK_DAYS = 14  # of the end of the history on which the members are weighed and the intervals measured
 _UNCHECKED_DAYS = 4  # of the beginning: too little lies before them
 _CHECKS, _BLOCKS = 400, 7  # forecasts, and parts of the history left out in turn, of that check
+# What was found so many days ago about leads of an hour counts half; at other leads longer by their root, since errors
+# of far leads overlap: as many independent ones are to be left.
+_FRESH_DAYS = 4.0
 MAX_DAYS = 42
 _SETTLED_H = 6
 _SAMPLES = 199  # errors kept a lead; a prime, so that they meet every sample of what is unknown
@@ -102,13 +105,16 @@ class LoadModel:
         late = origins >= n - week
         blind = members[:, late].copy()
         blind[2] = self._regression.ahead(values, origins[late], leads, len(blocks))[0]
-        both = np.concatenate([members, blind], axis=1), np.concatenate([actual, actual[late]])
+        half_life = _FRESH_DAYS * season * np.sqrt(np.maximum(1, leads * 24 / season))
+        fresh = 0.5 ** ((n - origins)[:, None] / half_life)
+        both = np.concatenate([members, blind], axis=1), *(
+            np.concatenate([part, part[late]]) for part in (actual, fresh))  # fmt: skip
         self._weights = _weights(*both, leads * 288 / season)
         self._weights, self.basis = _given_way(self._weights, blind, actual[late])
         error = (actual - np.einsum("ml,mol->ol", self._weights, members)) / _spread(values, origins, leads, season)
         # The coefficients that were checked knew the days after, too, and load drifts on: a little wider when far.
         wider = 1 + _FAR_WIDER * np.minimum(1, leads / (season / 2))
-        low, high = (np.nanquantile(error, level, axis=0) for level in (LEVELS[0], LEVELS[2]))
+        low, high = _quantiles(error, fresh, (LEVELS[0], LEVELS[2])) @ _beside(leads)
         self._low, self._high = np.minimum(0, low * wider), np.maximum(0, high * wider)
         self._errors = np.stack([_spaced(part[np.isfinite(part)], _SAMPLES) for part in error.T])
 
@@ -158,25 +164,46 @@ class LoadModel:
 
 _NAMES = ("last value", "same time yesterday", "regression by lead", "what holds in general", "analogues")
 _START = np.array([0.0, 0.0, 0.8, 0.2, 0.0])  # the mix without evidence, best of four on development series
+_ANALOGUES = np.array([[0.0], [0.0], [0.0], [0.0], [1.0]])
 _TO_START, _TEMPERATURE = 0.05, 0.02
 _FAR_WIDER = 0.12
+_ALWAYS, _FAR = 0.1, 72  # of leads so many five minutes ahead and farther, analogues have this share in any case
 _GRID = np.array([mix for mix in itertools.product((0, 1, 2, 5), (0, 1, 2, 5), range(6), range(4), range(6))
                   if sum(mix) == 5]) / 5  # fmt: skip
 
 
-def _weights(members: np.ndarray, actual: np.ndarray, five_minutes: np.ndarray) -> np.ndarray:
-    """(5, leads) weights from members (5, origins, leads) and what came (origins, leads).
+def _weights(members: np.ndarray, actual: np.ndarray, fresh: np.ndarray, five_minutes: np.ndarray) -> np.ndarray:
+    """(5, leads) weights from members (5, origins, leads), what came and how much it counts (both (origins, leads)).
 
     The mean of all mixes, each counting exponentially less with its error over that of the best, smoothed over
     neighbouring leads, and with its distance from _START.
     """
-    errors = np.stack([np.nanmean(np.abs(actual - np.tensordot(mix, members, 1)), axis=0) for mix in _GRID])
+    known = np.isfinite(actual)
+    actual, fresh = np.where(known, actual, 0), np.where(known, fresh, 0)
+    fresh = fresh / fresh.sum(axis=0)
+    errors = np.stack([(np.abs(actual - np.tensordot(mix, members, 1)) * fresh).sum(axis=0) for mix in _GRID])
     relative = errors / (errors.min(axis=0) + 1e-12)
-    log = np.log(five_minutes)
-    kernel = np.exp(-0.5 * ((log[:, None] - log) / 0.5) ** 2)
-    worse = relative @ kernel / kernel.sum(axis=0) + _TO_START * np.abs(_GRID - _START).sum(axis=1)[:, None]
+    worse = relative @ _beside(five_minutes) + _TO_START * np.abs(_GRID - _START).sum(axis=1)[:, None]
     share = np.exp((worse.min(axis=0) - worse) / _TEMPERATURE)
-    return _GRID.T @ (share / share.sum(axis=0))
+    always = _ALWAYS * np.minimum(1, five_minutes / _FAR)
+    return (1 - always) * (_GRID.T @ (share / share.sum(axis=0))) + always * _ANALOGUES
+
+
+def _beside(leads: np.ndarray) -> np.ndarray:
+    """(leads, leads) what each lead, in a column, takes of the others: most of those that are nearly as far."""
+    log = np.log(leads)
+    kernel = np.exp(-0.5 * ((log[:, None] - log) / 0.5) ** 2)
+    return kernel / kernel.sum(axis=0)
+
+
+def _quantiles(error: np.ndarray, fresh: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    """(levels, leads) quantiles of error (origins, leads), NaN where unknown, each counting as much as it is fresh."""
+    order = np.argsort(error, axis=0)  # what is unknown comes last
+    error, fresh = (np.take_along_axis(part, order, axis=0) for part in (error, np.where(np.isnan(error), 0, fresh)))
+    below = (np.cumsum(fresh, axis=0) - fresh / 2) / fresh.sum(axis=0)
+    known = np.isfinite(error)
+    return np.stack([np.interp(levels, below[here, lead], error[here, lead])
+                     for lead, here in enumerate(known.T)], axis=1)  # fmt: skip
 
 
 def _given_way(weights: np.ndarray, blind: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, str]:

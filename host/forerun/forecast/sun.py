@@ -76,7 +76,14 @@ def _ratios_at(ratio: np.ndarray, recent: np.ndarray, usual: float, lead: int, s
     wrong = wrong[np.isfinite(wrong)]
     if len(wrong) < 30:
         wrong = ratio[np.isfinite(ratio)] - usual
-    return np.append(np.quantile(wrong, LEVELS), weight)
+    return np.append(_quantiles(wrong), weight)
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """(3,) of values (n,) at LEVELS, between neighbours in proportion; np.quantile takes four times as long here."""
+    ordered, at = np.sort(values), np.array(LEVELS) * (len(values) - 1)
+    low = at.astype(int)
+    return ordered[low] + (at - low) * (ordered[np.minimum(low + 1, len(values) - 1)] - ordered[low])
 
 
 def _running(ratio: np.ndarray, steps: int) -> np.ndarray:

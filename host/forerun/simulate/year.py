@@ -35,9 +35,8 @@ def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
     tick(share that is done, 0–1)."""
     began = time.monotonic()
     weather = weather_of(float(site.pv.peak_w), year, seed)
-    played = _played(site, weather, tick)
     drawn = drawn_years(monte_carlo, len(weather.load_w), seed)
-    results = {name: _figures(site, weather, played[name], drawn) for name in CASES}
+    results = _played(site, weather, drawn, tick)
     ours = results["ours"]
     gains = {f"against_{name}": {key: _change(results[name][key], ours[key]) for key in COMPARED}
              for name in CASES if name != "ours"}  # fmt: skip
@@ -112,8 +111,9 @@ def weather_of(pv_peak_w: float, year: int, seed: int) -> Weather:
                    tuple(sorted(jobs, key=lambda item: item[0])))  # fmt: skip
 
 
-def _played(site: sections.SiteFile, weather: Weather, tick: Callable[[float], None]) -> dict[str, Played]:
-    """Every case, its stretches on two processes; the ones that take longest first."""
+def _played(site: sections.SiteFile, weather: Weather, drawn: Drawn,
+            tick: Callable[[float], None]) -> dict[str, dict]:  # fmt: skip
+    """Figures of every case, its stretches and then the cases on two processes; what takes longest first."""
     parts = {(name, *stretch): None for name in reversed(CASES) for stretch in stretches(name, len(weather.load_w))}
     done = 0
     with concurrent.futures.ProcessPoolExecutor(2, initializer=_take, initargs=(site, weather)) as pool:
@@ -122,7 +122,8 @@ def _played(site: sections.SiteFile, weather: Weather, tick: Callable[[float], N
             parts[asked[future]] = future.result()
             done += 4 if asked[future][0] == "ours" else 0
             tick(min(1.0, done / (4 * len(stretches("ours", len(weather.load_w))))))
-    return {name: joined([part for key, part in parts.items() if key[0] == name]) for name in CASES}
+        played = [joined([part for key, part in parts.items() if key[0] == name]) for name in CASES]
+        return dict(zip(CASES, pool.map(_counted, played, [drawn] * len(CASES)), strict=True))
 
 
 _SHARED: list = []  # of a worker process: site and weather, sent once
@@ -134,6 +135,10 @@ def _take(site: sections.SiteFile, weather: Weather) -> None:
 
 def _play(name: str, first: int, last: int) -> Played:
     return play(name, *_SHARED, first, last)
+
+
+def _counted(played: Played, drawn: Drawn) -> dict:
+    return _figures(*_SHARED, played, drawn)
 
 
 def litres_per_h(site: sections.SiteFile, power_w: float) -> float:
@@ -160,8 +165,7 @@ def _fate(site: sections.SiteFile, weather: Weather, played: Played, drawn: Draw
 def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn) -> dict:
     """Energy, hours, cost by component, emissions; means over the drawn years for what outages do."""
     tariff, carbon, genset = site.tariff, site.carbon, site.genset
-    befallen, bills = _fate(site, weather, played, drawn), _Bills(site, len(played.import_w))
-    imported, bill = bills.of(played.import_w)
+    befallen, bill = _fate(site, weather, played, drawn), _bill(site, played.import_w)
     per_h = float(genset.idle_litre_per_h) + float(genset.litre_per_kwh) * played.genset_w / 1000
     litres = float(np.sum(played.genset_on * per_h)) / 12
     exercise_litres = EXERCISES * EXERCISE_H * float(genset.idle_litre_per_h) if genset.rated_w else 0.0
@@ -178,13 +182,13 @@ def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: D
         "carbon": bill["carbon"] + float(burnt_kg.mean()) * carbon_price,
     }
     co2e_kg, total = bill["kg"] + float(burnt_kg.mean()), sum(cost.values())
-    import_by_year, grid_by_year = _grid_by_year(site, weather, played, drawn, bills)
+    import_by_year, grid_by_year = _grid_by_year(site, weather, played, drawn)
     burnt_by_year = burnt * float(genset.fuel_price_per_litre) + burnt_kg * carbon_price
     by_year = cost["genset_starts"] + cost["battery_wear"] + grid_by_year + burnt_by_year
     diesel_by_year = float(played.genset_on.sum()) / 12 + befallen.diesel_h
     exported_kwh = float(np.clip(-played.import_w, 0, None).sum()) / 12_000
     return {
-        "import_kwh": round(imported, 1),
+        "import_kwh": round(bill["import_kwh"], 1),
         "export_kwh": round(exported_kwh, 1),
         "curtailed_kwh": round(float(played.curtailed_w.sum()) / 12_000, 1),
         "genset_kwh": round(float(played.genset_w.sum()) / 12_000, 1),
@@ -216,44 +220,68 @@ def _spread(by_year: np.ndarray) -> dict[str, float]:
 
 
 class _Bills:
-    """What the grid costs a site by the year, of import_w (n,), > 0 imports, on 5-minute steps."""
+    """What the grid costs a site by the year, of import in W, > 0 imports, on 5-minute steps; a month is a twelfth."""
 
     def __init__(self, site: sections.SiteFile, steps: int):
-        hour = np.arange(steps) // 12 % 24
-        self.price_kwh = hourly(site.tariff.energy_price_per_kwh)[hour]
-        self.kg_kwh = hourly(site.carbon.grid_g_per_kwh)[hour] / 1000
-        self.hours, self.tariff = np.arange(0, steps, 12), site.tariff
-        self.months = np.array([part[0] for part in np.array_split(np.arange(len(self.hours)), 12)])
+        hours = np.arange(-(-steps // 12))
+        self.tariff, self.steps = site.tariff, steps
+        self.price_kwh = hourly(site.tariff.energy_price_per_kwh)[hours % 24]
+        self.kg_kwh = hourly(site.carbon.grid_g_per_kwh)[hours % 24] / 1000
+        self.months = [slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(hours, 12)]
 
-    def of(self, import_w: np.ndarray, price_level: float = 1.0) -> tuple[float, dict[str, float]]:
-        """kWh that are imported; energy, export (earned: below 0), demand and carbon cost, kg, and the highest hour."""
+    def steps_of(self, month: slice) -> slice:
+        return slice(12 * month.start, min(self.steps, 12 * month.stop))
+
+    def of_month(self, month: slice, import_w: np.ndarray) -> tuple[float, ...]:
+        """(kWh imported, kWh exported, energy cost, highest hour in kW, kg) of the steps of a month."""
         imported = np.maximum(import_w, 0)
-        hourly_kw = np.add.reduceat(imported, self.hours) / 12_000
-        kg = float(imported @ self.kg_kwh) / 12_000
+        hourly_kw = np.add.reduceat(imported, np.arange(0, len(imported), 12)) / 12_000
         kwh = float(hourly_kw.sum())
-        sold_kwh = kwh - float(import_w.sum()) / 12_000
-        return kwh, {
-            "energy": price_level * float(imported @ self.price_kwh) / 12_000,
-            "export": -price_level * sold_kwh * float(self.tariff.export_price_per_kwh),
-            "demand": float(np.maximum.reduceat(hourly_kw, self.months).sum() * float(
-                self.tariff.demand_charge_per_kw_month)),
-            "carbon": kg / 1000 * float(self.tariff.carbon_price_per_tonne),
+        return (kwh, kwh - float(import_w.sum()) / 12_000, float(hourly_kw @ self.price_kwh[month]),
+                float(hourly_kw.max()), float(hourly_kw @ self.kg_kwh[month]))  # fmt: skip
+
+    def of(self, months: np.ndarray, price_level: float | np.ndarray = 1.0) -> dict:
+        """Of (…, 12, 5) months as above, each (…): import_kwh; energy, export (earned: below 0), demand and carbon
+        cost, kg, and the highest hour."""
+        kwh, sold_kwh, energy, _, kg = np.moveaxis(months.sum(axis=-2), -1, 0)
+        peaks_kw, tariff = months[..., 3], self.tariff
+        return {
+            "import_kwh": kwh,
+            "energy": energy * price_level,
+            "export": -sold_kwh * price_level * float(tariff.export_price_per_kwh),
+            "demand": peaks_kw.sum(axis=-1) * float(tariff.demand_charge_per_kw_month),
+            "carbon": kg / 1000 * float(tariff.carbon_price_per_tonne),
             "kg": kg,
-            "peak_kw": float(hourly_kw.max()),
-        }  # fmt: skip
+            "peak_kw": peaks_kw.max(axis=-1),
+        }
 
 
-def _grid_by_year(site: sections.SiteFile, weather: Weather, played: Played, drawn: Drawn,
-                  bills: _Bills) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def _bill(site: sections.SiteFile, import_w: np.ndarray) -> dict[str, float]:
+    """What the grid costs in the year as it was played (_Bills.of)."""
+    bills = _Bills(site, len(import_w))
+    months = [bills.of_month(month, import_w[bills.steps_of(month)]) for month in bills.months]
+    return {name: float(value) for name, value in bills.of(np.array(months)).items()}
+
+
+def _grid_by_year(site: sections.SiteFile, weather: Weather, played: Played,
+                  drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(years,) imported kWh, and what the grid costs less what export earns: the year's steps with the load, sun and
     price of each drawn year, while battery and set do what they did. PV that was curtailed stands ready."""
-    imported_kwh, cost = np.zeros((2, len(drawn.load)))
-    left_w, limit_w = played.import_w - played.curtailed_w, float(site.limits.export_limit_w)
-    for year, (load, pv) in enumerate(zip(drawn.load, drawn.pv, strict=True)):
-        net_w = left_w + (load - 1) * weather.load_w - (pv - 1) * weather.pv_w
-        imported_kwh[year], bill = bills.of(np.maximum(net_w, -limit_w), drawn.price[year])
-        cost[year] = sum(bill[name] for name in ("energy", "export", "demand", "carbon"))
-    return imported_kwh, cost
+    bills, limit_w = _Bills(site, len(played.import_w)), float(site.limits.export_limit_w)
+    found = np.zeros((len(drawn.load), 12, 5))
+    for number, month in enumerate(bills.months):  # a month at a time stays in the processor's cache
+        part = bills.steps_of(month)
+        left_w = played.import_w[part] - played.curtailed_w[part]
+        load_w, pv_w = weather.load_w[part], weather.pv_w[part]
+        net_w, sun_w = np.empty_like(left_w), np.empty_like(left_w)
+        for year, (load, pv) in enumerate(zip(drawn.load, drawn.pv, strict=True)):
+            np.multiply(load_w, load - 1, out=net_w)
+            np.multiply(pv_w, pv - 1, out=sun_w)
+            net_w += left_w
+            net_w -= sun_w
+            found[year, number] = bills.of_month(month, np.maximum(net_w, -limit_w, out=net_w))
+    bill = bills.of(found, drawn.price)
+    return bill["import_kwh"], sum(bill[name] for name in ("energy", "export", "demand", "carbon"))
 
 
 def _sizing(site: sections.SiteFile, weather: Weather) -> dict:
