@@ -130,6 +130,7 @@ def test_what_is_wrong_ends_with_status_1_and_stays_on_record(rig, monkeypatch, 
         bench = Bench(hil, monkeypatch, tmp_path)
         with pytest.raises(WrongUsage, match="no such file"):
             bench.json("selftest", "--yes", *BRIEFLY)
+        hil.bench.power_off()  # whoever scans takes the board off the line
         responder = hil.slave.responder
         spare = responder.units[3]
         responder.share(2, spare)
@@ -147,7 +148,8 @@ def test_what_is_wrong_ends_with_status_1_and_stays_on_record(rig, monkeypatch, 
             bench.call("seal", "--by", "Ada")
         bench.json("scan", "--port", "modbus", "--units", "1-6", "--force")
         assert "inverter_unit = 1\n" in bench.site.read_text()
-        monkeypatch.setattr(hil.bench, "now_us", hil.site.now_us)
+        hil.bench.now_us = hil.site.now_us
+        hil.bench.power_on()
         hil.site.pcc_ct = -1.0
         failed = bench.json("selftest", "--yes", *BRIEFLY, status=1)
         assert [check["cause"] for check in failed["checks"] if not check["passed"]] == ["swapped_ct"]

@@ -30,6 +30,25 @@ const right = (one) => one.getBBox().x + one.getBBox().width;
 const wide = (one) => [...one.querySelectorAll("text")].some((each) => right(each) > right(one.firstElementChild));
 return [boxes.length, boxes.filter(wide).length];
 """
+# Ticks of a pane whose values are small, and whether a job's name stands above the line that fills its pane.
+CHART = """
+const done = arguments[0];
+import("/charts.js").then(({ Chart }) => {
+  const place = document.createElement("div"), small = { title: "small", height: 80, low: 0, high: 0.1, series: [] };
+  place.style.width = "600px";
+  document.body.append(place);
+  const line = { kind: "line", colour: "load", times: [0], ends: [7200], values: [10] };
+  const marks = [{ start: 0, end: 3600, text: "train" }];
+  const full = { title: "full", height: 80, low: 0, high: 10, series: [line], marks };
+  new Chart(place, document.createElement("p")).show({ start: 0, end: 7200, timezone: "UTC", label: "", starts: [0],
+    read: () => "", rest: "", panes: [small, full] });
+  const texts = [...place.querySelectorAll("text")], name = texts.find((one) => one.textContent === "train").getBBox();
+  const ticks = texts.filter((one) => one.getAttribute("text-anchor") === "end").map((one) => one.textContent);
+  const above = name.y + name.height <= place.querySelector("path.line").getBBox().y + 1;
+  place.remove();
+  done([ticks, above]);
+});
+"""
 PATIENCE_S = 60
 
 
@@ -203,10 +222,10 @@ def test_a_control_is_done_only_after_its_confirmation(page, site):
 def test_a_second_operator_sees_who_is_at_it_and_is_refused(page, site):
     other = site.person("second")
     asked = other.ask("POST", "/api/v1/controls", {"change": {"action": "clear"}})[1]
-    wait(page, lambda: "second asked for clear" in text(page, "control-told"))
+    wait(page, lambda: "second asked for the end of the lease" in text(page, "control-told"))
     page.find_element(By.ID, "tab-setpoint").click()
     page.find_element(By.CSS_SELECTOR, "#control-form button").click()
-    wait(page, lambda: "second asked for clear" in text(page, "toast"))
+    wait(page, lambda: "second asked for the end of the lease" in text(page, "toast"))
     assert not page.find_element(By.ID, "confirm").is_displayed()
     other.ask("DELETE", f"/api/v1/controls/{asked['id']}")
 
@@ -279,3 +298,8 @@ def test_maintenance_holds_the_battery_and_a_vanished_port_is_told(tmp_path, _in
             picture(phone, PICTURES / "no-connection-phone-dark.png")
             with WebServer(site.running, *site.server.address):
                 wait(phone, lambda: "log in again" in text(phone, "login-problem"))  # sessions ended with the server
+
+
+def test_ticks_differ_and_the_name_of_a_job_lies_on_no_line(page):
+    ticks, above = page.execute_async_script(CHART)
+    assert ticks == ["0.00", "0.05", "0.10", "0", "5", "10"] and above

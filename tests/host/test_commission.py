@@ -7,11 +7,12 @@ import random
 import select
 import tomllib
 import tty
+from types import SimpleNamespace
 
 import pytest
 
 from forerun import config
-from forerun.commission import console, desk, flashing, line, seal
+from forerun.commission import console, desk, flashing, line, seal, selftest
 from forerun.commission.calibrate import Reading, fit
 from forerun.commission.flashing import live_board
 from forerun.commission.line import crc16
@@ -138,6 +139,17 @@ def test_a_record_of_steps_that_is_none_is_one_sentence(tmp_path, steps):
     (tmp_path / "site.commission.json").write_text(f'{{"version": 1, "steps": {steps}}}')
     with pytest.raises(Trouble, match="cannot be read as the steps done so far"):
         Steps(tmp_path / "site.toml")
+
+
+@pytest.mark.parametrize(("ppm", "utc_s", "advice"), [(150, 1.8e9, ""), (-150, 1.8e9, ""), (500, 1.8e9, "replace the"),
+                                                      (-500, 1.8e9, "replace the"), (0, 0.0, "never set")])  # fmt: skip
+def test_a_board_with_a_wrong_clock_and_a_host_without_a_date(ppm, utc_s, advice):
+    tester = object.__new__(selftest._Tester)
+    # Of the clocks, each second: board µs, offset µs, round trip µs.
+    exchanges = [(second * 1_000_000, -second * ppm, 4000 + second % 3 * 500) for second in range(301)]
+    tester.desk = SimpleNamespace(exchanges=exchanges, wait=lambda seconds: None)
+    check = tester.clock(utc_s)
+    assert check.passed == (not advice) and advice in check.advice and f"{abs(ppm)} ± " in check.measured
 
 
 def test_a_folder_that_takes_nothing_is_told_before_a_step_is_done(tmp_path, monkeypatch):

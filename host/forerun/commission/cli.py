@@ -146,9 +146,8 @@ def selftest(
         raise WrongUsage(f"--without {strange[0]}: it must be one of {', '.join(contacts.NAMES)}")
     moved = [contacts.MOVES[name] for name in contacts.wanted(checked) if name not in lacking]
     Person(as_json).agrees(
-        yes, "--yes", "; ".join([f"The battery will move by ±{testing.step_w(checked)} W", *moved])
-        + ": does nobody work on the installation?"
-    )  # fmt: skip
+        yes, "--yes", "; ".join([f"The battery will move by ±{testing.step_w(checked)} W", *moved]) + ".",
+        "Does nobody work on the installation?")  # fmt: skip
     taken = tuple(device["unit"] for device in steps.done.get("scan", {}).get("devices", []))
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
         checks = testing.selftest(desk, checked, time.time(), taken, (lambda check: None) if as_json else _show_check,
@@ -238,6 +237,8 @@ def seal(
     from forerun_wire import messages
 
     checked, steps = config.load(site), Steps(site, writes=True)
+    if problem := sealing.undone(steps):  # said without asking the board
+        raise Trouble(problem)
     with open_desk(checked.link.port, checked.link.baud, keyring(site)) as desk:
         settings, hello = desk.settings(), desk.hello
         info = messages.fields_named(messages.INFO_FIELDS, desk.ask(messages.INFO))

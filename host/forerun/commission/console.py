@@ -67,12 +67,13 @@ class Person:
         except ValueError as problem:
             raise WrongUsage(f"{flag} {text}: {problem}") from None
 
-    def agrees(self, given: bool, flag: str, question: str) -> None:
-        """Returns when the answer is yes. Raises WrongUsage."""
+    def agrees(self, given: bool, flag: str, about: str, question: str) -> None:
+        """Returns when the answer is yes; `about`: the sentence that it is asked after. Raises WrongUsage."""
         if not given:
             if not self.there:
-                raise WrongUsage(f"{flag} is needed when nobody can be asked: {question}")
+                raise WrongUsage(f"{flag} is needed when nobody can be asked: {about} {question}")
             self.questions += 1
+            tell(about)
             if not typer.confirm(question):
                 raise WrongUsage("nothing was done")
 

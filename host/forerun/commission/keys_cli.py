@@ -47,7 +47,7 @@ def keys_recover(
     """Take the key away from a board whose maintenance contact was closed at its start; then provision anew."""
     from forerun.commission.flashing import remove_keys
 
-    Person(as_json).agrees(yes, "--yes", "The board stands with its maintenance contact closed; remove its key?")
+    Person(as_json).agrees(yes, "--yes", "The board stands with its maintenance contact closed.", "Remove its key?")
     removed = remove_keys(port)
     show({"port": port, "removed": removed}, as_json,
           f"{', '.join(removed) or 'no key file'} removed: open the contact, reset the board, then "

@@ -49,11 +49,18 @@ def _named(settings: dict[int, int]) -> dict[str, int]:
     return {_NAMES[key][0]: value for key, value in sorted(settings.items())}
 
 
+def undone(steps: Steps) -> str:
+    """Which step has to be done before a seal, and how; '' when none."""
+    if (step := steps.next()) in ("", "seal"):
+        return ""
+    how = "has not passed" if step in steps.done else "has not been done"
+    return f"the step {step} {how}: run `forerun commission {step}` first"
+
+
 def objection(site: SiteFile, steps: Steps, settings: dict[int, int], identity: str) -> str:
     """Why this site cannot be sealed now, '' when it can."""
-    if (step := steps.next()) not in ("", "seal"):
-        how = "has not passed" if step in steps.done else "has not been done"
-        return f"the step {step} {how}: run `forerun commission {step}` first"
+    if problem := undone(steps):
+        return problem
     tested = steps.done["selftest"]
     if tested["board"] != identity:
         return f"the self-test was done with board {tested['board']}, but {identity} is connected: test this one"

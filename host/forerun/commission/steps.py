@@ -21,7 +21,9 @@ class Steps:
         self.site_path = Path(site_path)
         folder = self.site_path.absolute().parent
         if writes and not os.access(folder, os.W_OK | os.X_OK):
-            why = "this user may not write there" if os.path.lexists(folder) else "there is no such folder"
+            why = "this user may not write there, or its disk is read-only"
+            if not os.path.lexists(folder):
+                why = "there is no such folder"
             raise Trouble(f"what is done is kept in {folder}, but {why}: name a site file elsewhere with --site")
         self.path = self.site_path.with_suffix(".commission.json")
         self.done: dict[str, dict] = {}

@@ -72,6 +72,9 @@ Change = Annotated[Setpoint | Clear | Announce | Cancel | Maintenance, Field(dis
 ROLE = {"setpoint": "operate", "clear": "operate", "announce": "operate", "cancel": "operate",
         "maintenance": "commission"}  # fmt: skip
 
+NAMES = {"setpoint": "a setpoint", "clear": "the end of the lease", "announce": "the announcement of a job",
+         "cancel": "the end of a job", "maintenance": "maintenance"}  # fmt: skip
+
 # What becomes of a request: (state, event) -> state.
 TRANSITIONS = {
     ("asked", "confirm"): "confirmed",
@@ -128,7 +131,8 @@ class Controls:
         """The request, waiting for its confirmation. `seen`: number of the last change that the person knows of;
         None: not said. Raises Refused."""
         if not person.may(ROLE[change.action]):
-            raise Refused(403, f"{change.action} takes the role {ROLE[change.action]}; {person.name} has {person.role}")
+            raise Refused(403, f"{NAMES[change.action]} takes the role {ROLE[change.action]}; {person.name} has "
+                               f"{person.role}")  # fmt: skip
         subject, now = subject_of(change), self._clock()
         changed = self._changed.get(subject)
         if changed and seen is not None and seen < changed.number and changed.by != person.name:
@@ -138,8 +142,8 @@ class Controls:
             if subject_of(self._changes[other.id]) != subject:
                 continue
             if other.asked_by != person.name:
-                raise Refused(409, f"{other.asked_by} asked for {other.action} at {at(other.asked_utc_s)} and may "
-                                   f"confirm it until {at(other.confirm_until_utc_s)}: wait till then")  # fmt: skip
+                raise Refused(409, f"{other.asked_by} asked for {NAMES[other.action]} at {at(other.asked_utc_s)} and "
+                                   f"may confirm it until {at(other.confirm_until_utc_s)}: wait till then")  # fmt: skip
             self._become(other.id, "withdraw", "replaced by a newer request")
         key = secrets.token_urlsafe(12)
         request = Request(key, change.action, person.name, now, now + CONFIRM_S, will, "asked", "")
@@ -155,7 +159,7 @@ class Controls:
         request = self._of(person, key)
         if request.state != "asked":
             if request.state in ("withdrawn", "expired"):
-                raise Refused(410, f"this request was {request.state} and nothing was done: ask again")
+                raise Refused(410, f"this request is {request.state}, and nothing was done: ask again")
             return request, None
         return self._become(key, "confirm", ""), self._changes[key]
 

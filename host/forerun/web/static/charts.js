@@ -84,7 +84,7 @@ export class Chart {
     const strip = marks.length ? 16 : 0;  // for the names, above whatever is drawn
     const digits = Math.max(0, -Math.floor(Math.log10(size) + 1e-9));
     const y = (value) => top + strip + (high - value) / (high - low) * (height - strip);
-    const made = [node("text", { class: "title", x: 0, y: top - 9 }, title)];
+    const made = [node("text", { class: "title", x: 0, y: top - 12 }, title)];
     for (let value = Math.ceil(low / size - 1e-6) * size; value <= high + size * 1e-6; value += size) {
       made.push(node("line", { class: Math.abs(value) < size / 2 && low < 0 ? "zero" : "gridline", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
         node("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "")));

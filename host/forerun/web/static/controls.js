@@ -9,6 +9,9 @@ const KINDS = {
   cancel: { title: "Cancel job", what: "Take an announced job back, or end one that runs.", button: "Ask to cancel it" },
   maintenance: { title: "Maintenance", what: "Hold the battery at 0 W whatever the plan says; 0 minutes: go on as planned.", button: "Ask for maintenance", role: "commission" },
 };
+// As the server's refusals name them.
+const NAMES = { setpoint: "a setpoint", clear: "the end of the lease", announce: "the announcement of a job",
+  cancel: "the end of a job", maintenance: "maintenance" };
 
 function field(label, name, properties) {
   const made = Object.assign(document.createElement("label"), { textContent: label });
@@ -104,7 +107,7 @@ export class Controls {
     if (!this.told || !this.controls) return;
     const said = [], { waiting, last } = this.controls;
     for (const one of waiting.filter((other) => other.asked_by !== this.who.name)) {
-      said.push(`${one.asked_by} asked for ${one.action} and may confirm it until ${clock(one.confirm_until_utc_s, this.timezone())}.`);
+      said.push(`${one.asked_by} asked for ${NAMES[one.action]} and may confirm it until ${clock(one.confirm_until_utc_s, this.timezone())}.`);
     }
     this.told.className = said.length ? "waiting" : "muted";
     if (!said.length && last) said.push(`Last change: ${last.by}, ${clock(last.utc_s, this.timezone())}: ${last.what}.`);
