@@ -46,9 +46,6 @@ demo: $(VENV)/.ready-demo ## one site-day, with and without the controller -> ou
 
 # The suite starts the programs some hundred times: what is compiled is kept, whatever the environment says.
 test: export PYTHONDONTWRITEBYTECODE :=
-# Each worker has its core: threads of the libraries of algebra would only take turns with the other's.
-test: export OPENBLAS_NUM_THREADS := 1
-test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.ready-test $(VENV)/.ready-stubs tests/wasm/node_modules/.ready ## every test: CPython, MicroPython 64-bit and 32-bit, hardware in the loop
 	@$(BIN)/python -m pytest -q -n 2
 

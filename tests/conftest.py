@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+# Before numpy is imported, here and in the programs that tests start: each worker has its core, and threads of a
+# library of algebra that wait for each other took four times the processor time of the forecast's tests.
+for _library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
