@@ -44,6 +44,29 @@ def test_an_inverter_is_hurried_for_as_long_as_it_takes_to_answer():
     scene.play(names, [(50, 18_000, 0, "->", 18_000)])  # a quarter more would export
 
 
+def test_on_a_slow_line_an_order_under_way_counts_as_arrived_and_an_older_reading_takes_nothing_back():
+    """Rounds of 353 ms, 9600 baud: a look at the meter brings an order forward, the round after it reads the inverter
+    on its way and the meter 70 ms later."""
+    scene = Scene(import_limit_w=10_000, import_margin_w=0)
+    scene.image.period_ms = 353
+    scene.tick(353, pcc_import_w=6_000, active_power_w=0)
+    scene.silent = ("inverter_age_ms",)  # as in a look at the meter alone
+    given_w = scene.tick(130, pcc_import_w=14_000).setpoint_w
+    assert given_w == 5_000, "what is needed, and a quarter more of the way"
+    assert scene.tick(60, pcc_import_w=11_500).setpoint_w == given_w, "it was read before the order"
+    scene.silent = ()
+    needed_w = scene.tick(80, pcc_import_w=9_300, active_power_w=3_700).setpoint_w
+    assert abs(needed_w - 4_300) < 60, "and a trim of some watts"
+    assert abs(scene.tick(353, pcc_import_w=9_700, active_power_w=4_300).setpoint_w - 4_000) < 60, "at rest as measured"
+    scene = Scene(import_limit_w=10_000, import_margin_w=0)
+    scene.tick(50, pcc_import_w=6_000, active_power_w=0)
+    scene.silent = ("inverter_age_ms",)
+    scene.tick(30, pcc_import_w=14_000)
+    scene.silent = ()
+    together_w = scene.tick(20, pcc_import_w=9_300, active_power_w=3_700).setpoint_w
+    assert abs(together_w - 3_000) < 60, "in short rounds they are read together"
+
+
 def test_trim_closes_what_the_inverter_does_not_deliver_and_stops_at_its_bound():
     scene = Scene(import_limit_w=15_000, import_margin_w=0)
     power_w = 0
@@ -141,6 +164,15 @@ def test_a_slow_ramp_in_short_rounds_loses_no_fraction():
     for _ in range(500):  # 10 s of 20 ms, 0.2 W each
         controller = scene.tick(20)
     assert controller.setpoint_w == 100
+
+
+def test_an_inverter_that_nobody_commands_yet_is_taken_over_where_it_is():
+    scene = Scene(ramp_w_per_s=2_000)
+    scene.controller.lease.grant(0, 8_000, 600_000)
+    scene.image.commanded = False
+    assert scene.tick(50, pcc_import_w=1_000, active_power_w=6_000).setpoint_w == 6_100
+    scene.image.commanded = True
+    assert scene.tick(50, pcc_import_w=1_000, active_power_w=6_000).setpoint_w == 6_200
 
 
 def test_an_inverter_that_does_not_run_starts_its_ramp_at_nothing():

@@ -56,7 +56,7 @@ class Rig:
         self.bench.senses = Senses(self.site) if senses else None
         self.bench.watchdog_us = WATCHDOG_US
         self.allowed = allowed or {}
-        self._is_judged = True
+        self._is_judged = not host  # without one it is being commissioned, or looked at
         self.bites = 0  # of the watchdog, that a test brings about
         self.said: list[tuple[float, str]] = []
         self.journal: Journal | None = None

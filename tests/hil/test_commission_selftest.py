@@ -1,5 +1,6 @@
 """The self-test through a real board: a healthy site passes, and each fault is found and named."""
 
+import itertools
 import random
 
 import pytest
@@ -151,6 +152,17 @@ def test_noise_on_either_line(rig):
             setattr(bench.bench, line, lambda direction, data, now_us, noise=noise: noise(data))
             found, _ = outcome_of(bench, desk)
             assert found.get(name) == ("noisy_line" if line == "bus_filter" else "noisy_link"), line
+
+
+@pytest.mark.parametrize(("frames", "cause"), [(30, ""), (10_000, "noisy_link")])
+def test_a_host_that_was_late_may_ask_once_more(rig, brisk, frames, cause):
+    """Every tenth frame never comes, none is garbled: for a while that is a busy host, for long a loose cable."""
+    with rig(host=False) as bench:
+        desk, seen = desk_on(bench), itertools.count()
+        tester = commission_selftest._Tester(desk, bench.config, (), ("genset", "trip"))
+        bench.bench.link_filter = lambda direction, data, now_us: (
+            b"" if data and (number := next(seen)) % 10 == 0 and number < frames else data)  # fmt: skip
+        assert tester.link().cause == cause
 
 
 @pytest.mark.parametrize(("share", "named"), [(0.0, {}), (0.05, {"Modbus line": "noisy_line"})])

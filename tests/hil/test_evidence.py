@@ -76,6 +76,7 @@ def test_the_balance_between_the_boards_meters_and_what_the_load_really_drew(rig
         bench.journal.commit()
         books = accounting.ledger(accounting.readings_of(read(path)), accounting.factors_of(bench.config),
                               accounting.battery_of(bench.config))  # fmt: skip
+        bench.assert_held(over_s=1)  # rounds of a second
     first_s, last_s = books.intervals[0].start_utc_s, books.intervals[-1].end_utc_s
     drawn_wh = np.interp(last_s, *zip(*truth, strict=True)) - np.interp(first_s, *zip(*truth, strict=True))
     counted_wh = sum(interval.load_wh for interval in books.intervals)

@@ -87,6 +87,7 @@ def test_grid_loss_stops_the_battery_and_the_return_is_noticed(rig):
         bench.run(60)
         names = bench.names()
         assert "grid_lost" in names and "grid_back" in names
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_noise_on_both_lines_is_counted_and_survived(rig):

@@ -50,6 +50,7 @@ def test_a_genset_that_fails_to_start_is_tried_again_and_locked_out(rig):
         bench.run(100)
         assert bench.names().count("genset_start_failed") == 1 and bench.names().count("genset_locked_out") == 1
         assert not bench.bench.outputs & 2, "nobody cranks an engine that will not start until its battery is flat"
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_genset_that_starts_at_the_second_try_carries_the_site_and_stops_when_the_grid_is_back(rig):
@@ -70,6 +71,7 @@ def test_a_genset_that_starts_at_the_second_try_carries_the_site_and_stops_when_
         assert bench.site.genset.state == 0 and not bench.bench.outputs & 2
         seen = [name for name in bench.names() if name.startswith("genset")]
         assert seen == ["genset_start_failed", "genset_started", "genset_stopped"], seen
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_dip_is_ridden_through(rig):
@@ -123,6 +125,7 @@ def test_service_is_entered_slowly_after_the_grid_was_away(rig):
         assert abs(bench.site.inverter.power_w - 10_000) < 60
         steepest = max(after - before for before, after in zip(trace.inverter_w, trace.inverter_w[1000:], strict=False))
         assert 4_000 < steepest <= 5_200, f"{steepest:.0f} W in 10 s; 500 W each second are commissioned"
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_frozen_meter_is_noticed_and_not_believed(rig):

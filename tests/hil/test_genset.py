@@ -58,6 +58,7 @@ def test_an_exercise_run_waits_for_the_end_of_quiet_hours_and_is_told_apart_from
         seen = genset_events(bench)[2:]
         assert [(name, reason) for name, reason, _ in seen[:1]] == [("genset_started", 1)], "voltage: a backup run"
         assert seen[1][0] == "genset_stopped" and seen[1][2] == 1
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_set_under_little_load_is_loaded_by_charging_and_never_runs_below_its_least_load(rig):
@@ -83,6 +84,7 @@ def test_a_set_under_little_load_is_loaded_by_charging_and_never_runs_below_its_
         bench.run(5)
         assert bench.host.latest["setpoint_w"] > -100, "and nothing is charged for its sake on the grid"
         assert bench.site.totals().soc <= 0.95
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_dump_load_keeps_the_set_above_its_least_load_while_the_battery_takes_nothing_and_opens_again(rig):

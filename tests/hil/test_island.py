@@ -29,6 +29,7 @@ def test_grid_loss_and_return_with_an_island_between(rig):
         assert bench.site.totals().unserved_wh == 0.0
         seen = [name for name in bench.names() if name.startswith(("island", "grid"))]
         assert seen == ["grid_lost", "island_formed", "grid_back", "island_left"], seen
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_an_island_sheds_by_priority_before_its_battery_is_empty(rig):
@@ -49,6 +50,7 @@ def test_an_island_sheds_by_priority_before_its_battery_is_empty(rig):
         assert steps[:3] == [10_000, 7_000, 4_000] and loads == sorted(loads, reverse=True), loads
         assert bench.site.battery.soc >= 0.15 and bench.site.shed_wh > 0
         assert bench.names().count("load_shed") == len(steps) - 1
+        bench.assert_held(interruptions=1, itic=1, soc=(0.15, 0.95))
 
 
 def test_an_overload_in_the_island_is_shed_at_once(rig):
@@ -64,6 +66,7 @@ def test_an_overload_in_the_island_is_shed_at_once(rig):
         bench.run(2)
         assert bench.site.inverter.power_w <= 12_000 and bench.site.island.blackouts == 0
         assert bench.names().count("load_shed") == 1
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_silent_meter_neither_makes_nor_ends_an_island(rig):
@@ -80,6 +83,7 @@ def test_a_silent_meter_neither_makes_nor_ends_an_island(rig):
         meter.is_silent = lambda: True
         bench.run(8)
         assert bench.site.island.live and "island_dark" not in bench.names()
+        bench.assert_held(interruptions=1, itic=1)
 
 
 def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_back_one_by_one(rig):
@@ -117,6 +121,7 @@ def test_a_site_that_went_dark_starts_black_without_its_loads_and_takes_them_bac
         seen = [name for name in bench.names() if name.startswith(("island", "load"))]
         assert seen == ["island_formed", "island_dark", "island_formed", *["load_restored"] * 3, "island_left"], seen
         assert bench.site.totals().soc >= 0.10
+        bench.assert_held(interruptions=1, itic=2)
 
 
 @pytest.mark.parametrize("out_of_step", [{"volts": 272.0}, {"hertz": 51.8}, {"volts": 200.0, "hertz": 50.4}])

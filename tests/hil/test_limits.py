@@ -190,6 +190,15 @@ def test_load_steps_at_any_phase_of_the_round_are_answered_in_time(_interpreter)
     assert max(figures["limit_ms"]) <= 200, figures
 
 
+@pytest.mark.parametrize(("baud", "limit_ms"), [(19_200, 250), (9_600, 400)])
+def test_load_steps_on_a_slow_line_are_answered_once_and_nothing_is_taken_back(_interpreter, baud, limit_ms):
+    """Inverter and meter are read 40 to 80 ms apart there: one under way counts as arrived where it was told."""
+    seed = 11
+    print(f"seed {seed}")
+    figures = bench_board.load_steps(8, seed, **bench_board.line_options(baud))
+    assert max(figures["limit_ms"]) <= limit_ms, figures
+
+
 def test_load_steps_beside_noise_cost_a_repeated_reading_and_no_more(_interpreter):
     """A frame in twenty comes with a wrong bit: most steps are answered as ever, none is left for a second."""
     figures = bench_board.load_steps(12, 7, noise=0.05)

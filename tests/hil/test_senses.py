@@ -37,6 +37,7 @@ def test_a_ct_that_has_it_wrong_is_not_believed_and_the_meter_goes_on(tmp_path):
             bench.bench.senses.current_share = 1.0
             before = bench.names().count("analog_back")
             bench.run_until(lambda before=before: bench.names().count("analog_back") > before, 10, 0.5)
+        bench.assert_held(over_s=0.2)
 
 
 def test_overcurrent_trips_at_once_and_clears_itself(tmp_path):

@@ -49,6 +49,7 @@ def test_without_the_set_on_the_plan_the_same_step_breaks_the_limit(rig):
         bench.run_until_armed()
         bench.site.add_job(bench.bench.now_us, 1_200_000_000, SURGE_W)
         bench.run_until(lambda: bench.site.pcc_import_w > 20_000 and bench.site.pcc_voltage_v < 207, 600, 5)
+        bench.assert_rules()
 
 
 def test_a_set_that_does_not_start_leaves_the_plan_and_comes_back_when_it_is_released(rig):
@@ -106,3 +107,4 @@ def test_a_host_that_is_lost_leaves_a_plan_that_is_carried_to_its_end_set_and_al
         assert 0 <= ended[0] - at_s <= 24
         told = of_the_set(bench)
         assert told.count("genset_started") == sum(mode & 2 for _, _, mode, _ in segments) // 2
+        bench.assert_held(over_s=24, soc=(0.10, 0.96))  # two rounds, as long as they are here

@@ -77,7 +77,8 @@ def test_quiet_hours_are_those_of_the_site_when_its_clocks_change(rig, utc, quie
 
 
 def test_a_cold_battery_is_warmed_and_not_charged_before(rig):
-    plant = {"battery_temperature_c": 2.0, "ambient_c": -10.0, "heater_w": 60_000.0}
+    plant = {"battery_temperature_c": 2.0, "ambient_c": -10.0, "heater_w": 60_000.0,
+             "feeder_r_ohm": 0.2}  # fmt: skip
     free = {"import_limit_w": 60_000, "export_limit_w": 60_000}
     sections = {"functions": {"functions": CARE}, "sensors": {"sensors": 1}, "limits": free}
     with rig(plant=plant, sections=sections, senses=True) as bench:

@@ -9,6 +9,7 @@ import bench_peer
 import plan_oracle
 from forerun.dispatch.dispatcher import Dispatcher, Plan, Situation, Storage, plan_steps
 from forerun.dispatch.planning import folded
+from forerun.dispatch.situation import checked
 from forerun.plant.battery import Battery
 from plan_cases import DIESEL, PLAIN, check_physics, random_case, solvable_case, weak_grid_case
 from plan_money import least_money, money
@@ -152,6 +153,23 @@ def test_the_genset_runs_within_its_limits_and_only_when_it_is_worth_it(seed):
     assert over[0] <= over[1] + 1
     if not on.any():
         assert over[1] < 3.6e6  # nothing to speak of was left for it to do
+
+
+@pytest.mark.parametrize("seed", (7, 8, 13, 23))
+def test_no_run_of_the_set_is_an_hour_too_long_where_the_billed_peak_costs(seed):
+    """48 h; a step less at either end of a run would save less than 0.3 % of what the plan costs."""
+    storage, asked = weak_grid_case(seed)
+    dispatcher, inputs = Dispatcher(storage), checked(asked, storage)
+    plan = dispatcher.plan(asked)
+    on = plan.genset_w > 0
+    mine, ends = dispatcher._priced(inputs, on)[0], on & ~(np.roll(on, 1) & np.roll(on, -1))
+    saved = []
+    for step in np.flatnonzero(ends):
+        less = on.copy()
+        less[step] = False
+        saved.append(mine - dispatcher._priced(inputs, less)[0])
+    print(f"seed {seed}: saves {np.round(saved, 2)} of {plan.cost:.1f}")
+    assert len(saved) >= 4 and max(saved) < 0.003 * plan.cost
 
 
 @pytest.mark.parametrize("seed", (0, 3))

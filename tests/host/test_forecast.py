@@ -5,7 +5,7 @@ import pytest
 
 from forerun.compute.load import google_2019_utilisation, node_power_w
 from forerun.forecast.members import UNSEEN_BY_NONE, Clock, LeadRegression, _Past, usual_coefficients
-from forerun.forecast.model import Forecast, ForecastError, LoadModel, forecast_load
+from forerun.forecast.model import Forecast, ForecastError, LoadModel, _quantiles, _weights, forecast_load
 
 DAY = 288
 
@@ -180,3 +180,26 @@ def test_coefficients_between_leads_lie_on_straight_lines():
         got = fitted.ahead(load_w, origins, leads, block)[0].ravel()
         expected = base + fitted.scale * (rows * np.tile(between, (len(origins), 1))).sum(axis=1)
         np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_errors_of_late_count_more_and_unknown_ones_not_at_all():
+    rng = np.random.default_rng(11)
+    error = rng.normal(size=(400, 2))
+    error[200:] *= 3
+    error[::7, 1] = np.nan
+    alike, late = np.ones((400, 2)), np.where(np.arange(400) < 200, 1e-9, 1.0)[:, None] * np.ones(2)
+    for fresh, part in ((alike, slice(None)), (late, slice(200, None))):
+        got = _quantiles(error, fresh, (0.1, 0.9))
+        np.testing.assert_allclose(got, np.nanquantile(error[part], (0.1, 0.9), axis=0), rtol=0.05)
+
+
+def test_who_was_right_of_late_weighs_more():
+    rng = np.random.default_rng(12)
+    actual = rng.normal(size=(100, 1))
+    members = np.repeat(actual[None] + 2.0, 5, axis=0)
+    members[0, :60], members[1, 60:] = actual[:60], actual[60:]  # the last value did well before, yesterday since then
+    alike, late = np.ones((100, 1)), 0.5 ** (np.arange(100)[::-1, None] / 20)
+    before, since = (_weights(members, actual, fresh, np.array([1.0]))[:2, 0] for fresh in (alike, late))
+    assert before[0] > before[1] and since[0] < since[1]
+    far = _weights(members, actual, alike, np.array([288.0]))
+    assert far[4, 0] >= 0.1 and far.sum() == pytest.approx(1)
