@@ -343,7 +343,7 @@ def recover(bench, weather) -> None:
         weather.judge()
         well = bench.host.session.up and site.grid_live and site.inverter.state == RUNNING
         well = well and not (site.island.tie_open or site.amf.on_load or site.amf.remote_start)
-        if weather.lasting_s("well", well and bench.host.latest["state"] != m.FAULTED) > 2 * CALMED_S:
+        if weather.lasting_s("well", well and bench.host.latest.get("state", m.FAULTED) != m.FAULTED) > 2 * CALMED_S:
             break  # nothing is going to change any more
     assert bench.host.session.up, "host and board do not find each other"
     assert bench.command(m.SETPOINT, m.HOLD_BATTERY, 1_500, 60_000)[0] == m.DONE
