@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forerun.compute.load import Announcement
-from forerun.forecast.jobs import PARTS, JobLog, JobModel, Told, forecast_both, known_at, learnt_share
+from forerun.forecast.jobs import PARTS, JobLog, JobModel, Told, forecast_both, known_at, learnt_share, unseen
 from forerun.forecast.model import LoadModel
 
 DAY, STEP_S = 288, 300
@@ -73,6 +73,36 @@ def test_a_few_jobs_or_a_meter_that_says_nothing_teach_nothing():
     assert list(learnt_share(load_w, rows, jobs=3)) == [1] * PARTS
     assert list(learnt_share(np.full(10, np.nan), rows, jobs=30)) == [1] * PARTS
     assert np.all(learnt_share(load_w + 50 * rows.sum(axis=1), rows, jobs=30) <= 3)
+
+
+def test_a_job_that_the_meter_never_saw_is_not_taken_out_and_only_widens_the_band():
+    base_w, told = beneath(31)[: N + DAY], announced(32)
+    real_w = base_w + drawn(told)
+    now_s = STEP_S * N
+    over = Told(0.0, Announcement("crashed", 4500, now_s - 6 * 3600.0, 7200))
+    running = Told(0.0, Announcement("hung in the queue", 4500, now_s - 3600.0, 4 * 3600))
+    early = N - 24  # the model is fitted before the one hangs
+    model = JobModel(real_w[:early], STEP_S, DAY, 0.0, [*told, over, running])
+    base, whole = model.both(real_w[:N], DAY, 0.0, [*told, over, running])
+    usual, without = JobModel(real_w[:early], STEP_S, DAY, 0.0, told).both(real_w[:N], DAY, 0.0, told)
+    assert base.q50 == pytest.approx(usual.q50, rel=0.02)
+    assert whole.q50 == pytest.approx(without.q50, rel=0.02)
+    assert np.all((whole.q90 - without.q90)[:35] > 3500), "it may still come"
+    assert whole.q90[40:] == pytest.approx(without.q90[40:], rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(40, 45))
+def test_jobs_that_came_are_believed_whatever_follows_them(seed):
+    """Back to back, beside each other, on a load that is hardly steady, drawing less than was said."""
+    rng = np.random.default_rng(seed)
+    print("seed", seed)
+    told = announced(seed, a_day=12)
+    told += [Told(0.0, Announcement(f"next-{k}", 5000, item.end_utc_s, 7200)) for k, item in enumerate(told[::5])]
+    for unrest_w, power in ((0, 1.0), (0, 0.5), (1500, 1.0)):
+        base_w = beneath(seed) + unrest_w * np.repeat(rng.normal(size=(N + DAY) // 6), 6)
+        real_w = (base_w + drawn(told, power))[:N]
+        share = np.full(PARTS, power)
+        assert len(unseen(real_w, 0.0, STEP_S, told, share)) <= 0.01 * len(told), (unrest_w, power)
 
 
 def test_jobs_told_late_are_expected_at_the_hour_at_which_they_used_to_come():

@@ -17,6 +17,10 @@ _DOUBT = 4.0  # how many times the ordinary change of the load from step to step
 _ROUNDS = 6
 _SHARE_MOST = 3.0  # an announcement that is wrong by more is not corrected but wrong
 _LEAST_JOBS = 5
+_LOOK_S, _LOOK_LEAST_S = 1800, 900  # before and after its start the meter is looked at for a job
+_UNSEEN = 0.25  # a job that draws less than that of what it ought to has not come, if the load is steady enough to tell
+_TELLING = 2.0  # times the change from one look to the next that the load itself seldom exceeds
+_UNSEEN_CONFIDENCE = 0.3  # of a job that has not come at its time: it widens the band only
 _BESIDE_S = 1800  # jobs of so much earlier or later in the day count as of the same time
 _EVERY_S = 900  # what is unannounced is looked up so often
 
@@ -78,6 +82,9 @@ class JobModel:
         load_w, now_s = np.asarray(load_w, dtype=float), start_utc_s + step_s * len(load_w)
         past = [item for item in told if item.announced_utc_s < now_s and item.job.start_utc_s < now_s]
         self.share = learnt_share(load_w, _parts(past, start_utc_s, step_s, len(load_w)), len(past))
+        self._unseen = unseen(load_w, start_utc_s, step_s, past, self.share)
+        self._settled = {_name(item) for item in past if item.job.start_utc_s <= now_s - _LOOK_S}
+        past = [_doubted(item, now_s) if _name(item) in self._unseen else item for item in past]
         self._base = LoadModel(self.without(load_w, start_utc_s, past), step_s, count)
         self._unknown_w = self._unannounced(past, len(load_w))
 
@@ -93,8 +100,15 @@ class JobModel:
     def both(self, load_w, count: int, start_utc_s: float, told: Iterable[Told]) -> tuple[Forecast, Forecast]:
         """That forecast without the jobs that are announced, and with them."""
         now_s = start_utc_s + self.step_s * len(load_w)
+        load_w = np.asarray(load_w, dtype=float)
         told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
-        base_w = self.without(np.asarray(load_w, dtype=float), start_utc_s, told)
+        late = [item for item in told if item.job.start_utc_s < now_s and _name(item) not in self._settled]
+        gone = self._unseen & self._settled
+        if late:
+            others = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
+            gone |= unseen(load_w, start_utc_s, self.step_s, others, self.share, {_name(item) for item in late})
+        told = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
+        base_w = self.without(load_w, start_utc_s, told)
         base = self._base.forecast(base_w, count, self._like(now_s, count))
         return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, self.share)
 
@@ -145,6 +159,50 @@ def _onto(base: Forecast, ahead: list[Told], now_s: float, share: np.ndarray) ->
         levels[name] = getattr(base, name) + _parts(sure, now_s, base.step_s, len(base.q50)) @ share
     words = "" if np.allclose(share, 1) else f", drawing {share.mean():.2f} of what was announced"
     return Forecast(base.step_s, **levels, basis=f"{base.basis}; {len(ahead)} announced{words}")
+
+
+def unseen(load_w: np.ndarray, start_utc_s: float, step_s: float, told: list[Told], share: np.ndarray,
+           asked: set[tuple[str, float]] | None = None) -> set[tuple[str, float]]:  # fmt: skip
+    """(name, start) of the jobs, all or those asked for, of which the meter, load_w (n,), saw nothing at their start.
+
+    A job that follows another is no step of the meter, so all others are taken out first; a second look does without
+    those that have not come. Where the load changes too much by itself to tell, a job is believed.
+    """
+    least, most = int(np.ceil(_LOOK_LEAST_S / step_s)), max(1, int(_LOOK_S / step_s))
+    looked = []
+    for item in told if asked is None else [item for item in told if _name(item) in asked]:
+        before = int(np.floor((item.job.start_utc_s - start_utc_s) / step_s))  # steps that end by its start
+        after = int(np.ceil((item.job.start_utc_s - start_utc_s) / step_s))
+        last = min(int(np.floor((item.end_utc_s - start_utc_s) / step_s)), after + most, len(load_w))
+        if before >= least and last - after >= least:
+            looked.append((item, slice(max(0, before - most), before), slice(after, last)))
+    missing: set[tuple[str, float]] = set()
+    for _ in range(2 if looked else 0):
+        here = [item for item in told if _name(item) not in missing]
+        left_w = load_w - _parts(here, start_utc_s, step_s, len(load_w)) @ share
+        means_w = np.convolve(left_w, np.ones(most) / most, "valid")
+        usual_w = np.nanquantile(np.abs(means_w[most:] - means_w[:-most]), 0.9) if len(means_w) > most else np.inf
+        found = set()
+        for item, before, after in looked:
+            ought_w = item.job.power_w * share.mean()
+            rise_w = left_w[after].mean() - left_w[before].mean() + (0 if _name(item) in missing else ought_w)
+            if ought_w > _TELLING * usual_w and rise_w < _UNSEEN * ought_w:
+                found.add(_name(item))
+        missing = found
+    return missing
+
+
+def _name(item: Told) -> tuple[str, float]:
+    return item.job.job, item.job.start_utc_s
+
+
+def _doubted(item: Told, now_utc_s: float) -> Told:
+    """A job that nobody saw come: over, it never came; else it may still, and is no part of what was measured."""
+    if item.end_utc_s <= now_utc_s:
+        return replace(item, ended_utc_s=item.job.start_utc_s)
+    left_s = item.job.start_utc_s + item.job.duration_s - now_utc_s
+    confidence = min(item.job.confidence, _UNSEEN_CONFIDENCE)
+    return replace(item, job=replace(item.job, start_utc_s=now_utc_s, duration_s=left_s, confidence=confidence))
 
 
 def known_at(item: Told, now_utc_s: float) -> Told:
