@@ -98,7 +98,7 @@ def test_keys_of_a_board_on_a_recorded_line(emulated, tmp_path):
     assert bytes.fromhex(held) not in recording.read_bytes() and held not in json.dumps(shown)
     as_host = json.loads(forerun("link", "replay", recording, "--into", "host", "--json"))
     as_board = json.loads(forerun("link", "replay", recording, "--into", "board", "--json"))
-    assert as_host["events"]["hello"] >= 6 and as_host["events"]["clock"] >= 6
+    assert as_host["events"]["hello"] >= 6 and as_host["events"]["clock"] >= 1
     assert as_board["events"]["host"] >= 6 and as_board["counts"]["bad_crc"] == as_host["counts"]["bad_crc"] == 0
 
 
@@ -113,7 +113,7 @@ def test_the_key_is_taken_away_at_the_board_s_prompt(_interpreter, tmp_path):
         port = os.ttyname(theirs)
         assert "--yes" in forerun("commission", "keys", "recover", "--port", port, status=2), "not without consent"
         said = at_a_terminal(b"n\n", 2, "commission", "keys", "recover", "--port", port)
-        assert "remove its key?" in said and "nothing was done" in said
+        assert "Remove its key?" in said and "nothing was done" in said
         said = at_a_terminal(b"y\n", 0, "commission", "keys", "recover", "--port", port)
         assert "keys.0, keys.1 removed" in said and "keys provision" in said
         again = json.loads(forerun("commission", "keys", "recover", "--port", port, "--yes", "--json"))

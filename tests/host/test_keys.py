@@ -79,6 +79,25 @@ def test_a_key_is_set_and_from_then_on_needed(store, key_file):
     again.desk.ask(m.SETTINGS_SET, 6, 13_000)
 
 
+def test_a_question_is_asked_again_when_its_answer_was_lost_a_command_is_not(store, monkeypatch):
+    desk = DeskBench(store).desk
+    command, asked = desk.session.command, []
+
+    def lost_at_first(op, *args):
+        seq = command(op, *args)
+        asked.append(op)
+        if asked.count(op) == 1:
+            desk.session._end()  # as by a board that says hello anew
+            desk.session._lose()
+        return seq
+
+    monkeypatch.setattr(desk.session, "command", lost_at_first)
+    assert desk.ask(m.SETTINGS_GET, 6) and asked == [m.SETTINGS_GET] * 2
+    with pytest.raises(Trouble, match="was lost"):
+        desk.ask(m.SETTINGS_SET, 6, 14_000)
+    assert asked == [m.SETTINGS_GET] * 2 + [m.SETTINGS_SET]
+
+
 def test_records_of_a_board_with_a_key_are_authentic(store, key_file):
     bench = provisioned(store, key_file)
     bench.run(bench.now_ms + 2000)

@@ -17,6 +17,7 @@ ANSWER_S = 10.0  # a board that is there says hello within half a second; its bo
 LEASE_MS = 3000
 RENEW_S = 1.0
 SLICE_S = 0.05
+QUESTIONS = (m.INFO, m.SETTINGS_GET)  # change nothing, so they may be asked again
 
 
 class Desk:
@@ -33,7 +34,7 @@ class Desk:
         self.telemetry: deque[dict] = deque(maxlen=5000)
         self.hello: dict = {}
         self.exchanges: list[tuple[int, int, int]] = []  # of the clocks: board µs, offset µs, round trip µs
-        self._replies: dict[int, tuple[int, list]] = {}
+        self._replies: dict[int, tuple[int, list] | None] = {}  # None: the link was lost before the answer
         self._heartbeat_us = 0
         self._sentence = self.occupied = ""
         self._held_w: int | None = None
@@ -64,14 +65,23 @@ class Desk:
         return self._sentence
 
     def ask(self, op: int, *args) -> list:
-        """Results of a command. Raises Trouble with the board's own sentence, or when the link is lost."""
-        seq = self.session.command(op, *args)
-        if seq is None or not self.until(lambda: seq in self._replies, ANSWER_S):
+        """Results of a command. Raises Trouble with the board's own sentence, or when the link is lost; a question is
+        asked once more, as when the board takes leave of the host before us."""
+        reply = self._answer(op, args)
+        if reply is None and op in QUESTIONS and self.until(lambda: self.session.up, ANSWER_S):
+            reply = self._answer(op, args)
+        if reply is None:
             raise Trouble("the link to the board was lost: check its cable and power, then start this step again")
-        code, results = self._replies.pop(seq)
+        code, results = reply
         if code != m.DONE:
             raise Trouble(f"the board refused {dict(m.OPS).get(op, op)}: {results[0] if results else m.CODES[code]}")
         return results
+
+    def _answer(self, op: int, args: tuple) -> tuple[int, list] | None:
+        seq = self.session.command(op, *args)
+        if seq is None or not self.until(lambda: seq in self._replies, ANSWER_S):
+            return None
+        return self._replies.pop(seq)
 
     def settings(self) -> dict[int, int]:
         """{key: value} of all settings that this host knows."""
@@ -180,7 +190,7 @@ class Desk:
                 while len(self._replies) > 64:  # nobody waits for the replies to renewals
                     del self._replies[next(iter(self._replies))]
             elif name == "failed":
-                self._replies[event[1]] = (m.BUSY, ["the link was lost before the board answered"])
+                self._replies[event[1]] = None
             elif name == "refused" and event[1] == m.REFUSED_OCCUPIED:
                 self.occupied = str(event[-1])
             elif name in ("mismatch", "refused"):
