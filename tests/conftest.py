@@ -1,6 +1,7 @@
 """Rules of this suite: a file that collects nothing fails, and on CI a skip fails unless it names hardware."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def _shares(file: Path) -> bool:
     return file.is_file() and 'scope="module"' in file.read_text()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """What earlier tests and imports left is not looked through again: a board in this process collects as one of flash
+    and 200 kB does, hundreds of times a test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     report = yield
@@ -58,3 +67,7 @@ def pytest_runtest_makereport(item, call):
             report.outcome = "failed"
             report.longrepr = f"skipped on CI: {reason}"
     return report
+
+
+def pytest_unconfigure(config):
+    gc.unfreeze()
