@@ -19,6 +19,7 @@ from hil.held import Watch
 
 UTC_OFFSET_US = 1_568_937_600 * 1_000_000
 # Settings for the analogue channels that forerun.plant.senses plays.
+WIDE = "224k"  # of the 64-bit port: trips, channels and sensor are commissioned without a restart
 ANALOG = {"voltage_gain_q8": round(256 * VOLTAGE_MV), "current_gain_q8": round(256 * CURRENT_MA)}
 WATCHDOG_US = 8_300_000  # what an RP2040 is given by forerun_board.hal.rp2
 EXAMPLE = Path(config.__file__).with_name("demo_site.toml")
@@ -95,7 +96,10 @@ class Rig:
         """Seconds until `condition()` holds; fails the test after `limit_s`."""
         start = self.now_s
         while not condition():
-            assert self.now_s - start < limit_s, f"not within {limit_s} s; latest {self.host and self.host.latest}"
+            assert self.now_s - start < limit_s, (
+                f"not within {limit_s} s at {self.now_s} s; latest {self.host and self.host.latest}; "
+                f"{self.names()[-12:]}"
+            )
             self.run(step_s)
         return self.now_s - start
 

@@ -2,7 +2,7 @@
 
 import bench_board
 from forerun_wire import messages as m
-from hil.rig import ANALOG, Rig
+from hil.rig import ANALOG, WIDE, Rig
 
 
 def test_a_load_step_seen_by_the_analogue_channel_is_answered_in_25_ms(_interpreter):
@@ -42,9 +42,9 @@ def test_a_ct_that_has_it_wrong_is_not_believed_and_the_meter_goes_on(tmp_path):
 
 def test_overcurrent_trips_at_once_and_clears_itself(tmp_path):
     sections = {"sensors": {**ANALOG, "trip_current_ma": 40_000}}
-    with Rig(tmp_path, load_w=6_000, sections=sections, senses=True) as bench:
+    with Rig(tmp_path, load_w=6_000, sections=sections, senses=True, heap=WIDE) as bench:
         bench.run_until_armed()
-        bench.run(6)
+        bench.run_until(lambda: "analog_back" in bench.names(), 30, 0.25)
         bench.bench.senses.current_share = 5.0  # 43 A where 8.7 are
         took_s = bench.run_until(lambda: bench.bench.outputs & 1, 1, 0.002)
         assert took_s <= 0.1, took_s

@@ -3,10 +3,9 @@
 import pytest
 
 from forerun_wire import messages as m
-from hil.rig import ANALOG
+from hil.rig import ANALOG, WIDE
 
 TRIP = 512
-WIDE = "224k"  # of the 64-bit port: trips, channels and sensor are commissioned without a restart
 TRIPS = {"functions": {"functions": TRIP}}
 
 
