@@ -53,9 +53,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """lead_s: how long before the step inverter and energy were ready (the charge there, and RESPONSE_S after the inverter
-    may run), below 0 after it, −inf never; possible_lead_s: the best that physics allows from the announcement on. Lowest voltage in V and highest import in W over the whole
-    play (means of 10 ms or shorter); the same in V and A of a phase at 1 ms around the step. dip_s: below 90 %."""
+    """lead_s: how long before the step inverter and energy were ready (the charge there, and RESPONSE_S after the
+    inverter may run), below 0 after it, −inf never; possible_lead_s: the best that physics allows from the announcement
+    on. Lowest voltage in V and highest import in W over the whole play (means of 10 ms or shorter); the same in V and
+    A of a phase at 1 ms around the step. dip_s: below 90 %."""
 
     lead_s: float
     possible_lead_s: float
