@@ -81,28 +81,24 @@ def moves(genset: Genset, inputs: Inputs, on: np.ndarray, flows: dict, worth_per
         offer(_WHOLE, dropped[last] - dropped[first] + genset.start_cost, stretch=slice(first, last))
     for (_, last), (first, _) in pairwise(stretches):
         offer(_WHOLE, added[first] - added[last] + genset.start_cost, stretch=slice(last, first))
+    must, ends = running_steps(genset, inputs), np.concatenate([[0.0], np.cumsum(inputs.step_s)]).tolist()
+    never = inputs.genset_barred & ~must
     for _, steps, stretch in sorted(found, key=lambda move: -move[0]):
         other = on.copy()
         other[list(steps)] ^= True
         other[stretch] ^= True
-        if _allowed(genset, inputs, other):
+        # Each stretch lasts as long as the set must run; the last one may go on beyond the horizon.
+        if not np.any(other < must) and not np.any(other & never) and all(
+                last == n or (first == 0 and inputs.genset_run_s > 0) or ends[last] - ends[first] >= genset.min_run_s
+                for first, last in _stretches(other)):  # fmt: skip
             yield other
 
 
 def _stretches(on: np.ndarray) -> list[tuple[int, int]]:
     """(first, one after the last) of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]))).tolist()
+    edges = (np.flatnonzero(on[1:] != on[:-1]) + 1).tolist()
+    edges = [0] * int(on[0]) + edges + [len(on)] * int(on[-1])
     return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _allowed(genset: Genset, inputs: Inputs, on: np.ndarray) -> bool:
-    """Whether each stretch lasts as long as the set must run; the last one may go on beyond the horizon."""
-    must = running_steps(genset, inputs)
-    if np.any(must & ~on) or np.any(inputs.genset_barred & on & ~must):
-        return False
-    ends = np.concatenate([[0.0], np.cumsum(inputs.step_s)])
-    return all(last == len(on) or (first == 0 and inputs.genset_run_s > 0)
-               or ends[last] - ends[first] >= genset.min_run_s for first, last in _stretches(on))  # fmt: skip
 
 
 class _Search:

@@ -86,23 +86,16 @@ class Dispatcher:
             first, left = left > _MOVES, left - 1
             tried.add(on.tobytes())
             self._programme.go_back(_SET)
-            found = self._priced(inputs, on, direct=first)
-            better = best is None or found[0] < best[0]
+            self._programme.commit(on, direct=first)
+            turning = genset.cost(inputs.step_s / 3600, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
+            flows, cost = self._programme.solve(best[0] - turning if best else np.inf)
+            better = best is None or cost + turning < best[0]
             if better:
-                best = found
+                best = cost + turning, on, flows, self._programme.worth_per_kw()
                 self._programme.keep(_SET)
             if left == _MOVES or (better and not first):
                 ahead = moves(genset, inputs, *best[1:], least)
         return best[2], best[1]
-
-    def _priced(self, inputs: Inputs, on: np.ndarray,
-                direct: bool = False) -> tuple[float, np.ndarray, dict, np.ndarray]:  # fmt: skip
-        """Cost with penalties, the hours, the flows, and what a kW more would be worth in each step."""
-        self._programme.commit(on, direct)
-        flows, cost = self._programme.solve()
-        genset, hours = self.storage.genset, inputs.step_s / 3600
-        cost += genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
-        return cost, on, flows, self._programme.worth_per_kw()
 
 
 def storage_of(site) -> Storage:
