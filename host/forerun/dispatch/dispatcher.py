@@ -86,16 +86,24 @@ class Dispatcher:
             first, left = left > _MOVES, left - 1
             tried.add(on.tobytes())
             self._programme.go_back(_SET)
-            self._programme.commit(on, direct=first)
-            turning = genset.cost(inputs.step_s / 3600, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
-            flows, cost = self._programme.solve(best[0] - turning if best else np.inf)
-            better = best is None or cost + turning < best[0]
+            cost, flows = self._priced(inputs, on, first, best[0] if best else np.inf)
+            better = best is None or cost < best[0]
             if better:
-                best = cost + turning, on, flows, self._programme.worth_per_kw()
+                best = cost, on, flows, self._programme.worth_per_kw()
                 self._programme.keep(_SET)
             if left == _MOVES or (better and not first):
                 ahead = moves(genset, inputs, *best[1:], least)
         return best[2], best[1]
+
+    def _priced(self, inputs: Inputs, on: np.ndarray, direct: bool = False,
+                below: float = np.inf) -> tuple[float, dict[str, np.ndarray]]:  # fmt: skip
+        """Cost with penalties of these hours, and the flows; infinite and zero when they do not cost less than
+        `below`."""
+        genset, hours = self.storage.genset, inputs.step_s / 3600
+        turning = genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
+        self._programme.commit(on, direct)
+        flows, cost = self._programme.solve(below - turning)
+        return cost + turning, flows
 
 
 def storage_of(site) -> Storage:
