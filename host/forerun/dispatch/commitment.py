@@ -175,14 +175,14 @@ class _Search:
         rows = _rows(np.minimum(forced, _FORCED), min(must, _FORCED))
         first = np.concatenate([[0], np.cumsum(rows)]).tolist()
         place, share, cost, pad = self._shifts(np.array(rows), first)
-        values, found = np.zeros((2, first[-1], _LEVELS))  # found: a step before that, off or running as the row is
+        values, found = np.zeros((2, first[-1], _LEVELS), np.float32)  # found: a step before that, off or running as the row is
         # The rows behind a step lie between what is beyond their ends, their slopes beside them, and are looked at from
         # each place on.
         ahead = np.arange(-pad, _LEVELS + pad)
         inside = np.clip(ahead, 0, _LEVELS - 1)
-        held = self.held[:, inside] + np.abs(ahead - inside) * (self.width * self.beyond)
-        wide, slopes = both = np.zeros((2, max(rows), len(ahead)))
-        views = np.lib.stride_tricks.as_strided(both, (both.size - _LEVELS + 1, _LEVELS), (8, 8))
+        held = (self.held[:, inside] + np.abs(ahead - inside) * (self.width * self.beyond)).astype(np.float32)
+        wide, slopes = both = np.zeros((2, max(rows), len(ahead)), np.float32)
+        views = np.lib.stride_tricks.as_strided(both, (both.size - _LEVELS + 1, _LEVELS), (4, 4))
         line, slope = wide.ravel(), slopes.ravel()
         starting = (np.array(first[1:-1]) + 1 + np.minimum(forced, _FORCED)).tolist()
         for step in range(n - 1, -1, -1):
@@ -219,8 +219,8 @@ class _Search:
         each = np.minimum(row, 1), step
         line = _LEVELS + 2 * pad
         place = whole.astype(np.int64)[each].T + (line * row + pad)
-        return (np.stack((place, place + line * rows.max())), (inside - whole)[each].T[:, :, None],
-                cost[each].T[:, :, None], pad)  # fmt: skip
+        return (np.stack((place, place + line * rows.max())), (inside - whole).astype(np.float32)[each].T[:, :, None],
+                cost.astype(np.float32)[each].T[:, :, None], pad)  # fmt: skip
 
     def _forwards(self, values: np.ndarray, first: list[int], forced: np.ndarray, must: int, starts_here: np.ndarray,
                   stops_here: np.ndarray) -> np.ndarray:  # fmt: skip
@@ -228,7 +228,7 @@ class _Search:
         n, span = len(self.hours), self.levels[-1] - self.levels[0] + 1.0
         levels = np.concatenate([[self.levels[0] - span], self.levels, [self.levels[-1] + span]])
         beyond = values[:, [0, -1]] + span * self.beyond
-        worth = np.concatenate([beyond[:, :1], values, beyond[:, 1:]], axis=1)
+        worth = np.concatenate([beyond[:, :1], values, beyond[:, 1:]], axis=1, dtype=float)
         running, energy, on = self.inputs.genset_run_s > 0, self.start_wh, np.zeros(n, dtype=bool)
         low_wh, high_wh = float(self.levels[0]), float(self.levels[-1])
         for step in range(n):
