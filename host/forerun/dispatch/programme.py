@@ -135,7 +135,7 @@ class Programme:
 
     def solve(self, below: float = np.inf) -> tuple[dict[str, np.ndarray], float]:
         """Flows in kW by block, each step one way only, and what they cost in the tariff's currency with penalties; all
-        zero and infinite when the solver gave up, or found that no answer costs less than `below`.
+        zero when no answer costs less than `below`, and infinite when the solver gave up.
 
         Where burning energy pays (negative prices), a linear programme charges and discharges, or imports and exports,
         at once. There the directions are chosen beforehand; where they were not and the answer goes both ways, the
@@ -147,9 +147,11 @@ class Programme:
             self._direct()
             again = [step for step in self._directions.unsure.tolist() if step in self._turned]
             self._turned = set()
-        if not self._one_way(np.inf if len(self._directions.unsure) else below / self.dearest):
-            return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, np.inf
-        best, least, found = self._solver.values(), self._solver.objective, self._directions
+        below = np.inf if len(self._directions.unsure) else below / self.dearest
+        least, found = self._one_way(below), self._directions
+        if least >= below:
+            return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, least * self.dearest
+        best = self._solver.values()
         ways = [[step] for step in found.unsure[: min(_OTHERS, _OTHER_STEPS // len(self._step_s))].tolist()]
         for steps in (again, *ways) if again else ways:  # what was better in the plan before may be so in this one
             if least - self._ties @ best < found.bound + _NEAR * self._turnover:
@@ -191,17 +193,20 @@ class Programme:
             self._directions, self._shut = replace(found, bound=found.bound + fuel), found.shut.copy()
             self._close(np.flatnonzero(found.shut.any(axis=1)))
 
-    def _one_way(self, below: float = np.inf) -> bool:
-        """Solve until no step goes both ways; False when the solver gave up, or no answer is `below`."""
+    def _one_way(self, below: float = np.inf) -> float:
+        """Solve until no step goes both ways, or no answer can be `below`; what it costs, infinite when the solver gave
+        up."""
         for _ in range(_ROUNDS):
-            if not self._solver.run() or self._solver.objective >= below:
-                return False
+            if not self._solver.run():
+                return np.inf
+            if self._solver.objective >= below:
+                return self._solver.objective
             both = self._both_ways()
             if not both:
-                return True
+                return self._solver.objective
             self._shut[tuple(zip(*both, strict=True))] = True
             self._close([step for step, _ in both])
-        return self._solver.run()
+        return self._solver.objective if self._solver.run() else np.inf
 
     def _close(self, steps) -> None:
         """Close and open the flows of these steps as _shut says. Where import is closed, the dear way over the limit
