@@ -110,7 +110,7 @@ class Analogues:
 
     _WINDOWS = ((0, 3), (0, 12), (12, 24), (24, 36), (36, 72), (72, 144), (144, 216), (216, 288))
     _WEIGHTS = np.array([1, 2, 2, 1, 1, 2, 2, 2, 2.0])
-    _NEAREST = 60
+    _NEAREST = 30
 
     def __init__(self, clock: Clock):
         self.clock = clock
