@@ -63,8 +63,8 @@ def gap(count: int, limit_s: float) -> None:
         storage, asked = weak_grid_case(seed)
         plan = Dispatcher(storage).plan(asked)
         best, mine = plan_oracle.optimum(storage, asked, limit_s), plan_oracle.objective(storage, asked, plan)
-        over.append(100 * (mine - best.objective) / max(1.0, plan.cost))
-        at_most.append(100 * (mine - best.bound) / max(1.0, plan.cost))
+        over.append(float(100 * (mine - best.objective) / max(1.0, plan.cost)))
+        at_most.append(float(100 * (mine - best.bound) / max(1.0, plan.cost)))
     tell("plan_gap_percent", median=round(statistics.median(over), 3), most=round(max(over), 3),
          above_half_a_percent=sum(each > 0.5 for each in over), median_above_bound=round(statistics.median(at_most), 3),
          most_above_bound=round(max(at_most), 3), count=count, solver_limit_s=limit_s)  # fmt: skip

@@ -33,13 +33,15 @@ def until(what, why=""):
 
 @contextmanager
 def emulator(link):
-    """The emulated site with a board; `link` leads to the board's line meanwhile."""
+    """The emulated site with a board; `link` leads to the board's line meanwhile, and no longer: the number of a closed
+    pseudo-terminal is given to the next comer, whose bytes a host that tries again would take."""
     command = [sys.executable, "-m", "forerun", "emulate", "--board", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     told = json.loads(process.stdout.readline())
     link.unlink(missing_ok=True)
     link.symlink_to(told["board_link"])
     yield
+    link.unlink()
     process.send_signal(signal.SIGTERM)
     process.wait(PATIENCE_S)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forerun.compute.announcements import taken
+from forerun.compute.announcements import MOST_JOBS, Preparing, taken
 from forerun.compute.load import Announcement, AnnouncementError
 from forerun.compute.schedulers import jobs_of_kubernetes, jobs_of_slurm
 from forerun.store.journal import read
@@ -85,6 +85,61 @@ def test_a_job_that_has_begun_is_shortened_and_one_that_is_over_is_refused():
     assert taken(begun, NOW, 10_000) == Announcement("train", 6000, NOW, 3000)
     with pytest.raises(AnnouncementError, match="over 0 s ago"):
         taken(begun, NOW + 3000, 10_000)
+
+
+def played(changes: dict[int, list[Announcement]], until_s: int) -> list[tuple]:
+    """What a board is told, each with the second: the jobs are those of the latest change, by second."""
+    preparing, jobs, told = Preparing(), [], []
+    for second in range(until_s):
+        jobs = changes.get(second, jobs)
+        if (order := preparing.due(jobs, NOW + second)) is not None:
+            told.append((second, *order))
+    return told
+
+
+def ahead(name: str, power_w: float, start_s: float, duration_s: float = 1800, confidence: float = 1.0) -> Announcement:
+    return Announcement(name, power_w, NOW + start_s, duration_s, confidence)
+
+
+FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        # The next one, in whatever order they were announced; the one after it when the first had its time.
+        ({0: [FIRST, SECOND]}, [(0, 5000, 600, 1800), (660, 8000, 2340, 1800)]),
+        ({0: [SECOND], 9: [SECOND, FIRST]}, [(0, 8000, 3000, 1800), (9, 5000, 591, 1800), (660, 8000, 2340, 1800)]),
+        ({0: [FIRST, ahead("b", 8000, 700)]}, [(0, 5000, 600, 1800), (625, 8000, 75, 1800)]),
+        # Those that start together are one step, as long as the last of them.
+        ({0: [FIRST, ahead("b", 8000, 640, 3600), ahead("c", 900, 600)]}, [(0, 13_900, 600, 3640)]),
+        ({0: [ahead(str(i), 100, 5) for i in range(500)]}, [(0, 50_000, 5, 1800)]),
+        # Taken back before it comes, while it runs, or one of two.
+        ({0: [FIRST], 9: []}, [(0, 5000, 600, 1800), (9, 0, 0, 1)]),
+        ({0: [FIRST], 900: []}, [(0, 5000, 600, 1800), (900, 0, 0, 1)]),
+        ({0: [FIRST, ahead("b", 8000, 600)], 9: [FIRST]}, [(0, 13_000, 600, 1800), (9, 5000, 591, 1800)]),
+        # Corrected before it comes; while it runs it is no new step, and over when it is.
+        ({0: [FIRST], 9: [ahead("a", 7000, 900)]}, [(0, 5000, 600, 1800), (9, 7000, 891, 1800)]),
+        ({0: [FIRST], 900: [ahead("a", 5000, 900, 900)]}, [(0, 5000, 600, 1800), (1800, 0, 0, 1)]),
+        # Not before the last hour, never for what is unlikely or nothing, and what takes days is told of as a day.
+        ({0: [ahead("a", 5000, 3700)]}, [(100, 5000, 3600, 1800)]),
+        ({0: [ahead("a", 5000, 600, confidence=0.4), ahead("b", 0, 600)]}, []),
+        ({0: [ahead("a", 5000, 600, 9 * 86_400)]}, [(0, 5000, 600, 86_400)]),
+        ({0: [ahead("a", 5000, 0.4, 0.2)]}, [(0, 5000, 0, 1)]),
+        # One that runs when the board is heard for the first time is told of, after what is still to start.
+        ({0: [ahead("a", 5000, -600)]}, [(0, 5000, 0, 1200)]),
+        ({0: [ahead("a", 5000, -600), SECOND]}, [(0, 8000, 3000, 1800)]),
+    ],
+)
+def test_a_board_is_told_of_the_next_step_and_of_one_at_a_time(changes, told):
+    assert played(changes, 4000) == told
+
+
+def test_jobs_are_taken_up_to_a_number_that_every_plan_can_look_at():
+    names = {f"job {number}" for number in range(MOST_JOBS)}
+    with pytest.raises(AnnouncementError, match="1000 jobs are announced already"):
+        taken(FIRST, NOW, 10_000, names)
+    assert taken(FIRST, NOW, 10_000, names - {"job 1"} | {"a"}) == FIRST, "a correction is no further job"
 
 
 def test_a_job_cancelled_late_ends(ask):

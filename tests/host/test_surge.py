@@ -29,6 +29,20 @@ def test_an_empty_battery_is_filled_first_and_a_late_notice_is_met_as_early_as_p
     assert late.lead_s == pytest.approx(40 - 20 - 300, abs=surge.SLACK_S) and late.min_pcc_v < surge.LOW_V
 
 
+def test_what_is_ready_before_the_step_meets_it_and_what_may_run_only_just_before_is_not_ready():
+    """An inverter that enters service as the step comes has had no time to move: the step is seen in volts."""
+    seen = []
+    for early_s in (-0.3, 0.0, 0.05, 0.1, 0.2, 1.0):
+        trial = replace(TRIAL, base_w=5000, job_w=20_000, notice_s=80 + early_s)
+        told = surge.play(trial, True, surge.STEP_US)[0]
+        print(early_s, told)
+        assert told.lead_s == pytest.approx(early_s - surge.RESPONSE_S, abs=0.06)
+        assert told.possible_lead_s == pytest.approx(early_s - surge.RESPONSE_S, abs=1e-6)
+        assert not told.ready or (told.min_1ms_v > surge.LOW_V and told.min_pcc_v > surge.LOW_V and not told.dips)
+        seen.append((told.ready, min(told.min_1ms_v, told.min_pcc_v) < surge.LOW_V))
+    assert seen[1] == (False, True) and seen[-1] == (True, False)
+
+
 def hard_trials(count: int, seed: int) -> list[surge.Trial]:
     """Steps that come within ten minutes, to a battery that is nearly empty half of the time and too cold to be charged
     one time in four: most cannot be met in time, and are to be met as early as can be."""
@@ -62,4 +76,6 @@ def test_at_least_95_of_100_are_ready_five_minutes_ahead_and_only_those_told_kee
     assert told["below_en50160"] == told["outside_itic"] == told["genset_starts"] == 0 and told["lowest_v"] > 207
     assert untold["below_en50160"] == early["surges"] and untold["genset_starts"] > 0.9 * early["surges"]
     pairs = result["pairs"]
+    in_time = result["volts"]["shorter_notice_ready_before_the_step"]
+    assert in_time["surges"] > 20 and in_time["with"]["below_en50160"] == in_time["with"]["outside_itic"] == 0, in_time
     assert len(pairs) == 120 and all(pair["with_v"] >= pair["without_v"] - 0.1 for pair in pairs)

@@ -14,7 +14,6 @@ from forerun.dispatch.reserve import tiers
 from forerun.dispatch.situation import Genset, Inputs, Storage
 
 _LEVELS = 61
-_LINE = 3 * _LEVELS + 1
 _POWERS = 13  # even ones; in short steps every second or fourth of them, as long as they lie so near each other:
 _APART = 4.0  # levels
 _ORDER = (*range(0, _POWERS, 4), *range(2, _POWERS, 4), *range(1, _POWERS, 2))
@@ -123,36 +122,36 @@ class _Search:
         self.peak_w, self.beyond = peak_w, OVER_LIMIT * self.dearest / 1000
         # What import is kept below while the set runs, or the battery is to help.
         self.lop_w = min(peak_w, storage.import_limit_w) if storage.demand_charge_per_kw else storage.import_limit_w
-        limit_w, rated_w = self.lop_w, self.genset.rated_w
-        rest_w = inputs.load_w - inputs.pv_w - inputs.genset_w
         even_w = np.linspace(-inputs.charge_max_w, inputs.discharge_max_w, _POWERS)
-        even = [np.full_like(rest_w, even_w[index]) for index in _ORDER]
-        self.off = self._actions([0 * rest_w, rest_w, rest_w - limit_w, rest_w + storage.export_limit_w, *even], False)
-        self.running = self._actions([0 * rest_w, rest_w - self.genset.least_w, rest_w - rated_w,
-                                      rest_w - limit_w - rated_w, *even], True)  # fmt: skip
+        self.stored_wh, self.cost = self._actions(even_w[list(_ORDER)])
         # The longer a step, the more powers are told apart: by how many levels they move the charge is what counts.
         apart = self.hours * (even_w[1] - even_w[0]) / self.width
-        self.actions = (4 + np.select([4 * apart <= _APART, 2 * apart <= _APART], _FEWER, _POWERS)).tolist()
+        powers = np.where(4 * apart <= _APART, _FEWER[0], np.where(2 * apart <= _APART, _FEWER[1], _POWERS))
+        self.actions = (4 + powers).tolist()
         self.held = self._held()
 
-    def _actions(self, battery_w: list[np.ndarray], with_set: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(n, A) change of stored energy, and what it costs."""
+    def _actions(self, even_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(2, n, A) change of stored energy, and what it costs: with the set off, and with it running."""
         storage, inputs, genset, hours = self.storage, self.inputs, self.genset, self.hours[:, None]
-        battery_w = np.clip(np.stack(battery_w, axis=1), -inputs.charge_max_w, inputs.discharge_max_w)
+        rest_w = inputs.load_w - inputs.pv_w - inputs.genset_w
+        idle_w, rated_w, limit_w = 0 * rest_w, genset.rated_w, self.lop_w
+        battery_w = np.empty((2, len(rest_w), 4 + len(even_w)))
+        battery_w[0, :, :4].T[:] = idle_w, rest_w, rest_w - limit_w, rest_w + storage.export_limit_w
+        battery_w[1, :, :4].T[:] = idle_w, rest_w - genset.least_w, rest_w - rated_w, rest_w - limit_w - rated_w
+        battery_w[:, :, 4:] = even_w
+        np.clip(battery_w, -inputs.charge_max_w, inputs.discharge_max_w, out=battery_w)
         out_w, in_w = np.maximum(battery_w, 0), np.maximum(-battery_w, 0)
         stored_wh = (in_w * storage.efficiency_charge - out_w / storage.efficiency_discharge) * hours
-        left_w = (inputs.load_w - inputs.pv_w - inputs.genset_w)[:, None] - battery_w
-        cost = hours * out_w / 1000 * storage.wear_cost_per_kwh
-        if with_set:
-            # Its fuel is worth burning for what may be exported, for what would be imported, or only for what may not.
-            aim_w = np.select([inputs.export_price_per_kwh > genset.cost_per_kwh,
-                               inputs.energy_price_per_kwh > genset.cost_per_kwh],
-                              [storage.export_limit_w, 0.0], -self.lop_w)[:, None]  # fmt: skip
-            genset_w = np.clip(left_w + aim_w, genset.least_w, genset.rated_w)
-            cost += hours * (genset.idle_cost_per_h + genset_w / 1000 * genset.cost_per_kwh)
-            # A board does not start its set in quiet hours: no need is great enough for a plan that counts on it there.
-            cost += inputs.genset_barred[:, None] * hours * (_BARRED * self.beyond * genset.rated_w)
-            left_w = left_w - genset_w
+        left_w = rest_w[:, None] - battery_w
+        cost = out_w * (hours / 1000 * storage.wear_cost_per_kwh)
+        # Its fuel is worth burning for what may be exported, for what would be imported, or only for what may not.
+        aim_w = np.where(inputs.export_price_per_kwh > genset.cost_per_kwh, storage.export_limit_w,
+                         np.where(inputs.energy_price_per_kwh > genset.cost_per_kwh, 0.0, -self.lop_w))  # fmt: skip
+        genset_w = np.clip(left_w[1] + aim_w[:, None], genset.least_w, rated_w)
+        left_w[1] -= genset_w
+        cost[1] += hours * (genset.idle_cost_per_h + genset_w / 1000 * genset.cost_per_kwh)
+        # A board does not start its set in quiet hours: no need is great enough for a plan that counts on it there.
+        cost[1] += inputs.genset_barred[:, None] * hours * (_BARRED * self.beyond * rated_w)
         return stored_wh, cost + grid_cost(storage, inputs, left_w, OVER_LIMIT * self.dearest, self.peak_w)[0]
 
     def _held(self) -> np.ndarray:
@@ -170,73 +169,81 @@ class _Search:
         return held
 
     def way(self) -> np.ndarray:
-        """(n,) bool. Rows of values: off, on and free to stop, then on for 1, 2, … more steps."""
+        """(n,) bool. Rows of values before each step and after the last: off, on and free to stop, then on for 1, 2, …
+        more steps."""
         n, genset = len(self.hours), self.genset
         ends = np.cumsum(self.inputs.step_s)
         forced = np.searchsorted(ends, ends - self.inputs.step_s + genset.min_run_s) - np.arange(n)
         forced = np.clip(forced, 0, np.arange(n, 0, -1) - 1)  # steps that must follow a step of starting
         must = int(np.count_nonzero(running_steps(genset, self.inputs)))
         rows = _rows(np.minimum(forced, _FORCED), min(must, _FORCED))
-        most = max(rows)
-        place, share, cost = self._shifts(most)
-        # Each row is written between what lies beyond its ends, and looked at from each place on.
-        wide = np.zeros((most, _LINE))
-        below, inside, above = wide[:, :_LEVELS], wide[:, _LEVELS : 2 * _LEVELS], wide[:, 2 * _LEVELS :]
-        views = np.lib.stride_tricks.as_strided(wide, (wide.size - _LEVELS, _LEVELS + 1), (8, 8))
-        above_costs = self.width * self.beyond * np.arange(1, _LEVELS + 2)
-        below_costs = above_costs[-2::-1]
-        values = np.zeros((n + 1, most, _LEVELS))
-        stay_off, go_on, start = np.zeros((3, n, _LEVELS))
+        first = np.concatenate([[0], np.cumsum(rows)]).tolist()
+        place, share, cost, pad = self._shifts(np.array(rows), first)
+        values, found = np.zeros((2, first[-1], _LEVELS))  # found: a step before that, off or running as the row is
+        # The rows behind a step lie between what is beyond their ends, their slopes beside them, and are looked at from
+        # each place on.
+        ahead = np.arange(-pad, _LEVELS + pad)
+        inside = np.clip(ahead, 0, _LEVELS - 1)
+        held = self.held[:, inside] + np.abs(ahead - inside) * (self.width * self.beyond)
+        wide, slopes = both = np.zeros((2, max(rows), len(ahead)))
+        views = np.lib.stride_tricks.as_strided(both, (both.size - _LEVELS + 1, _LEVELS), (8, 8))
+        line, slope = wide.ravel(), slopes.ravel()
+        starting = (np.array(first[1:-1]) + 1 + np.minimum(forced, _FORCED)).tolist()
         for step in range(n - 1, -1, -1):
-            count, now = rows[step + 1], rows[step]
-            np.add(values[step + 1, :count], self.held[step], out=inside[:count])
-            np.add(inside[:count, :1], below_costs, out=below[:count])
-            np.add(inside[:count, -1:], above_costs, out=above[:count])
-            few = self.actions[step]
-            seen = views[place[step, :count, :few]]
-            near = seen[..., :-1]
-            least = seen[..., 1:] - near
-            least *= share[step, :count, :few]
+            before, begin, end = first[step : step + 3]
+            few, behind = self.actions[step], wide[: end - begin]
+            values[begin:end].take(inside, 1, behind, "clip")
+            behind += held[step]
+            np.subtract(line[1 : behind.size], line[: behind.size - 1], slope[: behind.size - 1])
+            near, least = views[place[:, :few, begin:end]]
+            least *= share[:few, begin:end]
             least += near
-            least += cost[step, :count, :few]
-            least = np.minimum.reduce(least, axis=1)  # off, then followed by: free, then forced 1, 2, …
-            stay_off[step], go_on[step] = least[0], least[1]
-            np.add(least[1 + min(forced[step], _FORCED)], genset.start_cost, out=start[step])
-            np.minimum(least[0], start[step], out=values[step, 0])
-            np.minimum(least[1], least[0], out=values[step, 1])
-            values[step, 2:now] = least[1 : now - 1]
-        return self._forwards(values, forced, must, start < stay_off, stay_off < go_on)
+            least += cost[:few, begin:end]
+            best, mine = found[begin:end], values[before:begin]
+            np.minimum.reduce(least, axis=0, out=best)
+            np.minimum(found[starting[step]] + genset.start_cost, best[0], out=mine[0])
+            np.minimum(best[1], best[0], out=mine[1])
+            if len(mine) > 2:
+                mine[2:] = best[1 : len(mine) - 1]
+        values[rows[0] :] += np.repeat(self.held, rows[1:], axis=0)
+        off = found[first[1:-1]]
+        starts_here, stops_here = found[starting] + genset.start_cost < off, off < found[1:][first[1:-1]]
+        return self._forwards(values, first, forced, must, starts_here, stops_here)
 
-    def _shifts(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n, rows, A): for each row of values, where the view that an action leads to begins; (n, rows, A, 1) share of
-        the way to the next one, and cost. The levels are even, so that an action goes up as far from each."""
-        which = np.minimum(np.arange(rows), 1)  # off, or running
-        up = np.stack((self.off[0], self.running[0]), axis=1) / self.width
-        inside = np.minimum(np.maximum(up, -_LEVELS), _LEVELS - 1)
+    def _shifts(self, rows: np.ndarray, first: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """(2, A, R): for each row of values behind a step, where the views of values and slopes that an action leads to
+        begin; (A, R, 1) share of the way to the next level, and cost; most levels that one leads to beyond the ends.
+        The levels are even, so that an action goes up as far from each."""
+        up = self.stored_wh / self.width
+        inside = np.clip(up, -_LEVELS, _LEVELS - 1)
         whole = np.floor(inside)
-        cost = np.stack((self.off[1], self.running[1]), axis=1) + np.abs(up - inside) * (self.width * self.beyond)
-        lines = _LINE * np.arange(rows)[:, None] + _LEVELS
-        return (whole.astype(np.int64)[:, which] + lines, (inside - whole)[:, which, :, None],
-                cost[:, which, :, None])  # fmt: skip
+        cost = self.cost + np.abs(up - inside) * (self.width * self.beyond)
+        pad = int(max(-whole.min(), whole.max() + 1))
+        row, step = np.arange(first[-1]) - np.repeat(first[:-1], rows), np.repeat(np.arange(len(rows)) - 1, rows)
+        each = np.minimum(row, 1), step
+        line = _LEVELS + 2 * pad
+        place = whole.astype(np.int64)[each].T + (line * row + pad)
+        return (np.stack((place, place + line * rows.max())), (inside - whole)[each].T[:, :, None],
+                cost[each].T[:, :, None], pad)  # fmt: skip
 
-    def _forwards(self, values: np.ndarray, forced: np.ndarray, must: int, starts_here, stops_here) -> np.ndarray:
+    def _forwards(self, values: np.ndarray, first: list[int], forced: np.ndarray, must: int, starts_here: np.ndarray,
+                  stops_here: np.ndarray) -> np.ndarray:  # fmt: skip
         """(n,) bool along the one way that begins with what is stored now; the way between is that of the powers."""
         n, span = len(self.hours), self.levels[-1] - self.levels[0] + 1.0
         levels = np.concatenate([[self.levels[0] - span], self.levels, [self.levels[-1] + span]])
+        beyond = values[:, [0, -1]] + span * self.beyond
+        worth = np.concatenate([beyond[:, :1], values, beyond[:, 1:]], axis=1)
         running, energy, on = self.inputs.genset_run_s > 0, self.start_wh, np.zeros(n, dtype=bool)
         low_wh, high_wh = float(self.levels[0]), float(self.levels[-1])
-        worth = np.empty(_LEVELS + 2)
         for step in range(n):
             level = round((energy - low_wh) / self.width)
             goes = must > 0 or not stops_here[step, level] if running else must > 0 or starts_here[step, level]
             if goes:
                 must = max(0, (must if running else forced[step] + 1) - 1)
             running = on[step] = bool(goes)
-            stored_wh, cost = self.running if running else self.off
-            worth[1:-1] = values[step + 1, 1 + min(must, _FORCED) if running else 0] + self.held[step]
-            worth[0], worth[-1] = worth[1] + span * self.beyond, worth[-2] + span * self.beyond
-            to_wh = energy + stored_wh[step]
-            best = (np.interp(to_wh, levels, worth) + cost[step]).argmin()
+            to_wh = energy + self.stored_wh[int(running), step]
+            ends = np.interp(to_wh, levels, worth[first[step + 1] + (1 + min(must, _FORCED) if running else 0)])
+            best = (ends + self.cost[int(running), step]).argmin()
             energy = min(high_wh, max(low_wh, float(to_wh[best])))
         return on
 

@@ -105,7 +105,7 @@ class Envelopes:
         row = np.concatenate([np.tile(steps, _SEGMENTS + slices), np.tile(steps[1:], slices)])
         column = np.concatenate([np.arange(count), *(blocks + n * index + steps[:-1] for index in range(slices))])
         value = np.concatenate([-np.ones(blocks), np.ones(slices * n), -np.ones(slices * (n - 1))])
-        self._solver, self._n = Solver(row, column, value, np.zeros(n), np.zeros(n), count), n
+        self._solver, self._n = Solver(row, column, value, np.zeros(n), np.zeros(n), np.ones(count, dtype=bool)), n
 
     def _filled(self, start: float, stored: np.ndarray, cost: np.ndarray, slices) -> np.ndarray | None:
         """(n, S) kWh of each segment that is used."""
@@ -114,9 +114,8 @@ class Envelopes:
         lower, upper, worth = (np.concatenate(values) for values in zip(*slices, strict=True))
         right = stored[:, 0].copy()
         right[0] += start
-        self._solver.bound(np.concatenate([np.zeros(size.size), lower]), np.concatenate([size.T.ravel(), upper]))
-        self._solver.price(np.concatenate([slope.T.ravel(), worth]))
-        self._solver.balance(right)
+        self._solver.ask(np.concatenate([np.zeros(size.size), lower]), np.concatenate([size.T.ravel(), upper]),
+                         np.concatenate([slope.T.ravel(), worth]), right)  # fmt: skip
         return self._solver.values()[: size.size].reshape(size.T.shape).T if self._solver.run() else None
 
 

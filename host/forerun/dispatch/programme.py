@@ -45,7 +45,7 @@ class Programme:
     def set(self, inputs: Inputs, targets_wh: np.ndarray) -> None:
         """Take this situation; the genset may run at any power up to its rating until `commit` says when it is on."""
         if self._step_s is None or not np.array_equal(self._step_s, inputs.step_s):
-            self._build(inputs.step_s)
+            self._lay_out(inputs.step_s)
         self._set(inputs, targets_wh)
 
     def commit(self, on: np.ndarray, direct: bool = False) -> None:
@@ -58,12 +58,17 @@ class Programme:
         self._solver.bound(on * genset.least_w / 1000, on * genset.rated_w / 1000, columns)
         self._solver.price(self._hours * genset.cost_per_kwh / self.dearest, columns)
 
-    def _build(self, step_s: np.ndarray) -> None:
-        n, storage = len(step_s), self.storage
-        hours, steps = step_s / 3600, np.arange(n)
-        columns = {name: index * n + steps for index, name in enumerate(_BLOCKS)}
+    def _lay_out(self, step_s: np.ndarray) -> None:
+        n = len(step_s)
+        self._columns = {name: index * n + np.arange(n) for index, name in enumerate(_BLOCKS)}
+        self._step_s, self._hours, self._count = step_s, step_s / 3600, len(_BLOCKS) * n + 1
+        self._live = np.zeros(self._count, dtype=bool)
+
+    def _build(self, live: np.ndarray) -> None:
+        n, storage, columns, hours = len(self._step_s), self.storage, self._columns, self._hours
         slices = [columns[name] for name in _SLICES]
-        one, balance, energy, peak = np.ones(n), steps, n + steps, 2 * n + steps
+        one, balance = np.ones(n), np.arange(n)
+        energy, peak = n + balance, 2 * n + balance
         parts = [(balance, columns[name], sign * one) for name, sign in (
             ("charge", -1), ("discharge", 1), ("import", 1), ("over_import", 1), ("export", -1), ("over_export", -1),
             ("curtail", -1), ("genset", 1))]  # fmt: skip
@@ -75,9 +80,8 @@ class Programme:
             parts += [(peak, np.full(n, len(_BLOCKS) * n), -one)]
         row, column, value = (np.concatenate(piece) for piece in zip(*parts, strict=True))
         row_lower = np.concatenate([np.zeros(2 * n), np.full(n if storage.demand_charge_per_kw else 0, -np.inf)])
-        self._count = len(_BLOCKS) * n + 1
-        self._solver = Solver(row, column, value, row_lower, np.zeros(len(row_lower)), self._count)
-        self._step_s, self._columns, self._hours = step_s, columns, hours
+        self._solver = Solver(row, column, value, row_lower, np.zeros(len(row_lower)), live)
+        self._live = live
 
     def _set(self, inputs: Inputs, targets_wh: np.ndarray) -> None:
         """Bounds, right-hand sides and costs of this situation (kW, kWh, prices over the dearest one)."""
@@ -120,9 +124,13 @@ class Programme:
         self._directions: Directions | None = None
         self._genset_w = np.zeros(n)
         self._turnover = float(hours @ (np.abs(price) * np.abs(rest_w))) / 1000 / dearest
-        self._solver.bound(lower, upper)
-        self._solver.price(cost + ties)
-        self._solver.balance(right)
+        # A block with nothing to choose stays out until it has: no PV, nothing to export, no surge announced.
+        blocks = np.any((lower != upper)[:-1].reshape(len(_BLOCKS), n), axis=1)
+        blocks[_BLOCKS.index("over_import")] |= burning_pays(inputs)
+        live = self._live | np.append(np.repeat(blocks, n), True)
+        if not np.array_equal(live, self._live):
+            self._build(live)
+        self._solver.ask(lower, upper, cost + ties, right)
 
     def solve(self) -> tuple[dict[str, np.ndarray], float]:
         """Flows in kW by block, each step one way only, and what they cost in the tariff's currency with penalties; all

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forerun.compute.load import Announcement
-from forerun.forecast.model import DAY_S, Forecast, LoadModel, can_fit, forecast_load, nearest
+from forerun.forecast.model import DAY_S, Forecast, LoadModel, can_fit, forecast_load, nearest, quantiles
 
 PARTS = 4  # parts of a job's time for which is learnt what share of the announced power it draws
 _DOUBT = 4.0  # how many times the ordinary change of the load from step to step the evidence has to outweigh
@@ -85,12 +85,9 @@ class JobModel:
         self._unseen = unseen(load_w, start_utc_s, step_s, past, self.share)
         self._settled = {_name(item) for item in past if item.job.start_utc_s <= now_s - _LOOK_S}
         past = [_doubted(item, now_s) if _name(item) in self._unseen else item for item in past]
-        self._base = LoadModel(self.without(load_w, start_utc_s, past), step_s, count)
+        left_w = load_w - _drawn_w(past, self.share, start_utc_s, step_s, len(load_w))
+        self._base = LoadModel(np.maximum(0, left_w), step_s, count)
         self._unknown_w = self._unannounced(past, len(load_w))
-
-    def without(self, load_w: np.ndarray, start_utc_s: float, told: list[Told]) -> np.ndarray:
-        """(n,) the load that is left when the jobs are taken out."""
-        return np.maximum(0, load_w - _parts(told, start_utc_s, self.step_s, len(load_w)) @ self.share)
 
     def forecast(self, load_w: np.ndarray, count: int, start_utc_s: float, told: Iterable[Told]) -> Forecast:
         """The next `count` steps after load_w (n,), whose first step begins at start_utc_s. Jobs told of after its end
@@ -102,35 +99,37 @@ class JobModel:
         now_s = start_utc_s + self.step_s * len(load_w)
         load_w = np.asarray(load_w, dtype=float)
         told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
-        late = [item for item in told if item.job.start_utc_s < now_s and _name(item) not in self._settled]
+        late = {_name(item) for item in told if item.job.start_utc_s < now_s} - self._settled
         gone = self._unseen & self._settled
-        if late:
-            others = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
-            gone |= unseen(load_w, start_utc_s, self.step_s, others, self.share, {_name(item) for item in late})
         told = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
-        base_w = self.without(load_w, start_utc_s, told)
-        base = self._base.forecast(base_w, count, self._like(now_s, count))
+        drawn_w = _drawn_w(told, self.share, start_utc_s, self.step_s, len(load_w))
+        gone = unseen(load_w, start_utc_s, self.step_s, told, self.share, late, drawn_w)
+        if gone:
+            told = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
+            drawn_w = _drawn_w(told, self.share, start_utc_s, self.step_s, len(load_w))
+        base = self._base.forecast(np.maximum(0, load_w - drawn_w), count, self._like(now_s, count))
         return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, self.share)
 
-    def _unannounced(self, past: list[Told], n: int) -> np.ndarray:
-        """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead."""
-        return np.stack([
-            _parts(past, self._start_utc_s, self.step_s, n, self.step_s * (lead - 1.0)) @ self.share
+    def _unannounced(self, past: list[Told], n: int) -> np.ndarray | None:
+        """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead; None without any."""
+        unknown_w = np.stack([
+            _drawn_w(past, self.share, self._start_utc_s, self.step_s, n, self.step_s * (lead - 1.0))
             for lead in self._base.leads
         ])  # fmt: skip
+        return unknown_w if unknown_w.any() else None
 
     def _like(self, now_s: float, count: int) -> tuple[np.ndarray, np.ndarray] | None:
         """(leads, (leads, samples) W that was unannounced so long ahead at that time of day on past days); None
         without any."""
-        if not self._unknown_w.any():
+        if self._unknown_w is None:
             return None
         n, day = self._unknown_w.shape[1], DAY_S // self.step_s
         now = round((now_s - self._start_utc_s) / self.step_s)
-        leads = np.unique(np.append(np.arange(1, count + 1, max(1, _EVERY_S // self.step_s)), count))
+        leads = np.array(sorted({*range(1, count + 1, max(1, _EVERY_S // self.step_s)), count}))
         beside = np.arange(-_BESIDE_S, _BESIDE_S + 1, max(self.step_s, _EVERY_S)) // self.step_s
         there = ((now + leads - 1) % day)[:, None, None] + day * np.arange(n // day)[:, None] + beside
         there = np.clip(there.reshape(len(leads), -1), 0, n - 1)
-        return leads, self._unknown_w[nearest(self._base.leads, leads)[:, None], there]
+        return leads, self._unknown_w.take(there + n * nearest(self._base.leads, leads)[:, None])
 
 
 def forecast_both(load_w: np.ndarray, step_s: int, count: int, now_s: float, told: Iterable[Told],
@@ -143,7 +142,7 @@ def forecast_both(load_w: np.ndarray, step_s: int, count: int, now_s: float, tol
         return model.both(load_w, count, start_s, told)
     told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
     share = np.ones(PARTS)
-    base_w = np.maximum(0, np.asarray(load_w) - _parts(told, start_s, step_s, len(load_w)) @ share)
+    base_w = np.maximum(0, np.asarray(load_w) - _drawn_w(told, share, start_s, step_s, len(load_w)))
     base = forecast_load(base_w, step_s, count, default_w)
     return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, share)
 
@@ -156,40 +155,60 @@ def _onto(base: Forecast, ahead: list[Told], now_s: float, share: np.ndarray) ->
     levels = {}
     for name, least in (("q10", 0.9), ("q50", 0.5), ("q90", 0.1)):
         sure = [item for item in ahead if item.job.confidence >= least]
-        levels[name] = getattr(base, name) + _parts(sure, now_s, base.step_s, len(base.q50)) @ share
+        levels[name] = getattr(base, name) + _drawn_w(sure, share, now_s, base.step_s, len(base.q50))
     words = "" if np.allclose(share, 1) else f", drawing {share.mean():.2f} of what was announced"
     return Forecast(base.step_s, **levels, basis=f"{base.basis}; {len(ahead)} announced{words}")
 
 
 def unseen(load_w: np.ndarray, start_utc_s: float, step_s: float, told: list[Told], share: np.ndarray,
-           asked: set[tuple[str, float]] | None = None) -> set[tuple[str, float]]:  # fmt: skip
-    """(name, start) of the jobs, all or those asked for, of which the meter, load_w (n,), saw nothing at their start.
+           asked: set[tuple[str, float]] | None = None,
+           drawn_w: np.ndarray | None = None) -> set[tuple[str, float]]:  # fmt: skip
+    """(name, start) of the jobs, all or those asked for, of which the meter, load_w (n,), saw nothing at their start;
+    drawn_w (n,): what all of them would draw, if that is known already.
 
     A job that follows another is no step of the meter, so all others are taken out first; a second look does without
     those that have not come. Where the load changes too much by itself to tell, a job is believed.
     """
     least, most = int(np.ceil(_LOOK_LEAST_S / step_s)), max(1, int(_LOOK_S / step_s))
-    looked = []
+    looked, spans = [], []
     for item in told if asked is None else [item for item in told if _name(item) in asked]:
         before = int(np.floor((item.job.start_utc_s - start_utc_s) / step_s))  # steps that end by its start
         after = int(np.ceil((item.job.start_utc_s - start_utc_s) / step_s))
         last = min(int(np.floor((item.end_utc_s - start_utc_s) / step_s)), after + most, len(load_w))
         if before >= least and last - after >= least:
-            looked.append((item, slice(max(0, before - most), before), slice(after, last)))
+            looked.append(item)
+            spans.append((max(0, before - most), before, after, last))
+    ought_w = np.array([item.job.power_w for item in looked]) * share.mean()
     missing: set[tuple[str, float]] = set()
     for _ in range(2 if looked else 0):
-        here = [item for item in told if _name(item) not in missing]
-        left_w = load_w - _parts(here, start_utc_s, step_s, len(load_w)) @ share
-        means_w = np.convolve(left_w, np.ones(most) / most, "valid")
-        usual_w = np.nanquantile(np.abs(means_w[most:] - means_w[:-most]), 0.9) if len(means_w) > most else np.inf
-        found = set()
-        for item, before, after in looked:
-            ought_w = item.job.power_w * share.mean()
-            rise_w = left_w[after].mean() - left_w[before].mean() + (0 if _name(item) in missing else ought_w)
-            if ought_w > _TELLING * usual_w and rise_w < _UNSEEN * ought_w:
-                found.add(_name(item))
+        if missing or drawn_w is None:
+            here = [item for item in told if _name(item) not in missing]
+            drawn_w = _drawn_w(here, share, start_utc_s, step_s, len(load_w))
+        left_w = load_w - drawn_w
+        taken_out = np.array([_name(item) not in missing for item in looked])
+        rise_w = _rises(left_w, np.array(spans)) + taken_out * ought_w
+        never = (ought_w > _TELLING * _usual_change(left_w, most)) & (rise_w < _UNSEEN * ought_w)
+        found = {_name(looked[index]) for index in np.flatnonzero(never)}
+        if found == missing:
+            break
         missing = found
     return missing
+
+
+def _rises(load_w: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """(k,) by how much the mean of load_w (n,) rises from one span to another: spans (k, 4), first step and the one
+    after the last of each."""
+    sums = np.add.reduceat(np.append(load_w, 0.0), spans.ravel())[::2].reshape(-1, 2)
+    means = sums / (spans[:, 1::2] - spans[:, ::2])
+    return means[:, 1] - means[:, 0]
+
+
+def _usual_change(load_w: np.ndarray, steps: int) -> float:
+    """What the mean of so many steps seldom differs by from that of the steps before them; inf if nobody can tell."""
+    means_w = np.convolve(load_w, np.ones(steps) / steps, "valid")
+    change_w = np.abs(means_w[steps:] - means_w[:-steps])
+    change_w = change_w[np.isfinite(change_w)]
+    return float(quantiles(change_w, (0.9,))[0]) if len(change_w) else np.inf
 
 
 def _name(item: Told) -> tuple[str, float]:
@@ -207,7 +226,7 @@ def _doubted(item: Told, now_utc_s: float) -> Told:
 
 def known_at(item: Told, now_utc_s: float) -> Told:
     """The job as it was known then: that it ends early is only known once it has."""
-    return item if item.ended_utc_s <= now_utc_s else replace(item, ended_utc_s=np.inf)
+    return item if item.ended_utc_s <= now_utc_s or item.ended_utc_s == np.inf else replace(item, ended_utc_s=np.inf)
 
 
 def jobs_w(told: list[Told], start_utc_s: float, step_s: float, count: int) -> np.ndarray:
@@ -235,28 +254,27 @@ def learnt_share(load_w: np.ndarray, parts_w: np.ndarray, jobs: int) -> np.ndarr
     return np.clip(share, 0, _SHARE_MOST)
 
 
-def _parts(told: list[Told], start_utc_s: float, step_s: float, count: int, unseen_s: float = np.inf) -> np.ndarray:
-    """(count, PARTS) announced W as step means, by part of each job's announced time, as far as it came.
+def _parts(told: list[Told], start_utc_s: float, step_s: float, count: int) -> np.ndarray:
+    """(count, PARTS) announced W as step means, by part of each job's announced time, as far as it came."""
+    return np.stack([_drawn_w(told, row, start_utc_s, step_s, count) for row in np.eye(PARTS)], axis=1)
+
+
+def _drawn_w(told: list[Told], share: np.ndarray, start_utc_s: float, step_s: float, count: int,
+             unseen_s: float = np.inf) -> np.ndarray:  # fmt: skip
+    """(count,) W as step means that jobs draw when of what was announced they draw share (PARTS,), as far as they came.
 
     With unseen_s, only what lies before unseen_s after its own announcement: what was not known so long ahead.
     """
-    edges = start_utc_s + step_s * np.arange(count + 1.0)
     if not told:
-        return np.zeros((count, PARTS))
-    begin, length, power = (np.array([getattr(item.job, name) for item in told]) for name in (
-        "start_utc_s", "duration_s", "power_w"))  # fmt: skip
-    end = np.minimum([item.end_utc_s for item in told], np.array([item.announced_utc_s for item in told]) + unseen_s)
-    columns = []
-    for part in range(PARTS):
-        first = np.minimum(begin + length * part / PARTS, end)
-        last = np.minimum(begin + length * (part + 1) / PARTS, end)
-        columns.append(_energy(first, np.maximum(first, last), power, edges))
-    return np.diff(np.stack(columns, axis=1), axis=0) / step_s
-
-
-def _energy(first: np.ndarray, last: np.ndarray, power_w: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(m,) J that have been drawn up to each time of `at`."""
-    times, order = np.unique(np.concatenate([first, last]), return_inverse=True)
-    change_w = np.bincount(order, np.concatenate([power_w, -power_w]), len(times))
-    drawn = np.concatenate([[0.0], np.cumsum(np.cumsum(change_w)[:-1] * np.diff(times))])
-    return np.interp(at, times, drawn)
+        return np.zeros(count)
+    begin, length, power, end, heard = np.array([
+        (item.job.start_utc_s, item.job.duration_s, item.job.power_w, item.end_utc_s, item.announced_utc_s)
+        for item in told
+    ]).T  # fmt: skip
+    edges = begin + length * np.arange(PARTS + 1)[:, None] / PARTS  # of the parts; what ends early leaves some empty
+    edges = np.minimum(edges, np.maximum(begin, np.minimum(end, heard + unseen_s)))
+    power = share[:, None] * power
+    times, order = np.unique(np.concatenate([edges[:-1], edges[1:]]), return_inverse=True)
+    change_w = np.bincount(order.ravel(), np.concatenate([power, -power]).ravel(), len(times))
+    drawn_j = np.concatenate([[0.0], np.cumsum(np.cumsum(change_w)[:-1] * np.diff(times))])
+    return np.diff(np.interp(start_utc_s + step_s * np.arange(count + 1.0), times, drawn_j)) / step_s

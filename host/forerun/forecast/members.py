@@ -118,26 +118,29 @@ class Analogues:
     def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray) -> np.ndarray:
         """(origins, leads) medians. Three hours' difference in time of day count as much as the spread of the load."""
         day, reach = self.clock.day, int(leads[-1])
-        sums, variance = _sums(history), history.var() + 1e-12
-        moments = np.arange(day, len(history) + 1, max(1, day // 96))
-        shapes, now = self._shapes(history, sums, moments), self._shapes(history, sums, origins)
+        stride, variance = max(1, day // 96), history.var() + 1e-12
+        days = np.lib.stride_tricks.sliding_window_view(_sums(history), day + 1)  # sums up to a moment and a day before
+        moments = np.arange(day, len(history) + 1, stride)
+        shapes = self._shapes(history[day - 1 :: stride], days[::stride])
+        now = self._shapes(history[origins - 1], days[origins - day])
         result = np.empty((len(origins), len(leads)))
         for row, origin in enumerate(origins):
-            usable = moments + reach <= origin
-            if np.count_nonzero(usable) <= self._NEAREST:
+            usable = np.searchsorted(moments, origin - reach, side="right")
+            if usable <= self._NEAREST:
                 result[row] = history[origin - 1]
                 continue
-            apart = ((shapes[usable] - now[row]) ** 2) @ self._WEIGHTS / variance
-            hours = (np.abs((moments[usable] - origin + day // 2) % day - day // 2)) * 24 / day
+            apart = self._WEIGHTS @ (shapes[:, :usable] - now[:, row, None]) ** 2 / variance
+            hours = (np.abs((moments[:usable] - origin + day // 2) % day - day // 2)) * 24 / day
             nearest = np.argpartition(apart + hours**2 / 8, self._NEAREST)[: self._NEAREST]
-            result[row] = np.median(history[moments[usable][nearest] + leads[:, None] - 1], axis=1)
+            result[row] = _median(history[moments[nearest] + leads[:, None] - 1])
         return result
 
-    def _shapes(self, history: np.ndarray, sums: np.ndarray, at: np.ndarray) -> np.ndarray:
-        scaled = [(near * self.clock.day // 288, max(1, far * self.clock.day // 288)) for near, far in self._WINDOWS]
-        means = [(sums[at - near] - sums[at - far]) / (far - near) if far > near else history[at - 1]
-                 for near, far in scaled]  # fmt: skip
-        return np.stack([history[at - 1], *means], axis=1)
+    def _shapes(self, last: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """(9, k) of the last values (k,) before some moments, and the sums (k, day + 1) over the day before them."""
+        day, rows = self.clock.day, [last]
+        for near, far in ((near * day // 288, max(1, far * day // 288)) for near, far in self._WINDOWS):
+            rows.append((sums[:, day - near] - sums[:, day - far]) / (far - near) if far > near else last)
+        return np.stack(rows)
 
 
 class _Past:
@@ -173,7 +176,7 @@ class _Past:
         then = np.where(seen, (self.sums[before] - self.sums[before - hour]) / hour, np.nan)
         usual, usual_fine, usual_now = _mean(wide), _mean(fine), _mean(then)
         past_week = np.where(np.isfinite(wide[-1]), wide[-1], usual)
-        middle = np.median(np.where(np.isfinite(wide), wide, usual), axis=0)
+        middle = np.sort(np.where(np.isfinite(wide), wide, usual), axis=0)[DAYS // 2]  # their median
         minute = target - hour * -(-lead // hour)  # the same minute of the last hour: what runs every hour
         hourly = values[np.maximum(minute - hour * np.arange(12).reshape(along), 0)].mean(axis=0)
         columns = [*recent, fine[0], wide[0], usual_fine, usual, middle, past_week, usual_now, then[0], hourly,
@@ -202,6 +205,12 @@ def _prior(lead: float) -> np.ndarray:
     """Coefficients that this history has not spoken to yet; `lead` in five minutes."""
     leads, table = usual_coefficients()
     return np.array([np.interp(lead, leads, column) for column in table.T])
+
+
+def _median(rows: np.ndarray) -> np.ndarray:
+    """(…,) of rows (…, n); np.median takes ten times as long on short ones."""
+    ordered, n = np.sort(rows, axis=-1), rows.shape[-1]
+    return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

@@ -117,6 +117,7 @@ class LoadModel:
         low, high = _quantiles(error, fresh, (LEVELS[0], LEVELS[2])) @ _beside(leads, 0.35)
         self._low, self._high = np.minimum(0, low * wider), np.maximum(0, high * wider)
         self._errors = np.stack([_spaced(part[np.isfinite(part)], _SAMPLES) for part in error.T])
+        self._error_levels = quantiles(self._errors, LEVELS)
 
     @property
     def leads(self) -> np.ndarray:
@@ -149,9 +150,9 @@ class LoadModel:
 
     def _moved(self, leads: np.ndarray, unknown_w: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """(k, 3) by how much what is unknown moves each quantile of the errors."""
-        wrong = self._errors[nearest(self._clock.leads, leads)] * spread[leads - 1][:, None]
-        more_w = unknown_w[:, np.arange(wrong.shape[1]) % unknown_w.shape[1]]
-        return np.maximum(0, np.quantile(wrong + more_w, LEVELS, axis=1) - np.quantile(wrong, LEVELS, axis=1)).T
+        at, here = nearest(self._clock.leads, leads), spread[leads - 1]
+        wrong = self._errors[at] * here[:, None] + unknown_w[:, np.arange(_SAMPLES) % unknown_w.shape[1]]
+        return np.maximum(0, quantiles(wrong, LEVELS) - self._error_levels[at] * here[:, None])
 
     def _members(self, values: np.ndarray, origins, leads, block=UNSEEN_BY_NONE) -> np.ndarray:
         """(5, origins, leads) by _NAMES; yesterday is the last day that is known at that time."""
@@ -230,7 +231,7 @@ def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: 
     width = 2 * reach + 1
     sums = np.concatenate([[0.0], np.cumsum(np.pad(values, reach, mode="edge"))])
     restless = np.abs(values - (sums[width:] - sums[:-width]) / width)
-    restless = np.minimum(restless, np.quantile(restless, 0.98))
+    restless = np.minimum(restless, quantiles(restless, (0.98,)))
     sums, overall = np.concatenate([[0.0], np.cumsum(restless)]), restless.mean() + 1e-9
     day = np.arange(1, 8)[:, None, None]
     there = origins[:, None] + leads - 1 - season * (day + (leads - 1) // season)
@@ -261,6 +262,15 @@ def _filled(values: np.ndarray, season: int) -> np.ndarray:
             usable = ~np.isfinite(filled) & (source >= 0) & (source < len(values))
             filled[usable] = values[source[usable]]
     return np.where(np.isfinite(filled), filled, np.nanmean(values))
+
+
+def quantiles(values: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    """(…, levels) of values (…, n) without gaps, between neighbours in proportion. np.quantile takes three to ten times
+    as long."""
+    ordered, at = np.sort(values, axis=-1), np.array(levels) * (values.shape[-1] - 1)
+    low = at.astype(int)
+    below, above = ordered[..., low], ordered[..., np.minimum(low + 1, values.shape[-1] - 1)]
+    return below + (at - low) * (above - below)
 
 
 def nearest(marks: np.ndarray, values: np.ndarray) -> np.ndarray:

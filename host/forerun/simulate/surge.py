@@ -29,6 +29,8 @@ QUIET_US, BUSY_US = 1_000_000, 50_000  # rounds of the board; short around the s
 BUSY_S = (-1.0, 15.0)
 AFTER_S = 120.0
 RECORD_BEFORE_US, RECORD_AFTER_US = 200_000, 2_000_000  # at 1 ms
+STEP_US = 600_000  # of that, what the statistics need: the step is met, or not, within a few rounds
+RESPONSE_S = 0.15  # five time constants of the inverter: a step that comes sooner after it may run is not met by it
 LOW_V = 207.0  # EN 50160: 230 V less a tenth
 ENTER_PU = 0.85  # below it an inverter does not count the time towards entering service
 EFFICIENCY = 0.96
@@ -51,9 +53,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """lead_s: how long before the step inverter and energy were ready, below 0 after it, −inf never; possible_lead_s:
-    the best that physics allows from the announcement on. Lowest voltage in V and highest import in W over the whole
-    play (means of 10 ms or shorter); the same in V and A of a phase at 1 ms around the step. dip_s: below 90 %."""
+    """lead_s: how long before the step inverter and energy were ready (the charge there, and RESPONSE_S after the
+    inverter may run), below 0 after it, −inf never; possible_lead_s: the best that physics allows from the announcement
+    on. Lowest voltage in V and highest import in W over the whole play (means of 10 ms or shorter); the same in V and
+    A of a phase at 1 ms around the step. dip_s: below 90 %."""
 
     lead_s: float
     possible_lead_s: float
@@ -112,7 +115,7 @@ def pairs(count: int, seed: int, tick: Callable[[float], None] = lambda share: N
 
 def pair_of(trial: Trial) -> Pair:
     """One trial, both ways."""
-    return Pair(trial, play(trial, True)[0], play(trial, False)[0])
+    return Pair(trial, play(trial, True, STEP_US)[0], play(trial, False, STEP_US)[0])
 
 
 def document(found: list[Pair], seed: int) -> dict:
@@ -212,15 +215,16 @@ def _row(pair: Pair) -> dict:
             "with_genset_starts": told.genset_starts, "without_genset_starts": untold.genset_starts}  # fmt: skip
 
 
-def play(trial: Trial, told: bool) -> tuple[Outcome, Trace]:
-    """One trial, from its announcement to AFTER_S after the step, and its recording at 1 ms around the step."""
+def play(trial: Trial, told: bool, record_us: int = RECORD_AFTER_US) -> tuple[Outcome, Trace]:
+    """One trial, from its announcement to AFTER_S after the step, and its recording at 1 ms from RECORD_BEFORE_US
+    before the step to record_us after it."""
     site, settings = _site(trial)
     need_wh = _need_wh(trial, settings)
     possible_lead_s = _possible_lead_s(trial, settings, need_wh)
     late_s = -possible_lead_s if told else 0.0  # an inverter told too late comes after the step
     start_us, end_us = round(trial.notice_s * 1e6), round((trial.notice_s + max(AFTER_S, late_s + 30)) * 1e6)
     site.add_job(start_us, end_us, trial.job_w)
-    recorded = site.record(max(0, start_us - RECORD_BEFORE_US), start_us + RECORD_AFTER_US, 1000)
+    recorded = site.record(max(0, start_us - RECORD_BEFORE_US), start_us + record_us, 1000)
     controller, image = Controller(settings), Image()
     if told:
         _tell(controller, trial, settings, site.config.battery_wh)
@@ -241,7 +245,7 @@ def play(trial: Trial, told: bool) -> tuple[Outcome, Trace]:
         site.advance(min(until_us, start_us) if site.now_us < start_us < until_us else until_us)
     totals = site.totals()
     outcome = Outcome(
-        lead_s=(start_us - ready_us) / 1e6 if ready_us is not None else -np.inf,
+        lead_s=(start_us - ready_us) / 1e6 - RESPONSE_S if ready_us is not None else -np.inf,
         possible_lead_s=possible_lead_s,
         min_pcc_v=totals.min_pcc_v,
         min_1ms_v=min(recorded.pcc_min_v),
@@ -288,6 +292,7 @@ def _possible_lead_s(trial: Trial, settings: Config, need_wh: float) -> float:
         # The step's own dip ends the wait for service, which begins again when the set has taken over.
         on_set_s = plant.amf_delay_s + plant.genset_start_s
         awake_s = -(max(on_set_s, trial.wake_s - trial.notice_s) + trial.enter_service_s)
+    awake_s -= RESPONSE_S
     # What is not stored when the step comes is not stored any more; the inverter then still helps with what there is.
     return awake_s - charge_s if awake_s >= charge_s else min(0.0, awake_s)
 

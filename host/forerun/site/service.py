@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY
+from forerun.compute.announcements import Preparing
 from forerun.compute.load import Announcement
 from forerun.config import board_settings
 from forerun.dispatch.situation import DispatchInputError
@@ -28,7 +29,7 @@ from forerun_wire import messages
 from forerun_wire.host import HostSession
 
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
-PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
+MOST_WAITING = 16  # commands without a reply; a board that is behind gets no further plan, and then the latest one
 COMMIT_AGAIN_US = 5_000_000
 TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CELL_AT = messages.INFO_FIELDS.index("cell_decic")
@@ -81,7 +82,7 @@ class Service:
         self.witness = Witness(journal, key, record_keys, commitments)
         self._times = RecordTimes()
         self.jobs: dict[str, Announcement] = {}
-        self.told_jobs: set[str] = set()  # that the board was told to prepare for
+        self.preparing = Preparing()  # which of them the board was told of
         self._plan_id = 0
         self._replan_at_s = 0
         self._tell_time_at_s = 0
@@ -115,8 +116,10 @@ class Service:
         self._handle_events(now_us)
         self._seal(now_us)
         now_s = self._utc_s(now_us)
-        if self._times.known:
-            self._prepare_jobs(now_s)
+        if self._times.known and self.session.up and self.session.waiting <= MOST_WAITING:
+            order = self.preparing.due(self.jobs.values(), now_s)
+            if order is not None:
+                self.session.command(messages.PREPARE, *order)
         if self.session.up and now_s >= self._tell_time_at_s:
             self._tell_time(now_s)
         if self._plannable() and now_s >= self._replan_at_s:
@@ -150,22 +153,26 @@ class Service:
 
     def announce(self, job: Announcement, now_us: int) -> None:
         """A scheduler says that load will come: remembered in the journal, planned for and prepared at once."""
-        self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
-        self._commit()
-        self.jobs[job.job] = job
-        self.planner.job_log.announce(self._utc_s(now_us), job)
-        self.told_jobs.discard(job.job)
-        self._replan_at_s = 0
-        self.step(now_us)
+        self.change_jobs([job], [], now_us)
 
     def cancel(self, job: Announcement, now_us: int) -> None:
         """The job will not come, or ends now: remembered, and planned without it from now on."""
-        self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
-        self._commit()
-        self.jobs.pop(job.job, None)
-        self.planner.job_log.cancel(self._utc_s(now_us), job.job)
-        self._replan_at_s = 0
-        self.step(now_us)
+        self.change_jobs([], [job], now_us)
+
+    def change_jobs(self, come: Sequence[Announcement], gone: Sequence[Announcement], now_us: int) -> None:
+        """Several jobs come, or do not come or end now: remembered, and one plan for all of it."""
+        for job in gone:
+            self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
+            self.jobs.pop(job.job, None)
+            self.planner.job_log.cancel(self._utc_s(now_us), job.job)
+        for job in come:
+            self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
+            self.jobs[job.job] = job
+            self.planner.job_log.announce(self._utc_s(now_us), job)
+        if come or gone:
+            self._commit()
+            self._replan_at_s = 0
+            self.step(now_us)
 
     def note_source(self, name: str, trouble: str, words: str, now_us: int) -> None:
         """What is wrong with a source of the compute load, or that it is `back`: remembered in the journal."""
@@ -253,7 +260,7 @@ class Service:
         if not same_boot:
             self._times.begin(hello["boot_count"])
             self.latest = {}
-        self.told_jobs.clear()
+        self.preparing.forget()
         self._bind(now_us)
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
@@ -399,8 +406,9 @@ class Service:
     # ---- planning
 
     def _plannable(self) -> bool:
-        """True when the board's clock and the battery's state of charge are known."""
-        return self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+        """True when the board's clock and the battery's state of charge are known, and it is not behind."""
+        return (self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+                and self.session.waiting <= MOST_WAITING)  # fmt: skip
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)
@@ -408,7 +416,6 @@ class Service:
         self._replan_at_s = (now_s // period_s + 1) * period_s
         for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:
             del self.jobs[name]
-            self.told_jobs.discard(name)
         self._tell_if_missed(now_us)
         try:
             self.planner.make(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"], self.jobs.values())
@@ -444,14 +451,6 @@ class Service:
             flat = [number for point in points[first : first + POINTS_PER_FRAME] for number in point]
             self.session.command(messages.PLAN_POINTS, self._plan_id, first, *flat)
         self.session.command(messages.PLAN_COMMIT, self._plan_id, len(points), max(0, start_uptime_s))
-
-    def _prepare_jobs(self, now_s: int) -> None:
-        for name, job in self.jobs.items():
-            ahead_s = job.start_utc_s - now_s
-            if name not in self.told_jobs and -job.duration_s < ahead_s <= PREPARE_AHEAD_S:
-                self.told_jobs.add(name)
-                left_s = job.duration_s + min(0, ahead_s)
-                self.session.command(messages.PREPARE, round(job.power_w), max(0, round(ahead_s)), round(left_s))
 
     # ---- small things
 
