@@ -33,6 +33,7 @@ class Bench:
     def __init__(self, path, disk=os):
         self.path, self.disk = path, disk
         self.journal, self.said, self.acknowledged, self.now_ms = Journal(path, disk), [], [], 0
+        self.orders = []  # (op, arguments) that the board was given
         self.host = Service(config.load(config.EXAMPLE), self.journal, nonce=b"h" * 8, say=self.said.append)
         self.board = BoardSession("bench", "test", b"b" * 8, store_id=STORE, boot_count=1)
         self.board.source = self.shelf = Shelf()
@@ -53,6 +54,7 @@ class Bench:
                 elif event[0] == "heartbeat":
                     self.board.send_clock(event[1], self.now_ms // 1000, 0, self.now_ms // 1000, 0)
                 elif event[0] == "command":
+                    self.orders.append((event[2], tuple(event[3])))
                     self.board.reply(event[1], m.DONE, *([0] * len(event[3])))
 
     def send(self, number):

@@ -42,6 +42,11 @@ class HostSession(Session):
         """True if what is sent to this board is sealed."""
         return self.keys is not None
 
+    @property
+    def waiting(self):
+        """Commands that wait for their reply."""
+        return len(self._outbox)
+
     def command(self, op, *args):
         """seq of the command, which is sent as the window allows; None while there is no board.
 

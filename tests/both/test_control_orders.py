@@ -182,6 +182,20 @@ def test_headroom_for_a_job_that_never_comes_is_given_up():
     assert 60 <= held <= 70 and controller.prepare.active
 
 
+def test_a_step_that_is_taken_back_is_waited_for_no_longer():
+    for start_in_s in (3_000, 5):
+        scene = Scene(import_limit_w=15_000, import_margin_w=0)
+        prepare = scene.controller.prepare
+        prepare.start(12_000, start_in_s, 3_600, scene.controller.events)
+        scene.tick(1000, pcc_import_w=6_000)
+        scene.events()
+        prepare.start(0, 0, 1, scene.controller.events)
+        assert not scene.tick(1000, pcc_import_w=6_000).prepare.active and prepare.headroom_w == 0
+        assert scene.events() == [(m.PREPARE_ENDED, 12_000, 0)] and not scene.controller.wake
+        prepare.start(0, 0, 1, scene.controller.events)  # once more changes nothing
+        assert not scene.tick(1000).prepare.active and scene.events() == []
+
+
 def test_headroom_never_asks_for_more_export_than_is_allowed():
     scene = Scene(import_limit_w=15_000, import_margin_w=0, export_limit_w=2_000)
     scene.controller.prepare.start(30_000, 1, 60, scene.controller.events)

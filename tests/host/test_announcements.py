@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forerun.compute.announcements import taken
+from forerun.compute.announcements import MOST_JOBS, Preparing, taken
 from forerun.compute.load import Announcement, AnnouncementError
 from forerun.compute.schedulers import jobs_of_kubernetes, jobs_of_slurm
 from forerun.store.journal import read
@@ -85,6 +85,61 @@ def test_a_job_that_has_begun_is_shortened_and_one_that_is_over_is_refused():
     assert taken(begun, NOW, 10_000) == Announcement("train", 6000, NOW, 3000)
     with pytest.raises(AnnouncementError, match="over 0 s ago"):
         taken(begun, NOW + 3000, 10_000)
+
+
+def played(changes: dict[int, list[Announcement]], until_s: int) -> list[tuple]:
+    """What a board is told, each with the second: the jobs are those of the latest change, by second."""
+    preparing, jobs, told = Preparing(), [], []
+    for second in range(until_s):
+        jobs = changes.get(second, jobs)
+        if (order := preparing.due(jobs, NOW + second)) is not None:
+            told.append((second, *order))
+    return told
+
+
+def ahead(name: str, power_w: float, start_s: float, duration_s: float = 1800, confidence: float = 1.0) -> Announcement:
+    return Announcement(name, power_w, NOW + start_s, duration_s, confidence)
+
+
+FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        # The next one, in whatever order they were announced; the one after it when the first had its time.
+        ({0: [FIRST, SECOND]}, [(0, 5000, 600, 1800), (660, 8000, 2340, 1800)]),
+        ({0: [SECOND], 9: [SECOND, FIRST]}, [(0, 8000, 3000, 1800), (9, 5000, 591, 1800), (660, 8000, 2340, 1800)]),
+        ({0: [FIRST, ahead("b", 8000, 700)]}, [(0, 5000, 600, 1800), (625, 8000, 75, 1800)]),
+        # Those that start together are one step, as long as the last of them.
+        ({0: [FIRST, ahead("b", 8000, 640, 3600), ahead("c", 900, 600)]}, [(0, 13_900, 600, 3640)]),
+        ({0: [ahead(str(i), 100, 5) for i in range(500)]}, [(0, 50_000, 5, 1800)]),
+        # Taken back before it comes, while it runs, or one of two.
+        ({0: [FIRST], 9: []}, [(0, 5000, 600, 1800), (9, 0, 0, 1)]),
+        ({0: [FIRST], 900: []}, [(0, 5000, 600, 1800), (900, 0, 0, 1)]),
+        ({0: [FIRST, ahead("b", 8000, 600)], 9: [FIRST]}, [(0, 13_000, 600, 1800), (9, 5000, 591, 1800)]),
+        # Corrected before it comes; while it runs it is no new step, and over when it is.
+        ({0: [FIRST], 9: [ahead("a", 7000, 900)]}, [(0, 5000, 600, 1800), (9, 7000, 891, 1800)]),
+        ({0: [FIRST], 900: [ahead("a", 5000, 900, 900)]}, [(0, 5000, 600, 1800), (1800, 0, 0, 1)]),
+        # Not before the last hour, never for what is unlikely or nothing, and what takes days is told of as a day.
+        ({0: [ahead("a", 5000, 3700)]}, [(100, 5000, 3600, 1800)]),
+        ({0: [ahead("a", 5000, 600, confidence=0.4), ahead("b", 0, 600)]}, []),
+        ({0: [ahead("a", 5000, 600, 9 * 86_400)]}, [(0, 5000, 600, 86_400)]),
+        ({0: [ahead("a", 5000, 0.4, 0.2)]}, [(0, 5000, 0, 1)]),
+        # One that runs when the board is heard for the first time is told of, after what is still to start.
+        ({0: [ahead("a", 5000, -600)]}, [(0, 5000, 0, 1200)]),
+        ({0: [ahead("a", 5000, -600), SECOND]}, [(0, 8000, 3000, 1800)]),
+    ],
+)
+def test_a_board_is_told_of_the_next_step_and_of_one_at_a_time(changes, told):
+    assert played(changes, 4000) == told
+
+
+def test_jobs_are_taken_up_to_a_number_that_every_plan_can_look_at():
+    names = {f"job {number}" for number in range(MOST_JOBS)}
+    with pytest.raises(AnnouncementError, match="1000 jobs are announced already"):
+        taken(FIRST, NOW, 10_000, names)
+    assert taken(FIRST, NOW, 10_000, names - {"job 1"} | {"a"}) == FIRST, "a correction is no further job"
 
 
 def test_a_job_cancelled_late_ends(ask):
@@ -201,6 +256,76 @@ def test_slurm_documents_as_they_were_recorded():
         "slurm-87": (700, 1000, 3600),
         "slurm-88": (8 * 8 + 3 * 350, 1000, 500_000),
     }
+
+
+SLURM_JOB = {"job_id": 7, "job_state": ["PENDING"], "start_time": {"set": True, "infinite": False, "number": 1000},
+             "time_limit": {"set": True, "infinite": False, "number": 60}, "node_count": {"set": True, "number": 3},
+             "tasks": {"set": True, "number": 4}, "cpus": {"set": True, "number": 0}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "gpus"),
+    [
+        ({"tres_req_str": "cpu=8,gres/gpu=2,gres/gpu:a100=2"}, 2),
+        ({"tres_req_str": "cpu=8,gres/gpu:a100=4,gres/gpu:v100=1"}, 5),
+        ({"tres_req_str": "cpu=8", "tres_per_node": "gres/gpu:2"}, 6),  # GPUs are not accounted for there
+        ({"tres_req_str": "cpu=8", "tres_per_node": "gres:gpu:a100:2"}, 6),
+        ({"tres_req_str": "", "tres_per_task": "gres/gpu=1"}, 4),
+        ({"tres_per_job": "gres/gpu:a100=5,gres/shard=7", "tres_per_node": None}, 5),
+        ({"tres_per_job": "gres/gpu"}, 1),
+        ({"job_state": ["RUNNING"], "tres_req_str": "gres/gpu=1", "tres_alloc_str": "cpu=64,gres/gpu=8"}, 8),
+        ({"hold": True}, None),
+        ({"state_reason": "JobHeldUser"}, None),
+        ({"state_reason": "DependencyNeverSatisfied"}, None),
+    ],
+)
+def test_slurm_says_in_several_ways_how_many_gpus_and_that_a_job_is_held(change, gpus):
+    jobs, odd = jobs_of_slurm({"jobs": [SLURM_JOB | change], "errors": []})
+    assert [job.power_w for job in jobs] == ([] if gpus is None else [350 * gpus]) and not odd
+
+
+def test_a_list_that_is_not_whole_takes_no_job_back():
+    with pytest.raises(AnnouncementError, match=r"not whole.*slurmctld is silent"):
+        jobs_of_slurm({"jobs": [], "errors": [{"description": "slurmctld is silent", "error_number": 1}]})
+    with pytest.raises(AnnouncementError, match="first page"):
+        jobs_of_kubernetes({"kind": "JobList", "metadata": {"continue": "abc"}, "items": []}, NOW)
+
+
+def kubernetes_job(pod: dict | None = None, notes: dict | None = None, status: dict | None = None, **metadata) -> dict:
+    container = {"name": "c", "resources": {"limits": {"cpu": "8"}, "requests": {"cpu": "1500m", "memory": "2Gi"}}}
+    return {"metadata": {"name": "j", "namespace": "d", "annotations": notes, **metadata}, "status": status,
+            "spec": {"activeDeadlineSeconds": 60, "template": {"spec": {"containers": [container], **(pod or {})}}}}
+
+
+def asks(**requests) -> dict:
+    return {"name": "c", "resources": {"requests": requests}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "watts"),
+    [
+        (None, 12),
+        ({"containers": [asks(cpu=quantity) for quantity in ("500m", "0.5", 1, "2", "1e0", "0.002k", "500000u")]}, 60),
+        ({"containers": [asks(**{"nvidia.com/gpu": "2", "cpu": "0"}), asks(**{"amd.com/gpu": 1})]}, 1050),
+        ({"initContainers": [asks(cpu="90"), {**asks(cpu="2"), "restartPolicy": "Always"}]}, 28),  # one stays beside
+        ({"resources": {"requests": {"cpu": "4"}}}, 32),
+    ],
+)
+def test_kubernetes_quantities_are_those_of_all_that_runs_at_once(pod, watts):
+    assert [job.power_w for job in jobs_of_kubernetes({"kind": "JobList", "items": [kubernetes_job(pod)]}, NOW)[0]] == [
+        pytest.approx(watts)]  # fmt: skip
+
+
+def test_a_kubernetes_job_counts_from_when_it_began_and_not_once_it_is_deleted():
+    late = kubernetes_job(notes={"forerun.energy/start": "2026-03-30T18:00:00Z"},
+                          status={"startTime": "2026-03-30T18:20:00Z"})  # fmt: skip
+    early = kubernetes_job(notes={"forerun.energy/start": "2026-03-30T18:00:00Z"},
+                           status={"startTime": "2026-03-30T17:50:00Z"})  # fmt: skip
+    gone = kubernetes_job(deletionTimestamp="2026-03-30T18:00:00Z")
+    for item, minutes in ((late, [20]), (early, [0]), (gone, [])):
+        found = jobs_of_kubernetes({"kind": "JobList", "items": [item]}, NOW)[0]
+        at_s = datetime.fromisoformat("2026-03-30T18:00:00Z").timestamp()
+        assert [(job.start_utc_s - at_s) / 60 for job in found] == minutes
 
 
 def test_kubernetes_jobs_that_failed_or_end_are_over():

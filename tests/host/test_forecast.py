@@ -5,7 +5,7 @@ import pytest
 
 from forerun.compute.load import google_2019_utilisation, node_power_w
 from forerun.forecast.members import UNSEEN_BY_NONE, Clock, LeadRegression, _Past, usual_coefficients
-from forerun.forecast.model import Forecast, ForecastError, LoadModel, _quantiles, _weights, forecast_load
+from forerun.forecast.model import Forecast, ForecastError, LoadModel, _quantiles, _spread, _weights, forecast_load
 
 DAY = 288
 
@@ -203,3 +203,18 @@ def test_who_was_right_of_late_weighs_more():
     assert before[0] > before[1] and since[0] < since[1]
     far = _weights(members, actual, alike, np.array([288.0]))
     assert far[4, 0] >= 0.1 and far.sum() == pytest.approx(1)
+
+
+def test_restless_hours_widen_the_band_of_near_leads_alone():
+    calm = 5000 + np.random.default_rng(6).normal(0, 50, 10 * DAY)
+    model, restless = LoadModel(calm, 300, DAY), calm.copy()
+    restless[-DAY // 4 :] += np.where(np.arange(DAY // 4) % 2, 100, -100)
+    got, usual = (model.forecast(values, DAY) for values in (restless, calm))
+    wider = (got.q90 - got.q10) / (usual.q90 - usual.q10)
+    assert 1.4 < wider[0] < 3 and wider[0] > wider[DAY // 4] > wider[-1] and wider[-1] == pytest.approx(1.2, abs=0.15)
+    # However restless, it is no reason for a band without bounds; where nearly nothing ever moved, it still counts.
+    for days in (9, 20):
+        wild = np.concatenate([np.zeros(days * DAY), np.tile([0.0, 9000.0], DAY // 8)])
+        near, same_time_tomorrow = _spread(wild, np.array([len(wild)]), np.array([1, 1 + DAY]), DAY)[0]
+        assert 1.5 < near / same_time_tomorrow < 2.2
+    assert np.all(np.isfinite(_spread(calm[:12], np.array([12]), np.array([1, 2]), 1)))  # a day of one step, too

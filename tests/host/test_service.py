@@ -7,6 +7,7 @@ import time
 import pytest
 
 from forerun import config
+from forerun.compute.load import Announcement
 from forerun.evidence.hashtree import Tree
 from forerun.link.port import SerialLink
 from forerun.site.history import History
@@ -113,6 +114,31 @@ def test_a_clock_that_is_set_is_told_and_journalled_and_plans_go_on(tmp_path):
             due_s = max(host._replan_at_s, host.planner._refit_at_s)
             assert due_s <= now_s, "no waiting for a time that may never come"
     assert sum(entry.body[0] == "clock stepped" for entry in read(path) if entry.kind == "link") == 2
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_however_many_jobs_come_at_once_the_board_gets_the_latest_plan_and_one_step_to_prepare_for(bench, at_once):
+    host, orders = bench.host, []
+    host.latest = {"soc_permille": 500, "load_w": 3000, "faults": 0, "uptime_s": 1, "uptime_ms": 0}
+    now_s = host._utc_s(bench.now_ms * 1000)
+    jobs = [Announcement(f"job {number}", 40.0, now_s + 1200, 900.0) for number in range(100)]
+    made = host.planner.make
+    host.planner.make = lambda *args: (orders.append(len(args[3])), made(*args))
+    if at_once:
+        host.change_jobs(jobs, [], bench.now_ms * 1000)
+    else:
+        for job in jobs:
+            host.announce(job, bench.now_ms * 1000)
+    assert host.session.waiting < 64
+    bench.run(3000)
+    assert host.session.waiting == 0 and orders[-1] == 100, "the last plan knows all of them"
+    assert len(orders) <= 4, "and not each of them had one of its own"
+    told = [args for op, args in bench.orders if op == m.PREPARE]
+    assert told[-1][0] == 4000 and 1197 <= told[-1][1] <= 1200 and len(told) <= 2
+    host.change_jobs([], jobs, bench.now_ms * 1000)
+    bench.run(3000)
+    assert [args[0] for op, args in bench.orders if op == m.PREPARE][-1] == 0
+    assert len(list(read(bench.path))) > 200 and host.jobs == {}
 
 
 def test_a_clock_that_was_wrong_by_years_does_not_fill_the_memory():

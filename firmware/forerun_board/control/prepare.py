@@ -64,7 +64,11 @@ class Prepare:
         return self._machine.state
 
     def start(self, power_w, start_in_s, duration_s, events):
-        """A step of `power_w` comes in `start_in_s` and lasts `duration_s` (each at most 86400); replaces another."""
+        """A step of `power_w` comes in `start_in_s` and lasts `duration_s` (each at most 86400); replaces another. 0 W:
+        the one that was expected does not come."""
+        if power_w == 0:
+            self._until_start_ms = self._remaining_ms = 0
+            return
         self.active = True
         self.ready = False
         self.headroom_w = 0

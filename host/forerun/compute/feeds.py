@@ -166,7 +166,7 @@ class Feeds:
             self._tell(name, "stopped", f"{name}: {where} is not what its scheduler publishes ({problem!r})")
             return
         self._tell(name, "", "")
-        jobs = {job.job: job for job in found}
+        jobs = {job.job: job for job in sorted(found, key=lambda job: job.start_utc_s)}  # the next ones matter most
         odd = {key: words for key, words in odd.items() if key not in jobs}
         before, fresh = self._announced.get(name, {}), []
         unsure = any(key.startswith(UNNAMED) for key in odd)
@@ -175,7 +175,7 @@ class Feeds:
         for key, job in jobs.items():
             if key not in before or _moved(before[key], job):
                 try:
-                    fresh.append(taken(job, now_s, self._most_w))
+                    fresh.append(taken(job, now_s, self._most_w, announced))
                     announced[key] = job
                 except AnnouncementError as problem:
                     odd[key] = brief(str(problem))
@@ -185,11 +185,9 @@ class Feeds:
         def put(service: Service, now_us: int) -> None:
             if self._stopped.is_set():  # others may be in charge of these jobs by now
                 return
-            for known in [job for key, job in service.jobs.items()
-                          if key.startswith(prefix) and not unsure and key not in jobs and key not in odd]:  # fmt: skip
-                service.cancel(known, now_us)
-            for job in fresh:
-                service.announce(job, now_us)
+            gone = [job for key, job in service.jobs.items()
+                    if key.startswith(prefix) and not unsure and key not in jobs and key not in odd]  # fmt: skip
+            service.change_jobs(fresh, gone, now_us)
 
         self._ask(put)
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -155,10 +156,13 @@ def surges(jobs: Iterable[Announcement], load_w: np.ndarray, start_utc_s: float,
     ends = (np.arange(len(load_w)) + 1.0) * step_s
     times = {edge for job in jobs for edge in (job.start_utc_s, job.start_utc_s + job.duration_s)}
     edges = sorted({max(0.0, time - start_utc_s) for time in times})
-    found = []
+    coming = deque(sorted(jobs, key=lambda job: job.start_utc_s))
+    found, running = [], []
     for first, last in pairwise(edges):
-        power_w = sum(job.power_w for job in jobs if job.start_utc_s - start_utc_s <= first
-                      and last <= job.start_utc_s - start_utc_s + job.duration_s)  # fmt: skip
+        while coming and coming[0].start_utc_s - start_utc_s <= first:
+            running.append(coming.popleft())
+        running = [job for job in running if last <= job.start_utc_s - start_utc_s + job.duration_s]
+        power_w = sum(job.power_w for job in running)
         here = load_w[(ends > first) & (ends - step_s < last)]
         if power_w > 0:
             found.append(Surge(first, last - first, power_w + float(here.max() if len(here) else load_w[-1])))

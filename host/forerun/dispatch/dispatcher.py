@@ -1,5 +1,6 @@
 """Dispatch: what battery and genset do over the next hours, and a sentence for each limit that cannot be kept."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -162,9 +163,10 @@ def board_points(plan: Plan, set_lead_s: float = 0.0) -> list[tuple[int, int, in
     WITH_SET marks where the diesel set runs, from set_lead_s before the plan gives it load: it has to start and warm.
     """
     points: list[tuple[int, int, int]] = []
+    works = ((np.abs(plan.battery_w) >= _IDLE_W) | (plan.genset_w > 0)).tolist()
+    import_w = np.round(plan.pcc_import_w).astype(int).tolist()
     for duration_s, step, with_set in _pieces(plan, set_lead_s):
-        works = abs(plan.battery_w[step]) >= _IDLE_W or plan.genset_w[step] > 0
-        mode, value_w = (HOLD_PCC, round(plan.pcc_import_w[step])) if works else (HOLD_BATTERY, 0)
+        mode, value_w = (HOLD_PCC, import_w[step]) if works[step] else (HOLD_BATTERY, 0)
         mode += WITH_SET * with_set
         if points and points[-1][1:] == (mode, value_w):
             points[-1] = (points[-1][0] + duration_s, mode, value_w)
@@ -182,11 +184,10 @@ def board_points(plan: Plan, set_lead_s: float = 0.0) -> list[tuple[int, int, in
 def _pieces(plan: Plan, set_lead_s: float) -> Iterator[tuple[int, int, bool]]:
     """(duration_s, step, whether the set is to run): the plan's steps, cut where the set has to start."""
     ends, on = np.cumsum(plan.step_s), plan.genset_w > 0
-    begins = (ends - plan.step_s)[on]
-    for step, (end, duration) in enumerate(zip(ends, plan.step_s, strict=True)):
-        ahead = begins[begins >= end]
-        led = float(np.clip(end - ahead[0] + set_lead_s, 0, duration)) if len(ahead) else 0.0
-        with_s = round(duration if on[step] else led)
+    begins = (ends - plan.step_s)[on].tolist()
+    for step, (end, duration, runs) in enumerate(zip(*(row.tolist() for row in (ends, plan.step_s, on)), strict=True)):
+        ahead = next((begin for begin in begins if begin >= end), math.inf)
+        with_s = round(duration if runs else min(max(0.0, end - ahead + set_lead_s), duration))
         if without_s := round(duration) - with_s:
             yield without_s, step, False
         if with_s:

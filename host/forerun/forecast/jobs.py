@@ -85,12 +85,9 @@ class JobModel:
         self._unseen = unseen(load_w, start_utc_s, step_s, past, self.share)
         self._settled = {_name(item) for item in past if item.job.start_utc_s <= now_s - _LOOK_S}
         past = [_doubted(item, now_s) if _name(item) in self._unseen else item for item in past]
-        self._base = LoadModel(self.without(load_w, start_utc_s, past), step_s, count)
+        left_w = load_w - _drawn_w(past, self.share, start_utc_s, step_s, len(load_w))
+        self._base = LoadModel(np.maximum(0, left_w), step_s, count)
         self._unknown_w = self._unannounced(past, len(load_w))
-
-    def without(self, load_w: np.ndarray, start_utc_s: float, told: list[Told]) -> np.ndarray:
-        """(n,) the load that is left when the jobs are taken out."""
-        return np.maximum(0, load_w - _drawn_w(told, self.share, start_utc_s, self.step_s, len(load_w)))
 
     def forecast(self, load_w: np.ndarray, count: int, start_utc_s: float, told: Iterable[Told]) -> Forecast:
         """The next `count` steps after load_w (n,), whose first step begins at start_utc_s. Jobs told of after its end
@@ -102,35 +99,37 @@ class JobModel:
         now_s = start_utc_s + self.step_s * len(load_w)
         load_w = np.asarray(load_w, dtype=float)
         told = [known_at(item, now_s) for item in told if item.announced_utc_s <= now_s]
-        late = [item for item in told if item.job.start_utc_s < now_s and _name(item) not in self._settled]
+        late = {_name(item) for item in told if item.job.start_utc_s < now_s} - self._settled
         gone = self._unseen & self._settled
-        if late:
-            others = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
-            gone |= unseen(load_w, start_utc_s, self.step_s, others, self.share, {_name(item) for item in late})
         told = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
-        base_w = self.without(load_w, start_utc_s, told)
-        base = self._base.forecast(base_w, count, self._like(now_s, count))
+        drawn_w = _drawn_w(told, self.share, start_utc_s, self.step_s, len(load_w))
+        gone = unseen(load_w, start_utc_s, self.step_s, told, self.share, late, drawn_w)
+        if gone:
+            told = [_doubted(item, now_s) if _name(item) in gone else item for item in told]
+            drawn_w = _drawn_w(told, self.share, start_utc_s, self.step_s, len(load_w))
+        base = self._base.forecast(np.maximum(0, load_w - drawn_w), count, self._like(now_s, count))
         return base, _onto(base, [item for item in told if item.end_utc_s > now_s], now_s, self.share)
 
-    def _unannounced(self, past: list[Told], n: int) -> np.ndarray:
-        """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead."""
-        return np.stack([
+    def _unannounced(self, past: list[Told], n: int) -> np.ndarray | None:
+        """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead; None without any."""
+        unknown_w = np.stack([
             _drawn_w(past, self.share, self._start_utc_s, self.step_s, n, self.step_s * (lead - 1.0))
             for lead in self._base.leads
         ])  # fmt: skip
+        return unknown_w if unknown_w.any() else None
 
     def _like(self, now_s: float, count: int) -> tuple[np.ndarray, np.ndarray] | None:
         """(leads, (leads, samples) W that was unannounced so long ahead at that time of day on past days); None
         without any."""
-        if not self._unknown_w.any():
+        if self._unknown_w is None:
             return None
         n, day = self._unknown_w.shape[1], DAY_S // self.step_s
         now = round((now_s - self._start_utc_s) / self.step_s)
-        leads = np.unique(np.append(np.arange(1, count + 1, max(1, _EVERY_S // self.step_s)), count))
+        leads = np.array(sorted({*range(1, count + 1, max(1, _EVERY_S // self.step_s)), count}))
         beside = np.arange(-_BESIDE_S, _BESIDE_S + 1, max(self.step_s, _EVERY_S)) // self.step_s
         there = ((now + leads - 1) % day)[:, None, None] + day * np.arange(n // day)[:, None] + beside
         there = np.clip(there.reshape(len(leads), -1), 0, n - 1)
-        return leads, self._unknown_w[nearest(self._base.leads, leads)[:, None], there]
+        return leads, self._unknown_w.take(there + n * nearest(self._base.leads, leads)[:, None])
 
 
 def forecast_both(load_w: np.ndarray, step_s: int, count: int, now_s: float, told: Iterable[Told],
@@ -162,8 +161,10 @@ def _onto(base: Forecast, ahead: list[Told], now_s: float, share: np.ndarray) ->
 
 
 def unseen(load_w: np.ndarray, start_utc_s: float, step_s: float, told: list[Told], share: np.ndarray,
-           asked: set[tuple[str, float]] | None = None) -> set[tuple[str, float]]:  # fmt: skip
-    """(name, start) of the jobs, all or those asked for, of which the meter, load_w (n,), saw nothing at their start.
+           asked: set[tuple[str, float]] | None = None,
+           drawn_w: np.ndarray | None = None) -> set[tuple[str, float]]:  # fmt: skip
+    """(name, start) of the jobs, all or those asked for, of which the meter, load_w (n,), saw nothing at their start;
+    drawn_w (n,): what all of them would draw, if that is known already.
 
     A job that follows another is no step of the meter, so all others are taken out first; a second look does without
     those that have not come. Where the load changes too much by itself to tell, a job is believed.
@@ -180,8 +181,10 @@ def unseen(load_w: np.ndarray, start_utc_s: float, step_s: float, told: list[Tol
     ought_w = np.array([item.job.power_w for item in looked]) * share.mean()
     missing: set[tuple[str, float]] = set()
     for _ in range(2 if looked else 0):
-        here = [item for item in told if _name(item) not in missing]
-        left_w = load_w - _drawn_w(here, share, start_utc_s, step_s, len(load_w))
+        if missing or drawn_w is None:
+            here = [item for item in told if _name(item) not in missing]
+            drawn_w = _drawn_w(here, share, start_utc_s, step_s, len(load_w))
+        left_w = load_w - drawn_w
         taken_out = np.array([_name(item) not in missing for item in looked])
         rise_w = _rises(left_w, np.array(spans)) + taken_out * ought_w
         never = (ought_w > _TELLING * _usual_change(left_w, most)) & (rise_w < _UNSEEN * ought_w)
@@ -223,7 +226,7 @@ def _doubted(item: Told, now_utc_s: float) -> Told:
 
 def known_at(item: Told, now_utc_s: float) -> Told:
     """The job as it was known then: that it ends early is only known once it has."""
-    return item if item.ended_utc_s <= now_utc_s else replace(item, ended_utc_s=np.inf)
+    return item if item.ended_utc_s <= now_utc_s or item.ended_utc_s == np.inf else replace(item, ended_utc_s=np.inf)
 
 
 def jobs_w(told: list[Told], start_utc_s: float, step_s: float, count: int) -> np.ndarray:

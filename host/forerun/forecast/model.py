@@ -21,7 +21,7 @@ _UNCHECKED_DAYS = 4  # of the beginning: too little lies before them
 _CHECKS, _BLOCKS = 400, 7  # forecasts, and parts of the history left out in turn, of that check
 # What was found so many days ago about leads of an hour counts half; at other leads longer by their root, since errors
 # of far leads overlap: as many independent ones are to be left.
-_FRESH_DAYS = 4.0
+_FRESH_DAYS = 2.5
 MAX_DAYS = 42
 _SETTLED_H = 6
 _SAMPLES = 199  # errors kept a lead; a prime, so that they meet every sample of what is unknown
@@ -113,8 +113,8 @@ class LoadModel:
         self._weights, self.basis = _given_way(self._weights, blind, actual[late])
         error = (actual - np.einsum("ml,mol->ol", self._weights, members)) / _spread(values, origins, leads, season)
         # The coefficients that were checked knew the days after, too, and load drifts on: a little wider when far.
-        wider = 1 + _FAR_WIDER * np.minimum(1, leads / (season / 2))
-        low, high = _quantiles(error, fresh, (LEVELS[0], LEVELS[2])) @ _beside(leads)
+        wider = 1 + _FAR_WIDER * np.sqrt(np.minimum(1, leads / (season / 2)))
+        low, high = _quantiles(error, fresh, (LEVELS[0], LEVELS[2])) @ _beside(leads, 0.35)
         self._low, self._high = np.minimum(0, low * wider), np.maximum(0, high * wider)
         self._errors = np.stack([_spaced(part[np.isfinite(part)], _SAMPLES) for part in error.T])
         self._error_levels = quantiles(self._errors, LEVELS)
@@ -152,7 +152,7 @@ class LoadModel:
         """(k, 3) by how much what is unknown moves each quantile of the errors."""
         at, here = nearest(self._clock.leads, leads), spread[leads - 1]
         wrong = self._errors[at] * here[:, None] + unknown_w[:, np.arange(_SAMPLES) % unknown_w.shape[1]]
-        return np.maximum(0, quantiles(wrong, LEVELS) - self._error_levels[:, at] * here).T
+        return np.maximum(0, quantiles(wrong, LEVELS) - self._error_levels[at] * here[:, None])
 
     def _members(self, values: np.ndarray, origins, leads, block=UNSEEN_BY_NONE) -> np.ndarray:
         """(5, origins, leads) by _NAMES; yesterday is the last day that is known at that time."""
@@ -168,6 +168,8 @@ _START = np.array([0.0, 0.0, 0.8, 0.2, 0.0])  # the mix without evidence, best o
 _ANALOGUES = np.array([[0.0], [0.0], [0.0], [0.0], [1.0]])
 _TO_START, _TEMPERATURE = 0.05, 0.02
 _FAR_WIDER = 0.12
+# The last 1/_LATE of a day tells a share of how far near leads go wrong; it counts at most so many times the usual.
+_LATE, _OF_LATE, _LATE_MOST = 4, 0.6, 3.0
 _ALWAYS, _FAR = 0.1, 72  # of leads so many five minutes ahead and farther, analogues have this share in any case
 _GRID = np.array([mix for mix in itertools.product((0, 1, 2, 5), (0, 1, 2, 5), range(6), range(4), range(6))
                   if sum(mix) == 5]) / 5  # fmt: skip
@@ -184,16 +186,17 @@ def _weights(members: np.ndarray, actual: np.ndarray, fresh: np.ndarray, five_mi
     fresh = fresh / fresh.sum(axis=0)
     errors = np.stack([(np.abs(actual - np.tensordot(mix, members, 1)) * fresh).sum(axis=0) for mix in _GRID])
     relative = errors / (errors.min(axis=0) + 1e-12)
-    worse = relative @ _beside(five_minutes) + _TO_START * np.abs(_GRID - _START).sum(axis=1)[:, None]
+    worse = relative @ _beside(five_minutes, 0.5) + _TO_START * np.abs(_GRID - _START).sum(axis=1)[:, None]
     share = np.exp((worse.min(axis=0) - worse) / _TEMPERATURE)
     always = _ALWAYS * np.minimum(1, five_minutes / _FAR)
     return (1 - always) * (_GRID.T @ (share / share.sum(axis=0))) + always * _ANALOGUES
 
 
-def _beside(leads: np.ndarray) -> np.ndarray:
-    """(leads, leads) what each lead, in a column, takes of the others: most of those that are nearly as far."""
+def _beside(leads: np.ndarray, reach: float) -> np.ndarray:
+    """(leads, leads) what each lead, in a column, takes of the others: most of those that are nearly as far, `reach`
+    being the deviation of their logarithms."""
     log = np.log(leads)
-    kernel = np.exp(-0.5 * ((log[:, None] - log) / 0.5) ** 2)
+    kernel = np.exp(-0.5 * ((log[:, None] - log) / reach) ** 2)
     return kernel / kernel.sum(axis=0)
 
 
@@ -222,7 +225,8 @@ def _given_way(weights: np.ndarray, blind: np.ndarray, actual: np.ndarray) -> tu
 
 
 def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: int) -> np.ndarray:
-    """(origins, leads) how restless the load is around that time of day, over all day and the last week."""
+    """(origins, leads) how restless the load is around that time of day, over all day and the last week; of near leads
+    as much more or less as the last hours before the origin were more or less restless than all the history."""
     reach, hour = season // 16, max(1, season // 24)
     width = 2 * reach + 1
     sums = np.concatenate([[0.0], np.cumsum(np.pad(values, reach, mode="edge"))])
@@ -234,7 +238,12 @@ def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: 
     high = np.minimum(np.maximum(there + hour + 1, 1), origins[:, None])
     low = np.minimum(np.maximum(there - hour, 0), high - 1)
     total = np.where(there >= hour, (sums[high] - sums[low]) / (high - low), overall).mean(axis=0)
-    return np.sqrt((total**2 + overall**2) / 2)
+    steps = np.abs(np.diff(values, prepend=values[0]))
+    steps = np.minimum(steps, quantiles(steps, (0.98,)) + steps.mean())
+    sums, first = np.concatenate([[0.0], np.cumsum(steps)]), np.maximum(0, origins - max(1, season // _LATE))
+    late = np.minimum((sums[origins] - sums[first]) / (origins - first) / (steps.mean() + 1e-9), _LATE_MOST)
+    share = _OF_LATE * np.exp(-(leads - 1) / (season / 2))
+    return np.sqrt((total**2 + overall**2) / 2 * (1 + share * (late[:, None] ** 2 - 1)))
 
 
 def _filled(values: np.ndarray, season: int) -> np.ndarray:
@@ -256,13 +265,12 @@ def _filled(values: np.ndarray, season: int) -> np.ndarray:
 
 
 def quantiles(values: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
-    """(levels, …) of values (…, n) without gaps, between neighbours in proportion. np.quantile takes three to ten times
+    """(…, levels) of values (…, n) without gaps, between neighbours in proportion. np.quantile takes three to ten times
     as long."""
-    ordered = np.moveaxis(np.sort(values, axis=-1), -1, 0)
-    at = np.array(levels) * (len(ordered) - 1)
+    ordered, at = np.sort(values, axis=-1), np.array(levels) * (values.shape[-1] - 1)
     low = at.astype(int)
-    rest = (at - low).reshape(-1, *[1] * (values.ndim - 1))
-    return ordered[low] + rest * (ordered[np.minimum(low + 1, len(ordered) - 1)] - ordered[low])
+    below, above = ordered[..., low], ordered[..., np.minimum(low + 1, values.shape[-1] - 1)]
+    return below + (at - low) * (above - below)
 
 
 def nearest(marks: np.ndarray, values: np.ndarray) -> np.ndarray:

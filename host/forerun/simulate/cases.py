@@ -110,11 +110,9 @@ def _without_battery(site: config.SiteFile, weather: Weather, first: int, last: 
 
 
 def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int, planner: "Planner | None") -> Played:
-    """The board's controller decides twice a step: when the load has changed, and again when the inverter followed."""
+    """The board's controller decides when the load has changed, and again once the inverter followed."""
     controller, image = _board(site)
-    limits, battery, count = site.limits, site.battery, last - first
-    import_w, curtailed_w, genset_w, battery_w, stored = np.zeros((5, count))
-    on = np.zeros(count, dtype=bool)
+    limits, battery = site.limits, site.battery
     # Above the limit the feeder's voltage is too low: the panel starts the set and gives it what the mains gave.
     rated_w, panel_until = float(site.genset.rated_w), 0
     capacity, charge_eff, discharge_eff = battery.capacity_wh, battery.efficiency_charge, battery.efficiency_discharge
@@ -122,7 +120,8 @@ def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int
     low_wh, high_wh, export_w = limits.soc_min * capacity, limits.soc_max * capacity, float(limits.export_limit_w)
     load = (weather.load_w + weather.heater_w + INVERTER_OWN_W)[first:last].tolist()
     sun, cells = weather.pv_w[first:last].tolist(), weather.cell_c[first:last].tolist()
-    for step in range(count):
+    rows = []
+    for step in range(last - first):
         if planner:
             planner.rule(first + step, energy / capacity, controller.lease)
         net = load[step] - sun[step]
@@ -137,37 +136,42 @@ def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int
         image.soc_permille = int(1000 * energy / capacity)
         image.pv_w = int(sun[step])
         for _ in range(2):
-            image.begin(1000)
-            image.pcc_age_ms = image.inverter_age_ms = image.battery_age_ms = image.pv_age_ms = image.host_age_ms = 0
-            image.pcc_import_w, image.active_power_w = int(net - power), int(power)
+            before = power
+            image.pcc_import_w, image.active_power_w = int(net - before), int(before)
             controller.step(image)
             power = float(controller.setpoint_w)
+            if power == before:
+                break
         while controller.events.pop():
             pass
         energy -= (power / discharge_eff if power > 0 else power * charge_eff) * hours
-        grid = net - power
+        grid, genset_w = net - power, 0.0
         if grid > limits.import_limit_w + 1 and rated_w:
             panel_until = step + PANEL_STEPS
-        if step < panel_until:
-            on[step], genset_w[step] = True, min(max(grid, 0.0), rated_w)
-            grid -= genset_w[step]
-        import_w[step] = max(grid, -export_w)  # PV that nobody may take is curtailed
-        curtailed_w[step] = import_w[step] - grid
-        battery_w[step], stored[step] = power, max(0.0, energy - low_wh)
+        on = step < panel_until
+        if on:
+            genset_w = min(max(grid, 0.0), rated_w)
+            grid -= genset_w
+        import_w = max(grid, -export_w)  # PV that nobody may take is curtailed
+        rows.append((import_w, import_w - grid, genset_w, on, max(0.0, power), max(0.0, energy - low_wh)))
         if planner:
-            planner.saw(first + step, import_w[step])
-    return Played(import_w, curtailed_w, genset_w, on, np.clip(battery_w, 0, None), stored,
-                  import_w > limits.import_limit_w + 1, planner.replans if planner else 0)  # fmt: skip
+            planner.saw(first + step, import_w)
+    import_w, curtailed_w, genset_w, on, discharge_w, stored_wh = np.array(rows).T
+    return Played(import_w, curtailed_w, genset_w, on > 0, discharge_w, stored_wh, import_w > limits.import_limit_w + 1,
+                  planner.replans if planner else 0)  # fmt: skip
 
 
 def _board(site: config.SiteFile) -> tuple[Controller, Image]:
-    """A controller with the site's settings, and an image in which everything is fresh and the inverter runs."""
+    """A controller with the site's settings, and an image a second after the one before, in which everything is fresh
+    and the inverter runs."""
     settings = Config()
     for key, value in config.board_settings(site).items():
         setattr(settings, next(name for number, name, *_ in SETTINGS if number == key), value)
     settings.genset_meter_unit, settings.fallback = 0, 1
     settings.ramp_w_per_s = 1_000_000  # a step of five minutes is over before a ramp of seconds
     image = Image()
+    image.begin(1000)
+    image.pcc_age_ms = image.inverter_age_ms = image.battery_age_ms = image.pv_age_ms = image.host_age_ms = 0
     image.inverter_state, image.pcc_voltage_mv, image.frequency_millihz = INVERTER_RUNNING, 230_000, 50_000
     return Controller(settings), image
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY
+from forerun.compute.announcements import Preparing
 from forerun.compute.load import Announcement
 from forerun.config import board_settings
 from forerun.dispatch.situation import DispatchInputError
@@ -28,7 +29,8 @@ from forerun_wire import messages
 from forerun_wire.host import HostSession
 
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
-PREPARE_AHEAD_S = 3600  # a job announced earlier is prepared when so much time is left
+MOST_WAITING = 16  # commands without a reply; a board that is behind gets no further plan, and then the latest one
+APART_US = 2_000_000  # between two plans and two preparations: the board records each, and has room for other records
 COMMIT_AGAIN_US = 5_000_000
 TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CELL_AT = messages.INFO_FIELDS.index("cell_decic")
@@ -81,9 +83,10 @@ class Service:
         self.witness = Witness(journal, key, record_keys, commitments)
         self._times = RecordTimes()
         self.jobs: dict[str, Announcement] = {}
-        self.told_jobs: set[str] = set()  # that the board was told to prepare for
+        self.preparing = Preparing()  # which of them the board was told of
         self._plan_id = 0
         self._replan_at_s = 0
+        self._planned_us = self._prepared_us = -APART_US
         self._tell_time_at_s = 0
         self._settings = SettingsExchange()
         self._info_asked = -1
@@ -115,11 +118,14 @@ class Service:
         self._handle_events(now_us)
         self._seal(now_us)
         now_s = self._utc_s(now_us)
-        if self._times.known:
-            self._prepare_jobs(now_s)
+        if self._times.known and self._ready(self._prepared_us, now_us) and self.session.up:
+            order = self.preparing.due(self.jobs.values(), now_s)
+            if order is not None:
+                self._prepared_us = now_us
+                self.session.command(messages.PREPARE, *order)
         if self.session.up and now_s >= self._tell_time_at_s:
             self._tell_time(now_s)
-        if self._plannable() and now_s >= self._replan_at_s:
+        if self._plannable() and now_s >= self._replan_at_s and self._ready(self._planned_us, now_us):
             self._replan(now_us)
 
     def outgoing(self) -> bytes:
@@ -136,7 +142,8 @@ class Service:
         """When `step` has something to do at the latest."""
         due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
         if self._plannable():
-            due_us = min(due_us, max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us))
+            replan_us = max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us, self._planned_us + APART_US)
+            due_us = min(due_us, replan_us)
         return due_us
 
     def link_up(self, now_us: int) -> None:
@@ -150,22 +157,26 @@ class Service:
 
     def announce(self, job: Announcement, now_us: int) -> None:
         """A scheduler says that load will come: remembered in the journal, planned for and prepared at once."""
-        self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
-        self._commit()
-        self.jobs[job.job] = job
-        self.planner.job_log.announce(self._utc_s(now_us), job)
-        self.told_jobs.discard(job.job)
-        self._replan_at_s = 0
-        self.step(now_us)
+        self.change_jobs([job], [], now_us)
 
     def cancel(self, job: Announcement, now_us: int) -> None:
         """The job will not come, or ends now: remembered, and planned without it from now on."""
-        self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
-        self._commit()
-        self.jobs.pop(job.job, None)
-        self.planner.job_log.cancel(self._utc_s(now_us), job.job)
-        self._replan_at_s = 0
-        self.step(now_us)
+        self.change_jobs([], [job], now_us)
+
+    def change_jobs(self, come: Sequence[Announcement], gone: Sequence[Announcement], now_us: int) -> None:
+        """Several jobs come, or do not come or end now: remembered, and one plan for all of it."""
+        for job in gone:
+            self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
+            self.jobs.pop(job.job, None)
+            self.planner.job_log.cancel(self._utc_s(now_us), job.job)
+        for job in come:
+            self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
+            self.jobs[job.job] = job
+            self.planner.job_log.announce(self._utc_s(now_us), job)
+        if come or gone:
+            self._commit()
+            self._replan_at_s = 0
+            self.step(now_us)
 
     def note_source(self, name: str, trouble: str, words: str, now_us: int) -> None:
         """What is wrong with a source of the compute load, or that it is `back`: remembered in the journal."""
@@ -253,7 +264,8 @@ class Service:
         if not same_boot:
             self._times.begin(hello["boot_count"])
             self.latest = {}
-        self.told_jobs.clear()
+        self.preparing.forget()
+        self._planned_us = self._prepared_us = -APART_US
         self._bind(now_us)
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
@@ -399,16 +411,21 @@ class Service:
     # ---- planning
 
     def _plannable(self) -> bool:
-        """True when the board's clock and the battery's state of charge are known."""
-        return self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+        """True when the board's clock and the battery's state of charge are known, and it is not behind."""
+        known = self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+        return known and self.session.waiting <= MOST_WAITING
+
+    def _ready(self, last_us: int, now_us: int) -> bool:
+        """Whether the board can take one more after the one of last_us."""
+        return now_us >= last_us + APART_US and self.session.waiting <= MOST_WAITING
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)
+        self._planned_us = now_us
         period_s = self.site.plan.period_s
         self._replan_at_s = (now_s // period_s + 1) * period_s
         for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:
             del self.jobs[name]
-            self.told_jobs.discard(name)
         self._tell_if_missed(now_us)
         try:
             self.planner.make(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"], self.jobs.values())
@@ -444,14 +461,6 @@ class Service:
             flat = [number for point in points[first : first + POINTS_PER_FRAME] for number in point]
             self.session.command(messages.PLAN_POINTS, self._plan_id, first, *flat)
         self.session.command(messages.PLAN_COMMIT, self._plan_id, len(points), max(0, start_uptime_s))
-
-    def _prepare_jobs(self, now_s: int) -> None:
-        for name, job in self.jobs.items():
-            ahead_s = job.start_utc_s - now_s
-            if name not in self.told_jobs and -job.duration_s < ahead_s <= PREPARE_AHEAD_S:
-                self.told_jobs.add(name)
-                left_s = job.duration_s + min(0, ahead_s)
-                self.session.command(messages.PREPARE, round(job.power_w), max(0, round(ahead_s)), round(left_s))
 
     # ---- small things
 

@@ -15,6 +15,7 @@ from forerun import __version__
 from forerun.carbon import accounting
 from forerun.carbon.factors import HOUR_S
 from forerun.carbon.intake import REGISTERS, Reading
+from forerun.compute.announcements import Step
 from forerun.compute.load import Announcement
 from forerun.dispatch.dispatcher import Plan
 from forerun.dispatch.planning import STEP_S, Outlook
@@ -392,22 +393,24 @@ def _jobs(service, utc_s: float) -> tuple[Job, ...]:
     ahead = sorted(service.jobs.values(), key=lambda job: job.start_utc_s)
     return tuple(
         Job(job.job, round(job.power_w), round(job.start_utc_s), round(job.duration_s), job.confidence,
-            *readiness(job, utc_s, job.job in service.told_jobs, service.lookback.preparations))
+            *readiness(job, utc_s, service.preparing.step_of(job.job), service.lookback.preparations))
         for job in ahead if job.start_utc_s + job.duration_s > utc_s
     )  # fmt: skip
 
 
 def readiness(
-    job: Announcement, utc_s: float, told: bool, preparations: Iterable[tuple[int, int, int, int]]
+    job: Announcement, utc_s: float, told: Step | None, preparations: Iterable[tuple[int, int, int, int]]
 ) -> tuple[str, int | None]:
     """(readiness, seconds by which the battery was ready ahead, None when it was not).
 
-    preparations: (utc_s, code, power_w, seconds ahead of the step) of the board's events, the latest last. They carry
-    no name, so they are matched by power, and by the time at which they expect the step (to a minute).
+    told: the step that the board was told of with this job in it. preparations: (utc_s, code, power_w, seconds ahead
+    of the step) of the board's events, the latest last. They carry no name, so they are matched by power, and by the
+    time at which they expect the step (to a minute).
     """
     state, ahead_s = ("told", None) if told else ("announced", None)
+    step = told or job
     for event_s, code, power_w, left_s in preparations:
-        if power_w != round(job.power_w) or abs(event_s + left_s - job.start_utc_s) > 60:
+        if power_w != round(step.power_w) or abs(event_s + left_s - step.start_utc_s) > 60:
             continue
         if code == m.PREPARE_STARTED:
             state, ahead_s = "preparing", None

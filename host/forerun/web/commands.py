@@ -198,10 +198,17 @@ async def cancel(request: Request, person: Operator, job: Annotated[str, Path(ma
 
 async def announce_job(parts: Parts, job: Announcement) -> Announcement:
     """The job as it is planned for. Raises AnnouncementError."""
-    job = taken(job, parts.clock(), most_w(parts.running.site))
-    await in_loop(parts, lambda service, now_us: service.announce(job, now_us))
+    now_s = parts.clock()
+
+    def announce(service: Service, now_us: int) -> Announcement:
+        ahead = [name for name, other in service.jobs.items() if other.start_utc_s + other.duration_s > now_s]
+        known = taken(job, now_s, most_w(parts.running.site), ahead)
+        service.announce(known, now_us)
+        return known
+
+    known = await in_loop(parts, announce)
     parts.running.say(f"job {job.job}: announced")
-    return job
+    return known
 
 
 async def cancel_job(parts: Parts, name: str) -> bool:
