@@ -14,6 +14,8 @@ _OPTIONS = (
     ("simplex_iteration_limit", 100_000),
     # Devex: weights of steepest edge are worked out anew after each basis that is set, which is half of a short run.
     ("simplex_dual_edge_weight_strategy", 1),
+    # Costs as they are: perturbed ones lead away from a warm start, and back again when they are put right.
+    ("dual_simplex_cost_perturbation_multiplier", 0.0),
 )
 
 

@@ -21,7 +21,7 @@ def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, pic
         if wanted:
             results = player.sweep(site, wanted, year, seed, drawn, tick)
         else:
-            results = [player.simulate(site, year, seed, drawn, tick)]
+            results = [player.simulate(site, year, seed, drawn, tick, pictures.prepare)]
     if wanted:
         if not quiet:
             player.show_sweep(results)

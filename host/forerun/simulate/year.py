@@ -31,11 +31,16 @@ COMPARED = ("import_kwh", "diesel_h", "cost", "co2e_kg")
 
 
 def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
-             tick: Callable[[float], None] = lambda share: None) -> dict:  # fmt: skip
+             tick: Callable[[float], None] = lambda share: None,
+             meanwhile: Callable[[], None] = lambda: None) -> dict:  # fmt: skip
     """Every case's figures over the same year and the same `monte_carlo` drawn years, as a JSON-ready document;
-    tick(share that is done, 0–1)."""
+    tick(share that is done, 0–1). meanwhile() is called while another process draws the weather. Raises Trouble as
+    `weather_of` does."""
     began = time.monotonic()
-    weather = weather_of(float(site.pv.peak_w), year, seed)
+    with concurrent.futures.ProcessPoolExecutor(1) as apart:  # half of it is the import of what reads the data
+        asked = apart.submit(weather_of, float(site.pv.peak_w), year, seed)
+        meanwhile()
+        weather = asked.result()
     drawn = drawn_years(monte_carlo, len(weather.load_w), seed)
     results = _played(site, weather, drawn, tick)
     ours = results["ours"]
