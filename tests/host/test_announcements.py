@@ -258,6 +258,76 @@ def test_slurm_documents_as_they_were_recorded():
     }
 
 
+SLURM_JOB = {"job_id": 7, "job_state": ["PENDING"], "start_time": {"set": True, "infinite": False, "number": 1000},
+             "time_limit": {"set": True, "infinite": False, "number": 60}, "node_count": {"set": True, "number": 3},
+             "tasks": {"set": True, "number": 4}, "cpus": {"set": True, "number": 0}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "gpus"),
+    [
+        ({"tres_req_str": "cpu=8,gres/gpu=2,gres/gpu:a100=2"}, 2),
+        ({"tres_req_str": "cpu=8,gres/gpu:a100=4,gres/gpu:v100=1"}, 5),
+        ({"tres_req_str": "cpu=8", "tres_per_node": "gres/gpu:2"}, 6),  # GPUs are not accounted for there
+        ({"tres_req_str": "cpu=8", "tres_per_node": "gres:gpu:a100:2"}, 6),
+        ({"tres_req_str": "", "tres_per_task": "gres/gpu=1"}, 4),
+        ({"tres_per_job": "gres/gpu:a100=5,gres/shard=7", "tres_per_node": None}, 5),
+        ({"tres_per_job": "gres/gpu"}, 1),
+        ({"job_state": ["RUNNING"], "tres_req_str": "gres/gpu=1", "tres_alloc_str": "cpu=64,gres/gpu=8"}, 8),
+        ({"hold": True}, None),
+        ({"state_reason": "JobHeldUser"}, None),
+        ({"state_reason": "DependencyNeverSatisfied"}, None),
+    ],
+)
+def test_slurm_says_in_several_ways_how_many_gpus_and_that_a_job_is_held(change, gpus):
+    jobs, odd = jobs_of_slurm({"jobs": [SLURM_JOB | change], "errors": []})
+    assert [job.power_w for job in jobs] == ([] if gpus is None else [350 * gpus]) and not odd
+
+
+def test_a_list_that_is_not_whole_takes_no_job_back():
+    with pytest.raises(AnnouncementError, match=r"not whole.*slurmctld is silent"):
+        jobs_of_slurm({"jobs": [], "errors": [{"description": "slurmctld is silent", "error_number": 1}]})
+    with pytest.raises(AnnouncementError, match="first page"):
+        jobs_of_kubernetes({"kind": "JobList", "metadata": {"continue": "abc"}, "items": []}, NOW)
+
+
+def kubernetes_job(pod: dict | None = None, notes: dict | None = None, status: dict | None = None, **metadata) -> dict:
+    container = {"name": "c", "resources": {"limits": {"cpu": "8"}, "requests": {"cpu": "1500m", "memory": "2Gi"}}}
+    return {"metadata": {"name": "j", "namespace": "d", "annotations": notes, **metadata}, "status": status,
+            "spec": {"activeDeadlineSeconds": 60, "template": {"spec": {"containers": [container], **(pod or {})}}}}
+
+
+def asks(**requests) -> dict:
+    return {"name": "c", "resources": {"requests": requests}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "watts"),
+    [
+        (None, 12),
+        ({"containers": [asks(cpu=quantity) for quantity in ("500m", "0.5", 1, "2", "1e0", "0.002k", "500000u")]}, 60),
+        ({"containers": [asks(**{"nvidia.com/gpu": "2", "cpu": "0"}), asks(**{"amd.com/gpu": 1})]}, 1050),
+        ({"initContainers": [asks(cpu="90"), {**asks(cpu="2"), "restartPolicy": "Always"}]}, 28),  # one stays beside
+        ({"resources": {"requests": {"cpu": "4"}}}, 32),
+    ],
+)
+def test_kubernetes_quantities_are_those_of_all_that_runs_at_once(pod, watts):
+    assert [job.power_w for job in jobs_of_kubernetes({"kind": "JobList", "items": [kubernetes_job(pod)]}, NOW)[0]] == [
+        pytest.approx(watts)]  # fmt: skip
+
+
+def test_a_kubernetes_job_counts_from_when_it_began_and_not_once_it_is_deleted():
+    late = kubernetes_job(notes={"forerun.energy/start": "2026-03-30T18:00:00Z"},
+                          status={"startTime": "2026-03-30T18:20:00Z"})  # fmt: skip
+    early = kubernetes_job(notes={"forerun.energy/start": "2026-03-30T18:00:00Z"},
+                           status={"startTime": "2026-03-30T17:50:00Z"})  # fmt: skip
+    gone = kubernetes_job(deletionTimestamp="2026-03-30T18:00:00Z")
+    for item, minutes in ((late, [20]), (early, [0]), (gone, [])):
+        found = jobs_of_kubernetes({"kind": "JobList", "items": [item]}, NOW)[0]
+        at_s = datetime.fromisoformat("2026-03-30T18:00:00Z").timestamp()
+        assert [(job.start_utc_s - at_s) / 60 for job in found] == minutes
+
+
 def test_kubernetes_jobs_that_failed_or_end_are_over():
     """Status as the API server writes it since 1.31: a failed job has conditions and no completionTime."""
 

@@ -130,12 +130,13 @@ def test_however_many_jobs_come_at_once_the_board_gets_the_latest_plan_and_one_s
         for job in jobs:
             host.announce(job, bench.now_ms * 1000)
     assert host.session.waiting < 64
-    bench.run(2000)
+    bench.run(3000)
     assert host.session.waiting == 0 and orders[-1] == 100, "the last plan knows all of them"
-    assert len(orders) < 40, "and not each of them had one of its own"
-    assert [args[:2] for op, args in bench.orders if op == m.PREPARE][-1] == (4000, 1200)
+    assert len(orders) <= 4, "and not each of them had one of its own"
+    told = [args for op, args in bench.orders if op == m.PREPARE]
+    assert told[-1][0] == 4000 and 1197 <= told[-1][1] <= 1200 and len(told) <= 2
     host.change_jobs([], jobs, bench.now_ms * 1000)
-    bench.run(2000)
+    bench.run(3000)
     assert [args[0] for op, args in bench.orders if op == m.PREPARE][-1] == 0
     assert len(list(read(bench.path))) > 200 and host.jobs == {}
 

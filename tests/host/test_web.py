@@ -228,6 +228,15 @@ def test_an_unknown_route_or_method_is_said(site, method, path, status):
     assert found == status and set(answer) == {"error"}
 
 
+def test_a_refused_method_names_all_that_the_path_has(site):
+    described = site.read.ask("GET", "/openapi.json")[1]["paths"]
+    assert len(described) > 15
+    for path, methods in described.items():
+        status, answer, headers = site.read.ask("PATCH", path.replace("{", "").replace("}", ""))
+        assert status == 405 and set(headers["Allow"].split(", ")) == {method.upper() for method in methods}, path
+        assert headers["Allow"] in answer["error"]
+
+
 @pytest.mark.parametrize("name", [
     "../secret.html", "..%2fsecret.html", "%2e%2e/secret.html", "2026-05-01/../../secret.html", "/etc/passwd",
     "..%5c..%5csecret.html", "link.html", "2026-05-01%2f..%2f..%2fsecret.html", "2026-05-01", "", "%00",
@@ -244,6 +253,8 @@ def test_a_report_is_listed_and_downloaded_and_may_do_nothing_here(site):
     assert listed["2026-05-01/report.html"] == 15 and "link.html" not in listed
     status, content, headers = site.read.ask("GET", "/api/v1/reports/" + urllib.parse.quote("2026-05-01/report.html"))
     assert (status, content) == (200, b"<h1>report</h1>")
+    described = site.read.ask("GET", "/openapi.json")[1]["paths"]["/api/v1/reports/{name}"]["get"]["responses"]["200"]
+    assert headers["Content-Type"] in described["content"]
     assert headers["Content-Disposition"] == 'attachment; filename="report.html"'
     assert "sandbox" in headers["Content-Security-Policy"]
 

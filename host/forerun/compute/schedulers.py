@@ -13,8 +13,12 @@ POWER_NOTE = "forerun.energy/power-w"
 START_NOTE = "forerun.energy/start"
 CONFIDENCE_NOTE = "forerun.energy/confidence"
 _SLURM_NOT_SET = 2**32 - 2  # NO_VAL; INFINITE is one more
+_SLURM_HELD = ("JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied", "BadConstraints")
 _PENDING_CONFIDENCE = 0.6  # Slurm's expected start of a pending job moves when others end early
 
+
+_SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+             "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}  # fmt: skip
 
 # What a list holds: the jobs that can be read, and by name a sentence for each that cannot. One that has not even a
 # name stands under UNNAMED and its place in the list.
@@ -27,8 +31,11 @@ def jobs_of_slurm(document: dict) -> Listed:
     """Listed of `squeue --json` (Slurm 21.08 and later): the jobs that are pending with an expected start, or running.
 
     Power: `power-w=…` in the job's comment, else its CPUs and GPUs. A job without a time limit is left out: nobody
-    knows when it ends. Raises AnnouncementError for another document.
+    knows when it ends; so is one that is held. Raises AnnouncementError for another document, and for one that is none
+    because the controller did not answer.
     """
+    if errors := document.get("errors"):
+        raise AnnouncementError(f"squeue says that its list is not whole: {brief(repr(errors), 200)}")
     jobs = document.get("jobs")
     if not isinstance(jobs, list):
         raise AnnouncementError("this is not the output of squeue --json: it has no list of jobs")
@@ -37,7 +44,7 @@ def jobs_of_slurm(document: dict) -> Listed:
 
 def _named(prefix: str, *parts) -> str:
     """Raises ValueError for what is no name."""
-    if not all(isinstance(part, str | int) and part != "" for part in parts):
+    if not all(type(part) in (str, int) and part != "" for part in parts):
         raise ValueError(f"its name is {brief(repr(parts), 80)}")
     name = prefix + "-".join(str(part) for part in parts)
     if len(name) > _LONGEST_NAME or not name.isprintable():
@@ -73,6 +80,8 @@ def _slurm_job(name: str, job: dict) -> Announcement | None:
     start_s, end_s, limit_min = (_slurm_number(job.get(key)) for key in ("start_time", "end_time", "time_limit"))
     if not (running or "PENDING" in states) or not start_s or not limit_min:
         return None
+    if not running and (job.get("hold") or job.get("state_reason") in _SLURM_HELD):
+        return None  # whatever start was expected before somebody held it
     # Whoever extends a running job moves its end, not its limit.
     length_s = end_s - start_s if running and end_s > start_s else 60 * limit_min
     return Announcement(name, _slurm_power_w(job), start_s, length_s, 1.0 if running else _PENDING_CONFIDENCE)
@@ -94,10 +103,27 @@ def _slurm_power_w(job: dict) -> float:
     for word in comment.replace(",", " ").split():
         if word.startswith("power-w="):
             return float(word.removeprefix("power-w="))
-    counts = dict(part.split("=", 1) for part in (job.get("tres_req_str") or "").split(",") if "=" in part)
-    # The plain count is the sum of those by type; some sites configure types only.
-    typed = sum(float(count) for name, count in counts.items() if name.startswith("gres/gpu:"))
-    return WATTS_PER_CPU * _slurm_number(job.get("cpus")) + WATTS_PER_GPU * float(counts.get("gres/gpu", typed))
+    gpus = _slurm_gpus(job.get("tres_alloc_str")) or _slurm_gpus(job.get("tres_req_str"))
+    if not gpus:  # a site that does not account for GPUs has them only as they were asked for
+        nodes, tasks = _slurm_number(job.get("node_count")), _slurm_number(job.get("tasks"))
+        for name, times in (("tres_per_job", 1), ("tres_per_node", nodes), ("tres_per_task", tasks)):
+            gpus = gpus or times * _slurm_gpus(job.get(name))
+    return WATTS_PER_CPU * _slurm_number(job.get("cpus")) + WATTS_PER_GPU * gpus
+
+
+def _slurm_gpus(tres) -> float:
+    """Of `cpu=8,gres/gpu=2`, `gres/gpu:a100=2`, `gres/gpu:a100:2`, `gres:gpu:2` or `gres/gpu`, which is one."""
+    plain = typed = 0.0
+    for part in (tres or "").split(","):
+        name, *rest = part.strip().replace("gres:", "gres/").replace("=", ":").split(":")
+        if name == "gres/gpu":
+            counted = bool(rest) and rest[-1].isdigit()
+            count = float(rest.pop()) if counted else 1.0
+            if rest:
+                typed += count
+            else:
+                plain += count
+    return plain or typed  # the plain count is the sum of those by type; some sites configure types only
 
 
 def jobs_of_kubernetes(document: dict, now_s: float) -> Listed:
@@ -108,6 +134,8 @@ def jobs_of_kubernetes(document: dict, now_s: float) -> Listed:
     duration is spec.activeDeadlineSeconds. Without a start, a running job has begun and a suspended one is left out.
     Raises AnnouncementError for another document.
     """
+    if (document.get("metadata") or {}).get("continue"):
+        raise AnnouncementError("this is only the first page of the JobList: ask for it without a limit")
     if document.get("kind") not in ("JobList", "List"):
         raise AnnouncementError(f"this is a {brief(repr(document.get('kind')), 80)}, not a JobList of batch/v1")
     items = document.get("items") or []
@@ -122,17 +150,22 @@ def _kubernetes_job(name: str, item: dict, now_s: float) -> Announcement | None:
     spec, status = item["spec"], item.get("status") or {}
     notes, pod = item["metadata"].get("annotations") or {}, spec["template"]["spec"]
     duration_s = spec.get("activeDeadlineSeconds") or pod.get("activeDeadlineSeconds")
-    start = notes.get(START_NOTE) or status.get("startTime")
-    if _over(status) or not duration_s or (spec.get("suspend") and START_NOTE not in notes):
+    if item["metadata"].get("deletionTimestamp") or _over(status) or not duration_s:
         return None
-    start_s = now_s
-    if start:
-        at = datetime.fromisoformat(start)
-        if at.tzinfo is None:
-            raise AnnouncementError(f"{name}: its start {start} has no offset; write RFC 3339, as 2026-01-31T18:00:00Z")
-        start_s = at.timestamp()
+    if spec.get("suspend") and START_NOTE not in notes:
+        return None
+    # One that began later than it was to, or is to do nothing before a time: the later of the two.
+    starts = [_utc_s(name, start) for start in (notes.get(START_NOTE), status.get("startTime")) if start]
+    start_s = max(starts, default=now_s)
     confidence = float(notes.get(CONFIDENCE_NOTE, 0.9))
     return Announcement(name, _kubernetes_power_w(notes, spec, status), start_s, float(duration_s), confidence)
+
+
+def _utc_s(name: str, start: str) -> float:
+    at = datetime.fromisoformat(start)
+    if at.tzinfo is None:
+        raise AnnouncementError(f"{name}: its start {start} has no offset; write RFC 3339, as 2026-01-31T18:00:00Z")
+    return at.timestamp()
 
 
 def _over(status: dict) -> bool:
@@ -146,15 +179,29 @@ def _over(status: dict) -> bool:
 def _kubernetes_power_w(notes: dict, spec: dict, status: dict) -> float:
     if POWER_NOTE in notes:
         return float(notes[POWER_NOTE])
-    watts = 0.0
-    for container in spec["template"]["spec"]["containers"]:
-        resources = container.get("resources") or {}
-        asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-        cpu = str(asked.get("cpu", 0))
-        cpus = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
-        gpus = sum(float(count) for name, count in asked.items() if name.endswith("/gpu"))  # of whichever vendor
-        watts += WATTS_PER_CPU * cpus + WATTS_PER_GPU * gpus
-    return watts * _kubernetes_pods(spec, status)
+    pod = spec["template"]["spec"]
+    beside = [container for container in pod.get("initContainers") or [] if container.get("restartPolicy") == "Always"]
+    each = [_kubernetes_asked(container) for container in [*pod["containers"], *beside]]
+    whole = _kubernetes_asked(pod)  # since 1.32 a pod may ask for all its containers together
+    cpus = whole["cpu"] if "cpu" in whole else sum(asked.get("cpu", 0.0) for asked in each)
+    gpus = sum(count for asked in each for name, count in asked.items() if name.endswith("/gpu"))  # of any vendor
+    return (WATTS_PER_CPU * cpus + WATTS_PER_GPU * gpus) * _kubernetes_pods(spec, status)
+
+
+def _kubernetes_asked(what: dict) -> dict[str, float]:
+    """CPUs and GPUs that a container or a pod asks for, by resource; with limits alone it asks for those."""
+    resources = what.get("resources") or {}
+    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return {name: _quantity(value) for name, value in asked.items() if name == "cpu" or name.endswith("/gpu")}
+
+
+def _quantity(value) -> float:
+    """A Kubernetes quantity, for example 500m, 2 or 1.5Ki."""
+    text = str(value).strip()
+    suffix = text.lstrip("+-.0123456789")
+    if suffix in _SUFFIXES:
+        return float(text.removesuffix(suffix)) * _SUFFIXES[suffix]
+    return float(text)  # with an exponent, or none
 
 
 def _kubernetes_pods(spec: dict, status: dict) -> int:

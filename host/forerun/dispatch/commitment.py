@@ -3,7 +3,7 @@
 The powers that it thinks of are only good enough to choose the hours; the linear programme then finds the powers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +21,9 @@ _FEWER = (len(range(0, _POWERS, 4)), len(range(0, _POWERS, 2)))
 _BARRED = 100.0
 _FORCED = 8  # more steps that a start forces are not told apart in the values; the way forwards keeps to all of them
 _ROOM = 0.5  # of a step: about what the rest of a stretch may lack to do the work of a step that is left out
-_SHIFT, _LONGER, _WHOLE = 0.15, 0.05, 0.002  # of what a move promises to the first order, about so much comes true
+# Of what a move promises about so much comes true: where the rest lacks more, for a step more, for a stretch; for a
+# shift the less the longer its steps are, in hours.
+_TIGHT, _LONGER, _WHOLE, _SHIFT_H = 0.05, 0.02, 0.002, 0.05
 
 
 def commitment(storage: Storage, inputs: Inputs, targets_wh: np.ndarray, peak_w: float) -> np.ndarray:
@@ -46,63 +48,88 @@ def peak_kw(flows: dict[str, np.ndarray]) -> float:
     return float((flows["import"] + flows["over_import"]).max())
 
 
-def moves(genset: Genset, inputs: Inputs, on: np.ndarray, flows: dict, worth_per_kw: np.ndarray,
-          least: float) -> Iterator[np.ndarray]:  # fmt: skip
-    """Other hours for the set, the most promising first, of those that may save more than `least`: a stretch begun
-    or ended a step sooner or later, or both; left out; or run through to the next.
+class Moves:
+    """Other hours for the set than the best that are known, the most promising first: a stretch begun or ended a step
+    sooner or later, or both; left out; or run through to the next.
 
-    worth_per_kw: (n,) what a kW more saves in each step. It tells the most that a move can save: the cost is a convex
-    function of the set's power. How much of that comes true differs from kind to kind of move.
+    The cost is a convex function of the set's power, so what was worth a kW in each answer tells what any hours cost at
+    least. How much of what that leaves to save comes true differs from kind to kind of move.
     """
-    hours, n, rated_kw = inputs.step_s / 3600, len(on), genset.rated_w / 1000
-    turning = hours * genset.idle_cost_per_h
-    per_kw = worth_per_kw - hours * genset.cost_per_kwh
-    add = np.maximum(per_kw * genset.least_w / 1000, per_kw * rated_kw) - turning
-    drop = turning - per_kw * flows["genset"]
-    # Sums from the first step on, so that a stretch is a difference.
-    added, dropped, spare_kwh = (np.concatenate([[0.0], np.cumsum(values)]).tolist() for values in (
-        add, drop, hours * (rated_kw - flows["genset"])))  # fmt: skip
-    add, drop, step_kwh, stretches = add.tolist(), drop.tolist(), (hours * rated_kw).tolist(), _stretches(on)
-    found: list[tuple[float, tuple[int, ...], slice]] = []  # what may come true, steps to turn, stretch to turn
 
-    def offer(share: float, promise: float, *steps: int, stretch: slice = slice(0)) -> None:
-        if share * promise > least:
-            found.append((share * promise, steps, stretch))
+    def __init__(self, genset: Genset, inputs: Inputs):
+        self.genset, self.inputs, self.step_h = genset, inputs, inputs.step_s / 3600
+        self._must, self._forced = running_steps(genset, inputs), _forced(genset, inputs)
+        self._never = inputs.genset_barred & ~self._must
+        self._answers: list[tuple[float, np.ndarray]] = []  # what no hours cost at least, and each step of them more
+        self._hours = self._shares = self._starting = self._floors = None
 
-    for first, last in stretches:
-        spare = spare_kwh[last] - spare_kwh[first]
-        for edge, beyond, other in ((first, first - 1, last - 1), (last - 1, last, first)):
-            # The other steps of the stretch do its work, or it was none.
-            fits = spare >= (1 - _ROOM) * step_kwh[edge]
-            offer(1.0 if fits else _LONGER, drop[edge], edge)
-            if 0 <= beyond < n:
-                offer(_LONGER, add[beyond], beyond)
-                offer(_SHIFT, add[beyond] + drop[other], beyond, other)
-        offer(_WHOLE, dropped[last] - dropped[first] + genset.start_cost, stretch=slice(first, last))
-    for (_, last), (first, _) in pairwise(stretches):
-        offer(_WHOLE, added[first] - added[last] + genset.start_cost, stretch=slice(last, first))
-    for _, steps, stretch in sorted(found, key=lambda move: -move[0]):
-        other = on.copy()
-        other[list(steps)] ^= True
-        other[stretch] ^= True
-        if _allowed(genset, inputs, other):
-            yield other
+    def told(self, on: np.ndarray, cost: float, worth_per_kw: np.ndarray) -> None:
+        """What hours (n,) cost, infinite when there was no answer, and what a kW more would save in each step, (n,)."""
+        if not np.isfinite(cost):
+            return
+        genset = self.genset
+        per_kw = worth_per_kw - self.step_h * genset.cost_per_kwh
+        given = np.maximum(per_kw * genset.least_w, per_kw * genset.rated_w) / 1000
+        running = self.step_h * genset.idle_cost_per_h - given
+        none = cost - on @ running - genset.start_cost * starts(on, self.inputs.genset_run_s)
+        self._answers.append((none, running))
+        if self._floors is not None:
+            self._floors = np.maximum(self._floors, none + self._hours @ running + self._starting)
+
+    def around(self, on: np.ndarray, genset_kw: np.ndarray) -> None:
+        """The best hours are these, and what the set gives in them."""
+        found = list(self._found(on, genset_kw))
+        turned = [(row, step) for row, (_, steps) in enumerate(found) for step in steps]
+        hours = np.repeat(on[None], len(found), axis=0)
+        hours[tuple(np.array(turned, dtype=int).reshape(-1, 2).T)] ^= True
+        begun = hours.copy()
+        begun[:, 0] &= self.inputs.genset_run_s <= 0
+        begun[:, 1:] &= ~hours[:, :-1]
+        so_far = np.zeros((len(hours), len(on) + 1), dtype=int)
+        np.cumsum(hours, axis=1, out=so_far[:, 1:])
+        short = so_far[:, np.arange(1, len(on) + 1) + self._forced] - so_far[:, :-1] <= self._forced
+        fine = ~np.any((begun & short) | (hours < self._must) | (hours & self._never), axis=1)
+        self._hours, self._shares = hours[fine].astype(float), np.array([share for share, _ in found])[fine]
+        self._starting = self.genset.start_cost * np.count_nonzero(begun[fine], axis=1)
+        self._floors = np.full(len(self._hours), -np.inf)
+        for none, running in self._answers:
+            self._floors = np.maximum(self._floors, none + self._hours @ running + self._starting)
+
+    def next(self, cost: float, least: float) -> np.ndarray | None:
+        """(n,) bool, the hours that may save most of `cost`, None where no hours may save more than `least`."""
+        promises = self._shares * (cost - self._floors)
+        return self._hours[promises.argmax()] > 0 if promises.max(initial=0.0) > least else None
+
+    def _found(self, on: np.ndarray, genset_kw: np.ndarray) -> Iterator[tuple[float, Sequence[int]]]:
+        """How much of its promise comes true, and the steps to turn, of each move."""
+        step_h, stretches = self.step_h.tolist(), _stretches(on)
+        rated_kw = self.genset.rated_w / 1000
+        spare_kwh = [0.0, *np.cumsum(self.step_h * (rated_kw - genset_kw)).tolist()]
+        for first, last in stretches:
+            spare = spare_kwh[last] - spare_kwh[first]
+            for edge, beyond, other in ((first, first - 1, last - 1), (last - 1, last, first)):
+                # The other steps of the stretch do its work, or it was none.
+                fits = spare >= (1 - _ROOM) * step_h[edge] * rated_kw
+                yield 1.0 if fits else _TIGHT, (edge,)
+                if 0 <= beyond < len(on):
+                    yield _LONGER, (beyond,)
+                    yield min(1.0, _SHIFT_H / max(step_h[beyond], step_h[other])), (beyond, other)
+            yield _WHOLE, range(first, last)
+        for (_, last), (first, _) in pairwise(stretches):
+            yield _WHOLE, range(last, first)
+
+
+def _forced(genset: Genset, inputs: Inputs) -> np.ndarray:
+    """(n,) how many steps must follow one in which the set starts."""
+    ends, steps = np.cumsum(inputs.step_s), np.arange(len(inputs.step_s))
+    return np.clip(np.searchsorted(ends, ends - inputs.step_s + genset.min_run_s) - steps, 0, steps[::-1])
 
 
 def _stretches(on: np.ndarray) -> list[tuple[int, int]]:
     """(first, one after the last) of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]))).tolist()
+    edges = (np.flatnonzero(on[1:] != on[:-1]) + 1).tolist()
+    edges = [0] * int(on[0]) + edges + [len(on)] * int(on[-1])
     return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _allowed(genset: Genset, inputs: Inputs, on: np.ndarray) -> bool:
-    """Whether each stretch lasts as long as the set must run; the last one may go on beyond the horizon."""
-    must = running_steps(genset, inputs)
-    if np.any(must & ~on) or np.any(inputs.genset_barred & on & ~must):
-        return False
-    ends = np.concatenate([[0.0], np.cumsum(inputs.step_s)])
-    return all(last == len(on) or (first == 0 and inputs.genset_run_s > 0)
-               or ends[last] - ends[first] >= genset.min_run_s for first, last in _stretches(on))  # fmt: skip
 
 
 class _Search:
@@ -172,21 +199,19 @@ class _Search:
         """(n,) bool. Rows of values before each step and after the last: off, on and free to stop, then on for 1, 2, …
         more steps."""
         n, genset = len(self.hours), self.genset
-        ends = np.cumsum(self.inputs.step_s)
-        forced = np.searchsorted(ends, ends - self.inputs.step_s + genset.min_run_s) - np.arange(n)
-        forced = np.clip(forced, 0, np.arange(n, 0, -1) - 1)  # steps that must follow a step of starting
+        forced = _forced(genset, self.inputs)
         must = int(np.count_nonzero(running_steps(genset, self.inputs)))
         rows = _rows(np.minimum(forced, _FORCED), min(must, _FORCED))
         first = np.concatenate([[0], np.cumsum(rows)]).tolist()
         place, share, cost, pad = self._shifts(np.array(rows), first)
-        values, found = np.zeros((2, first[-1], _LEVELS))  # found: a step before that, off or running as the row is
+        values, found = np.zeros((2, first[-1], _LEVELS), np.float32)  # found: a step before, in the row's state
         # The rows behind a step lie between what is beyond their ends, their slopes beside them, and are looked at from
         # each place on.
         ahead = np.arange(-pad, _LEVELS + pad)
         inside = np.clip(ahead, 0, _LEVELS - 1)
-        held = self.held[:, inside] + np.abs(ahead - inside) * (self.width * self.beyond)
-        wide, slopes = both = np.zeros((2, max(rows), len(ahead)))
-        views = np.lib.stride_tricks.as_strided(both, (both.size - _LEVELS + 1, _LEVELS), (8, 8))
+        held = (self.held[:, inside] + np.abs(ahead - inside) * (self.width * self.beyond)).astype(np.float32)
+        wide, slopes = both = np.zeros((2, max(rows), len(ahead)), np.float32)
+        views = np.lib.stride_tricks.as_strided(both, (both.size - _LEVELS + 1, _LEVELS), (4, 4))
         line, slope = wide.ravel(), slopes.ravel()
         starting = (np.array(first[1:-1]) + 1 + np.minimum(forced, _FORCED)).tolist()
         for step in range(n - 1, -1, -1):
@@ -223,8 +248,8 @@ class _Search:
         each = np.minimum(row, 1), step
         line = _LEVELS + 2 * pad
         place = whole.astype(np.int64)[each].T + (line * row + pad)
-        return (np.stack((place, place + line * rows.max())), (inside - whole)[each].T[:, :, None],
-                cost[each].T[:, :, None], pad)  # fmt: skip
+        return (np.stack((place, place + line * rows.max())), (inside - whole).astype(np.float32)[each].T[:, :, None],
+                cost.astype(np.float32)[each].T[:, :, None], pad)  # fmt: skip
 
     def _forwards(self, values: np.ndarray, first: list[int], forced: np.ndarray, must: int, starts_here: np.ndarray,
                   stops_here: np.ndarray) -> np.ndarray:  # fmt: skip
@@ -232,7 +257,7 @@ class _Search:
         n, span = len(self.hours), self.levels[-1] - self.levels[0] + 1.0
         levels = np.concatenate([[self.levels[0] - span], self.levels, [self.levels[-1] + span]])
         beyond = values[:, [0, -1]] + span * self.beyond
-        worth = np.concatenate([beyond[:, :1], values, beyond[:, 1:]], axis=1)
+        worth = np.concatenate([beyond[:, :1], values, beyond[:, 1:]], axis=1, dtype=float)
         running, energy, on = self.inputs.genset_run_s > 0, self.start_wh, np.zeros(n, dtype=bool)
         low_wh, high_wh = float(self.levels[0]), float(self.levels[-1])
         for step in range(n):

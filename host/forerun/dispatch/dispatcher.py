@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from forerun.dispatch.commitment import commitment, moves, peak_kw, running_steps, starts
+from forerun.dispatch.commitment import Moves, commitment, peak_kw, running_steps, starts
 from forerun.dispatch.programme import Programme
 from forerun.dispatch.reserve import LEAD_S, reserve_level_wh, surge_targets
 from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situation, Storage, Surge, checked
@@ -81,29 +81,31 @@ class Dispatcher:
         choices = [commitment(self.storage, inputs, targets_wh, 1000 * peak_kw(relaxed))]
         if starts(choices[0], inputs.genset_run_s) <= 1 and not np.array_equal(choices[0], kept):
             choices.append(kept)
-        best, tried, least = None, set(), _LEAST * self._programme.turnover
-        ahead, left = iter(choices), len(choices) + _MOVES
-        while left and (on := next((on for on in ahead if on.tobytes() not in tried), None)) is not None:
-            first, left = left > _MOVES, left - 1
-            tried.add(on.tobytes())
+        moves, best, least = Moves(genset, inputs), None, _LEAST * self._programme.turnover
+        for number in range(len(choices) + _MOVES):
+            first = number < len(choices)
+            on = choices[number] if first else moves.next(best[0], least)
+            if on is None:
+                break
             self._programme.go_back(_SET)
-            found = self._priced(inputs, on, direct=first)
-            better = best is None or found[0] < best[0]
+            cost, flows = self._priced(inputs, on, first, best[0] if best else np.inf)
+            moves.told(on, cost, self._programme.worth_per_kw())
+            better = best is None or cost < best[0]
             if better:
-                best = found
+                best = cost, on, flows
                 self._programme.keep(_SET)
-            if left == _MOVES or (better and not first):
-                ahead = moves(genset, inputs, *best[1:], least)
+            if number == len(choices) - 1 or (better and not first):
+                moves.around(best[1], best[2]["genset"])
         return best[2], best[1]
 
-    def _priced(self, inputs: Inputs, on: np.ndarray,
-                direct: bool = False) -> tuple[float, np.ndarray, dict, np.ndarray]:  # fmt: skip
-        """Cost with penalties, the hours, the flows, and what a kW more would be worth in each step."""
-        self._programme.commit(on, direct)
-        flows, cost = self._programme.solve()
+    def _priced(self, inputs: Inputs, on: np.ndarray, direct: bool = False,
+                below: float = np.inf) -> tuple[float, dict[str, np.ndarray]]:  # fmt: skip
+        """Cost with penalties of these hours, and the flows, all zero when they cost `below` or more."""
         genset, hours = self.storage.genset, inputs.step_s / 3600
-        cost += genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
-        return cost, on, flows, self._programme.worth_per_kw()
+        turning = genset.cost(hours, np.zeros(len(on)), on, starts(on, inputs.genset_run_s))
+        self._programme.commit(on, direct)
+        flows, cost = self._programme.solve(below - turning)
+        return cost + turning, flows
 
 
 def storage_of(site) -> Storage:

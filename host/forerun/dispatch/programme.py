@@ -60,14 +60,15 @@ class Programme:
 
     def _lay_out(self, step_s: np.ndarray) -> None:
         n = len(step_s)
-        self._columns = {name: index * n + np.arange(n) for index, name in enumerate(_BLOCKS)}
+        self._columns = {name: slice(index * n, index * n + n) for index, name in enumerate(_BLOCKS)}
         self._step_s, self._hours, self._count = step_s, step_s / 3600, len(_BLOCKS) * n + 1
         self._live = np.zeros(self._count, dtype=bool)
 
     def _build(self, live: np.ndarray) -> None:
-        n, storage, columns, hours = len(self._step_s), self.storage, self._columns, self._hours
-        slices = [columns[name] for name in _SLICES]
+        n, storage, hours = len(self._step_s), self.storage, self._hours
         one, balance = np.ones(n), np.arange(n)
+        columns = {name: block.start + balance for name, block in self._columns.items()}
+        slices = [columns[name] for name in _SLICES]
         energy, peak = n + balance, 2 * n + balance
         parts = [(balance, columns[name], sign * one) for name, sign in (
             ("charge", -1), ("discharge", 1), ("import", 1), ("over_import", 1), ("export", -1), ("over_export", -1),
@@ -116,7 +117,7 @@ class Programme:
         cost[at["low"]], cost[at["surge"]] = -BELOW_MIN * hours, -SURGE / surge_count - RESERVE * hours
         cost[at["reserve"]], cost[at["high"]] = -RESERVE * hours, ABOVE_MAX * hours
         for name in _SLICES:
-            cost[at[name][-1]] -= inputs.stored_value_per_kwh / dearest
+            cost[at[name].stop - 1] -= inputs.stored_value_per_kwh / dearest
         cost[-1] = storage.demand_charge_per_kw / dearest
         right = np.concatenate([rest_w, np.zeros(n)]) / 1000
         right[n] = inputs.soc * storage.capacity_wh / 1000
@@ -132,9 +133,9 @@ class Programme:
             self._build(live)
         self._solver.ask(lower, upper, cost + ties, right)
 
-    def solve(self) -> tuple[dict[str, np.ndarray], float]:
+    def solve(self, below: float = np.inf) -> tuple[dict[str, np.ndarray], float]:
         """Flows in kW by block, each step one way only, and what they cost in the tariff's currency with penalties; all
-        zero and infinite when the solver gave up.
+        zero when no answer costs less than `below`, and infinite when the solver gave up.
 
         Where burning energy pays (negative prices), a linear programme charges and discharges, or imports and exports,
         at once. There the directions are chosen beforehand; where they were not and the answer goes both ways, the
@@ -146,9 +147,11 @@ class Programme:
             self._direct()
             again = [step for step in self._directions.unsure.tolist() if step in self._turned]
             self._turned = set()
-        if not self._one_way():
-            return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, np.inf
-        best, least, found = self._solver.values(), self._solver.objective, self._directions
+        below = np.inf if len(self._directions.unsure) else below / self.dearest
+        least, found = self._one_way(below), self._directions
+        if least >= below:
+            return {name: np.zeros(len(self._step_s)) for name in _BLOCKS}, least * self.dearest
+        best = self._solver.values()
         ways = [[step] for step in found.unsure[: min(_OTHERS, _OTHER_STEPS // len(self._step_s))].tolist()]
         for steps in (again, *ways) if again else ways:  # what was better in the plan before may be so in this one
             if least - self._ties @ best < found.bound + _NEAR * self._turnover:
@@ -190,24 +193,27 @@ class Programme:
             self._directions, self._shut = replace(found, bound=found.bound + fuel), found.shut.copy()
             self._close(np.flatnonzero(found.shut.any(axis=1)))
 
-    def _one_way(self) -> bool:
-        """Solve until no step goes both ways; False when the solver gave up."""
-        solved = self._solver.run()
+    def _one_way(self, below: float = np.inf) -> float:
+        """Solve until no step goes both ways, or no answer can be `below`; what it costs, infinite when the solver gave
+        up."""
         for _ in range(_ROUNDS):
-            both = self._both_ways() if solved else []
+            if not self._solver.run():
+                return np.inf
+            if self._solver.objective >= below:
+                return self._solver.objective
+            both = self._both_ways()
             if not both:
-                break
+                return self._solver.objective
             self._shut[tuple(zip(*both, strict=True))] = True
             self._close([step for step, _ in both])
-            solved = self._solver.run()
-        return solved
+        return self._solver.objective if self._solver.run() else np.inf
 
     def _close(self, steps) -> None:
         """Close and open the flows of these steps as _shut says. Where import is closed, the dear way over the limit
         has no bound: it is what keeps the programme solvable."""
         steps = np.unique(steps)
-        at = np.stack([self._columns[name][steps] for name in FLOWS], axis=1)
-        over, shut = self._columns["over_import"][steps], self._shut[steps]
+        at = np.stack([self._columns[name].start + steps for name in FLOWS], axis=1)
+        over, shut = self._columns["over_import"].start + steps, self._shut[steps]
         upper = np.concatenate([np.where(shut, 0.0, self._upper[at]).ravel(),
                                 np.where(shut[:, FLOWS.index("import")], np.inf, self._upper[over])])  # fmt: skip
         self._solver.bound(np.zeros(len(upper)), upper, np.concatenate([at.ravel(), over]))

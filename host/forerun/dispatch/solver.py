@@ -14,6 +14,8 @@ _OPTIONS = (
     ("simplex_iteration_limit", 100_000),
     # Devex: weights of steepest edge are worked out anew after each basis that is set, which is half of a short run.
     ("simplex_dual_edge_weight_strategy", 1),
+    # Costs as they are: perturbed ones lead away from a warm start, and back again when they are put right.
+    ("dual_simplex_cost_perturbation_multiplier", 0.0),
 )
 
 
@@ -47,18 +49,18 @@ class Solver:
         self._bases: dict[str, highspy.HighsBasis] = {}
         self._at: str | None = None  # nothing was run since it was kept under this name
 
-    def bound(self, lower: np.ndarray, upper: np.ndarray, at: np.ndarray) -> None:
+    def bound(self, lower: np.ndarray, upper: np.ndarray, at: np.ndarray | slice) -> None:
         """Bounds of the columns `at`; they may change where a column is live."""
         changed = np.flatnonzero((lower != self._lower[at]) | (upper != self._upper[at]))
         if len(changed):
-            self.highs.changeColsBounds(len(changed), self._place[at[changed]], lower[changed], upper[changed])
+            self.highs.changeColsBounds(len(changed), self._place[at][changed], lower[changed], upper[changed])
             self._lower[at], self._upper[at] = lower, upper
 
-    def price(self, cost: np.ndarray, at: np.ndarray) -> None:
+    def price(self, cost: np.ndarray, at: np.ndarray | slice) -> None:
         """Costs of the columns `at`; they may change where a column is live."""
         changed = np.flatnonzero(cost != self._cost[at])
         if len(changed):
-            self.highs.changeColsCost(len(changed), self._place[at[changed]], cost[changed])
+            self.highs.changeColsCost(len(changed), self._place[at][changed], cost[changed])
             self._cost[at] = cost
 
     def ask(self, lower: np.ndarray, upper: np.ndarray, cost: np.ndarray, right: np.ndarray) -> None:
@@ -71,7 +73,7 @@ class Solver:
         right = right - np.bincount(row, value * lower[column], len(right))[: len(right)]
         self.highs.changeRowsBounds(len(right), np.arange(len(right), dtype=np.int32), right, right)
 
-    def prices(self, at: np.ndarray) -> np.ndarray:
+    def prices(self, at: np.ndarray | slice) -> np.ndarray:
         """Costs of the columns `at` as they were last given."""
         return self._cost[at]
 
@@ -103,9 +105,9 @@ class Solver:
         """(columns,) of the last answer; not to be changed."""
         if self._values is None:
             self._values = self._lower.copy()
-            self._values[self._live] = self.highs.getSolution().col_value
+            self._values[self._live] = np.fromiter(self.highs.getSolution().col_value, float, len(self._live))
         return self._values
 
     def row_prices(self) -> np.ndarray:
         """(rows,) by how much the objective grows for one more of each right-hand side."""
-        return np.asarray(self.highs.getSolution().row_dual)
+        return np.array(self.highs.getSolution().row_dual)

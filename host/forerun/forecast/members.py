@@ -181,14 +181,24 @@ class _Past:
         hourly = values[np.maximum(minute - hour * np.arange(12).reshape(along), 0)].mean(axis=0)
         columns = [*recent, fine[0], wide[0], usual_fine, usual, middle, past_week, usual_now, then[0], hourly,
                    values[np.maximum(minute, 0)]]  # fmt: skip
-        rows = [np.where(np.isfinite(column), column - base, 0.0) / scale for column in columns]
-        angle = 2 * np.pi / day * (target % day)
-        waves = [wave(number * angle) / 2 for number in (1, 2, 3) for wave in (np.sin, np.cos)]
-        rows += [*waves, 1.0]
-        whole = np.empty((len(rows), *target.shape))
-        for place, column in zip(whole, rows, strict=True):
+        waves = _waves(day)
+        whole = np.empty((len(columns) + len(waves), *target.shape))
+        levels = whole[: len(columns)]
+        for place, column in zip(levels, columns, strict=True):
             place[...] = column
+        levels -= base
+        levels /= scale
+        np.copyto(levels, 0.0, where=np.isnan(levels))
+        np.take(waves, target % day, axis=1, out=whole[len(columns) :])
         return np.moveaxis(whole, 0, -1), base
+
+
+@cache
+def _waves(day: int) -> np.ndarray:
+    """(7, day) three waves and a constant over the steps of a day."""
+    angle = 2 * np.pi / day * np.arange(day)
+    waves = [wave(number * angle) / 2 for number in (1, 2, 3) for wave in (np.sin, np.cos)]
+    return np.stack([*waves, np.ones(day)])
 
 
 @cache
@@ -215,6 +225,8 @@ def _median(rows: np.ndarray) -> np.ndarray:
 
 def _mean(rows: np.ndarray) -> np.ndarray:
     known = np.isfinite(rows)
+    if known.all():
+        return rows.mean(axis=0)
     count = known.sum(axis=0)
     return np.where(count > 0, np.where(known, rows, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 

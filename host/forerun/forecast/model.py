@@ -242,7 +242,7 @@ def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: 
     low = np.minimum(np.maximum(there - hour, 0), high - 1)
     total = np.where(there >= hour, (sums[high] - sums[low]) / (high - low), overall).mean(axis=0)
     steps = np.abs(np.diff(values, prepend=values[0]))
-    steps = np.minimum(steps, np.quantile(steps, 0.98) + steps.mean())
+    steps = np.minimum(steps, quantiles(steps, (0.98,)) + steps.mean())
     sums, first = np.concatenate([[0.0], np.cumsum(steps)]), np.maximum(0, origins - max(1, season // _LATE))
     late = np.minimum((sums[origins] - sums[first]) / (origins - first) / (steps.mean() + 1e-9), _LATE_MOST)
     share = _OF_LATE * np.exp(-(leads - 1) / (season / 2))

@@ -40,10 +40,11 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     recent = _running(ratio, max(1, 3600 // step_s))
     usual = float(quantiles(ratio[lit], (0.5,))[0])
     leads = np.arange(1, count + 1)
-    marks = np.unique(np.geomspace(1, count, min(count, 8)).astype(int))
+    marks = sorted(set(np.geomspace(1, count, min(count, 8)).astype(int).tolist()))
     told = np.full(n + count, np.nan) if sky is None else np.asarray(sky, dtype=float)[-(n + count) :]
-    wrong_told = ratio - _as_here(told, ratio)[:n]
-    found = [_ratios_at(ratio, recent, usual, int(lead), step_s, wrong_told) for lead in marks]
+    at = np.flatnonzero(lit)
+    past = at, ratio[at] - usual, recent - usual, (ratio - _as_here(told, ratio)[:n])[at]
+    found = [_differences_at(lead, np.exp(-lead * step_s / FADE_S), *past) for lead in marks]
     low, middle, high, weight = (np.interp(leads, marks, column) for column in np.array(found).T)
     fade, now = np.exp(-leads * step_s / FADE_S), recent[-1] - usual
     own, ahead = usual + fade * now, _as_here(told, ratio)[n:]
@@ -64,20 +65,22 @@ def _as_here(told: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     return told * np.clip(seen, 0.5, 2.0)
 
 
-def _ratios_at(ratio: np.ndarray, recent: np.ndarray, usual: float, lead: int, step_s: int, wrong_told: np.ndarray):
+def _differences_at(lead: int, fade: float, at: np.ndarray, clearer: np.ndarray, recent: np.ndarray,
+                    wrong_told: np.ndarray) -> np.ndarray:  # fmt: skip
     """(4,) quantiles of how the clearness differed from this rule at that lead, and the weight 0–1 of the weather
-    forecast with which it differed least; of all clearness when few are known."""
-    lit = np.flatnonzero(np.isfinite(ratio[lead:]))
-    wrong = ratio[lead:][lit] - usual - np.exp(-lead * step_s / FADE_S) * (recent[:-lead][lit] - usual)
-    weight, wrong_told = 0.0, wrong_told[lead:][lit]
+    forecast with which it differed least; of all clearness when few are known.
+
+    at (k,): the lit steps of the past (n,); clearer (k,): by how much than usual they were; recent (n,): and what was
+    known of that at each step; wrong_told (k,): and by how much the weather forecast had told less.
+    """
+    first, weight = np.searchsorted(at, lead), 0.0
+    wrong, wrong_told = clearer[first:] - fade * recent[at[first:] - lead], wrong_told[first:]
     both = np.isfinite(wrong_told)
     if np.count_nonzero(both) >= _ENOUGH:
         mixed = [wrong[both] + share * (wrong_told[both] - wrong[both]) for share in _SHARES]
         best = int(np.argmin([np.abs(item).mean() for item in mixed]))
         weight, wrong = float(_SHARES[best]), mixed[best]
-    if len(wrong) < 30:
-        wrong = ratio[np.isfinite(ratio)] - usual
-    return np.append(quantiles(wrong, LEVELS), weight)
+    return np.append(quantiles(wrong if len(wrong) >= 30 else clearer, LEVELS), weight)
 
 
 def _running(ratio: np.ndarray, steps: int) -> np.ndarray:
@@ -98,18 +101,17 @@ def clear_sky_w(pv_w: np.ndarray, irradiance: np.ndarray) -> np.ndarray:
     a regression in which falling short of a measurement counts 24 times as much as exceeding it.
     """
     best = np.nanmax(pv_w)
-    usable = np.isfinite(pv_w) & (irradiance[: len(pv_w), 3] > 0)
-    every = max(1, np.count_nonzero(usable) // _FIT_ROWS)
-    rows, seen = irradiance[: len(pv_w)][usable][::every], pv_w[usable][::every]
-    if len(rows) < 8 or best <= 0:
+    usable = np.flatnonzero(np.isfinite(pv_w) & (irradiance[: len(pv_w), 3] > 0))
+    usable = usable[:: max(1, len(usable) // _FIT_ROWS)]
+    if len(usable) < 8 or best <= 0:
         return np.zeros(len(irradiance))
-    columns = np.ascontiguousarray(rows.T)
-    weights, weight = np.ones(len(rows)), np.zeros(4)
-    penalty = 1e-3 * len(rows) * np.diag(np.mean(rows**2, axis=0) + 1e-9)
+    rows, seen = irradiance[usable].T.copy(), pv_w[usable]
+    weights, weight = np.ones(len(seen)), np.zeros(4)
+    penalty = 1e-3 * np.diag(np.sum(rows**2, axis=1) + 1e-9 * len(seen))
     for _ in range(12):
-        weighted = columns * weights
-        weight = np.linalg.solve(weighted @ columns.T + penalty, weighted @ seen)
-        short = seen - weight @ columns
+        weighted = rows * weights
+        weight = np.linalg.solve(weighted @ rows.T + penalty, weighted @ seen)
+        short = seen - weight @ rows
         weights = np.where(short > 0, 24.0, 1.0) / np.maximum(np.abs(short), 0.02 * best)
     return np.clip(irradiance @ weight, 0, 1.05 * best)
 

@@ -4,6 +4,7 @@ The file is `703165TY.csv` (TMY3, 55.3° N on a Pacific coast): irradiance, air 
 local standard time. Each value is the mean of the hour that *ends* at its time stamp (NREL/TP-581-43156, table 1-1).
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def typical_year_w(peak_w: float, tilt_deg: float = 40.0, azimuth_deg: float = 1
     weather, place = _typical_year()
     middle = weather.index - np.timedelta64(STEP_S // 2, "s")
     sun = pvlib.solarposition.get_solarposition(middle, place["latitude"], place["longitude"], place["altitude"])
-    weather.index = sun.index = middle
+    weather, sun = weather.set_axis(middle), sun.set_axis(middle)
     plane = pvlib.irradiance.get_total_irradiance(
         tilt_deg,
         azimuth_deg,
@@ -43,6 +44,7 @@ def typical_year_c() -> np.ndarray:
     return _typical_year()[0]["temp_air"].to_numpy(dtype=float)
 
 
+@cache
 def _typical_year():
     import pvlib  # a second of import: only where weather is played
 

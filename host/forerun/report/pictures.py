@@ -1,5 +1,6 @@
 """The pictures of a report: SVG elements drawn from the arrays of its document, the same bytes for the same arrays."""
 
+import importlib
 import io
 import math
 import re
@@ -232,6 +233,12 @@ def _edges(power: dict) -> np.ndarray:
 
 def _array(values: list) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
+def prepare() -> None:
+    """Import what draws, most of a second, while there is nothing else to do."""
+    importlib.import_module("matplotlib.figure")
+    importlib.import_module("matplotlib.backends.backend_svg")
 
 
 def _axes(name: str, height: float, rows: int = 1, columns: tuple[float, ...] = (1,), apart: bool = False):

@@ -13,6 +13,7 @@ from forerun.dispatch.dispatcher import Dispatcher, board_points, storage_of
 from forerun.dispatch.planning import STEP_S, Known, Outlook, outlook
 from forerun.dispatch.situation import temperature_shares
 from forerun.forecast.jobs import JobModel, Told
+from forerun.forecast.model import DAY_S
 from forerun_board.control.config import Config
 from forerun_board.control.controller import Controller
 from forerun_board.control.image import INVERTER_RUNNING, Image
@@ -26,7 +27,7 @@ CASES = {
 }
 STRETCHES = 4  # a case with a board is played in so many stretches at once, each begun WARM_UP steps early
 WARM_UP = 3 * 288
-REPLAN_S = 6 * 3600
+REPLAN_S, SLOT_S = 6 * 3600, 3 * 3600
 REFIT_S = 48 * 86_400  # two fits a stretch and its warm-up; a running site fits anew every few hours
 HISTORY = 28 * 288
 MONTH_H = 730  # a twelfth of the year
@@ -181,8 +182,9 @@ class Planner:
 
     def __init__(self, site: config.SiteFile, weather: Weather, first: int):
         self.site, self.weather, self.replans = site, weather, 0
-        # In parallel with the mains the set has no order to run, as on the real site: the plan does without.
-        self._dispatcher = Dispatcher(replace(storage_of(site), genset=None))
+        # In parallel with the mains the set has no order to run, as on the real site: the plan does without. One for
+        # each part of the day: from yesterday's plan at this time it is half as far as from that of six hours ago.
+        self._dispatchers = [Dispatcher(replace(storage_of(site), genset=None)) for _ in range(DAY_S // SLOT_S)]
         self._model: JobModel | None = None
         self._told: list[Told] = []
         self._next_s = self._refit_s = weather.start_s + first * STEP_S
@@ -232,7 +234,7 @@ class Planner:
 
     def points(self, made: Outlook) -> list[tuple[int, int]]:
         """(mode, value_w) of the board's lease for each of the next steps."""
-        plan = self._dispatcher.plan(made.situation)
+        plan = self._dispatchers[made.start_s % DAY_S // SLOT_S].plan(made.situation)
         return [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
                 for _ in range(duration_s // STEP_S)]  # fmt: skip
 

@@ -26,15 +26,21 @@ JOBS_PER_DAY, JOB_W, JOB_S = 1.0, (6_000.0, 12_000.0), (1_800, 7_200)
 NOTICE_S = (600, 7_200)
 EXERCISE_H, EXERCISES = 0.5, 12
 LEAST_CELL_C, ENCLOSURE_W_PER_K = 10.0, 10.0  # a heater keeps the battery's enclosure there
+YEARS_AT_ONCE = 8  # a month of so many drawn years stays in the processor's cache
 COMPARED = ("import_kwh", "diesel_h", "cost", "co2e_kg")
 
 
 def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
-             tick: Callable[[float], None] = lambda share: None) -> dict:  # fmt: skip
+             tick: Callable[[float], None] = lambda share: None,
+             meanwhile: Callable[[], None] = lambda: None) -> dict:  # fmt: skip
     """Every case's figures over the same year and the same `monte_carlo` drawn years, as a JSON-ready document;
-    tick(share that is done, 0–1)."""
+    tick(share that is done, 0–1). meanwhile() is called while another process draws the weather. Raises Trouble as
+    `weather_of` does."""
     began = time.monotonic()
-    weather = weather_of(float(site.pv.peak_w), year, seed)
+    with concurrent.futures.ProcessPoolExecutor(1) as apart:  # half of it is the import of what reads the data
+        asked = apart.submit(weather_of, float(site.pv.peak_w), year, seed)
+        meanwhile()
+        weather = asked.result()
     drawn = drawn_years(monte_carlo, len(weather.load_w), seed)
     results = _played(site, weather, drawn, tick)
     ours = results["ours"]
@@ -220,25 +226,26 @@ def _spread(by_year: np.ndarray) -> dict[str, float]:
 
 
 class _Bills:
-    """What the grid costs a site by the year, of import in W, > 0 imports, on 5-minute steps; a month is a twelfth."""
+    """What the grid costs a site by the year, of import in W, > 0 imports, on 5-minute steps of whole hours; a month
+    is a twelfth."""
 
     def __init__(self, site: sections.SiteFile, steps: int):
-        hours = np.arange(-(-steps // 12))
-        self.tariff, self.steps = site.tariff, steps
+        hours = np.arange(steps // 12)
+        self.tariff = site.tariff
         self.price_kwh = hourly(site.tariff.energy_price_per_kwh)[hours % 24]
         self.kg_kwh = hourly(site.carbon.grid_g_per_kwh)[hours % 24] / 1000
         self.months = [slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(hours, 12)]
 
     def steps_of(self, month: slice) -> slice:
-        return slice(12 * month.start, min(self.steps, 12 * month.stop))
+        return slice(12 * month.start, 12 * month.stop)
 
-    def of_month(self, month: slice, import_w: np.ndarray) -> tuple[float, ...]:
-        """(kWh imported, kWh exported, energy cost, highest hour in kW, kg) of the steps of a month."""
-        imported = np.maximum(import_w, 0)
-        hourly_kw = np.add.reduceat(imported, np.arange(0, len(imported), 12)) / 12_000
-        kwh = float(hourly_kw.sum())
-        return (kwh, kwh - float(import_w.sum()) / 12_000, float(hourly_kw @ self.price_kwh[month]),
-                float(hourly_kw.max()), float(hourly_kw @ self.kg_kwh[month]))  # fmt: skip
+    def of_month(self, month: slice, import_w: np.ndarray) -> np.ndarray:
+        """(…, 5) kWh imported, kWh exported, energy cost, highest hour in kW, kg, of import_w (…, steps of a month)."""
+        by_hour, kw = (*import_w.shape[:-1], -1, 12), np.full(12, 1 / 12_000)
+        hourly_kw, net_kw = np.maximum(import_w, 0).reshape(by_hour) @ kw, import_w.reshape(by_hour) @ kw
+        kwh = hourly_kw.sum(axis=-1)
+        return np.stack([kwh, kwh - net_kw.sum(axis=-1), hourly_kw @ self.price_kwh[month], hourly_kw.max(axis=-1),
+                         hourly_kw @ self.kg_kwh[month]], axis=-1)  # fmt: skip
 
     def of(self, months: np.ndarray, price_level: float | np.ndarray = 1.0) -> dict:
         """Of (…, 12, 5) months as above, each (…): import_kwh; energy, export (earned: below 0), demand and carbon
@@ -269,17 +276,14 @@ def _grid_by_year(site: sections.SiteFile, weather: Weather, played: Played,
     price of each drawn year, while battery and set do what they did. PV that was curtailed stands ready."""
     bills, limit_w = _Bills(site, len(played.import_w)), float(site.limits.export_limit_w)
     found = np.zeros((len(drawn.load), 12, 5))
-    for number, month in enumerate(bills.months):  # a month at a time stays in the processor's cache
+    changes = np.stack([np.ones_like(drawn.load), drawn.load - 1, 1 - drawn.pv], axis=1)
+    for number, month in enumerate(bills.months):
         part = bills.steps_of(month)
-        left_w = played.import_w[part] - played.curtailed_w[part]
-        load_w, pv_w = weather.load_w[part], weather.pv_w[part]
-        net_w, sun_w = np.empty_like(left_w), np.empty_like(left_w)
-        for year, (load, pv) in enumerate(zip(drawn.load, drawn.pv, strict=True)):
-            np.multiply(load_w, load - 1, out=net_w)
-            np.multiply(pv_w, pv - 1, out=sun_w)
-            net_w += left_w
-            net_w -= sun_w
-            found[year, number] = bills.of_month(month, np.maximum(net_w, -limit_w, out=net_w))
+        rows = np.stack([played.import_w[part] - played.curtailed_w[part], weather.load_w[part], weather.pv_w[part]])
+        for first in range(0, len(found), YEARS_AT_ONCE):
+            years = slice(first, first + YEARS_AT_ONCE)
+            net_w = changes[years] @ rows
+            found[years, number] = bills.of_month(month, np.maximum(net_w, -limit_w, out=net_w))
     bill = bills.of(found, drawn.price)
     return bill["import_kwh"], sum(bill[name] for name in ("energy", "export", "demand", "carbon"))
 

@@ -30,6 +30,7 @@ from forerun_wire.host import HostSession
 
 POINTS_PER_FRAME = 24  # 24 points of at most 13 bytes stay below the smallest frame a board may advertise
 MOST_WAITING = 16  # commands without a reply; a board that is behind gets no further plan, and then the latest one
+APART_US = 2_000_000  # between two plans and two preparations: the board records each, and has room for other records
 COMMIT_AGAIN_US = 5_000_000
 TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CELL_AT = messages.INFO_FIELDS.index("cell_decic")
@@ -85,6 +86,7 @@ class Service:
         self.preparing = Preparing()  # which of them the board was told of
         self._plan_id = 0
         self._replan_at_s = 0
+        self._planned_us = self._prepared_us = -APART_US
         self._tell_time_at_s = 0
         self._settings = SettingsExchange()
         self._info_asked = -1
@@ -116,13 +118,14 @@ class Service:
         self._handle_events(now_us)
         self._seal(now_us)
         now_s = self._utc_s(now_us)
-        if self._times.known and self.session.up and self.session.waiting <= MOST_WAITING:
+        if self._times.known and self._ready(self._prepared_us, now_us) and self.session.up:
             order = self.preparing.due(self.jobs.values(), now_s)
             if order is not None:
+                self._prepared_us = now_us
                 self.session.command(messages.PREPARE, *order)
         if self.session.up and now_s >= self._tell_time_at_s:
             self._tell_time(now_s)
-        if self._plannable() and now_s >= self._replan_at_s:
+        if self._plannable() and now_s >= self._replan_at_s and self._ready(self._planned_us, now_us):
             self._replan(now_us)
 
     def outgoing(self) -> bytes:
@@ -139,7 +142,8 @@ class Service:
         """When `step` has something to do at the latest."""
         due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
         if self._plannable():
-            due_us = min(due_us, max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us))
+            replan_us = max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us, self._planned_us + APART_US)
+            due_us = min(due_us, replan_us)
         return due_us
 
     def link_up(self, now_us: int) -> None:
@@ -261,6 +265,7 @@ class Service:
             self._times.begin(hello["boot_count"])
             self.latest = {}
         self.preparing.forget()
+        self._planned_us = self._prepared_us = -APART_US
         self._bind(now_us)
         self._journal(now_us, LINK, ["up", hello["identity"], hello["software"], hello["boot_count"]])
         self._commit()
@@ -407,11 +412,16 @@ class Service:
 
     def _plannable(self) -> bool:
         """True when the board's clock and the battery's state of charge are known, and it is not behind."""
-        return (self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
-                and self.session.waiting <= MOST_WAITING)  # fmt: skip
+        known = self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+        return known and self.session.waiting <= MOST_WAITING
+
+    def _ready(self, last_us: int, now_us: int) -> bool:
+        """Whether the board can take one more after the one of last_us."""
+        return now_us >= last_us + APART_US and self.session.waiting <= MOST_WAITING
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)
+        self._planned_us = now_us
         period_s = self.site.plan.period_s
         self._replan_at_s = (now_s // period_s + 1) * period_s
         for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:

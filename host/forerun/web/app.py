@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match, Route
 
 from forerun import __version__
 from forerun.errors import Trouble, WrongUsage
@@ -94,8 +95,19 @@ async def _told(request: Request, problem: StarletteHTTPException) -> Response:
     if problem.status_code == 404 and sentence == "Not Found":
         sentence = f"there is nothing at {request.url.path}; /openapi.json says what there is"
     elif problem.status_code == 405:
-        sentence = f"{request.method} is not for {request.url.path}"
+        allowed = _allowed(request)
+        sentence = f"{request.method} is not for {request.url.path}, but {', '.join(allowed)}"
+        return _error(405, sentence, {"Allow": ", ".join(allowed)})
     return _error(problem.status_code, str(sentence), problem.headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of a path (RFC 9110, 15.5.6); the framework knows those of one of its routes only."""
+    found = set()
+    for route in (*request.app.routes, *routes.router.routes, *commands.router.routes):
+        if isinstance(route, Route) and route.matches({**request.scope, "method": "?"})[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def _not_valid(request: Request, problem: RequestValidationError) -> Response:

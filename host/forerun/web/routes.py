@@ -22,7 +22,7 @@ from forerun.site.snapshot import (
     StoreHealth,
 )
 from forerun.web.asking import COOKIE, Operator, Reader, parts_of, refuse_foreign, token_holder
-from forerun.web.reports import ReportFile
+from forerun.web.reports import TYPES, ReportFile
 from forerun.web.stream import EVENT_SCHEMA, MOST_VIEWERS
 
 router = APIRouter()
@@ -187,7 +187,7 @@ async def make_report(request: Request, person: Operator, days: Days) -> Reports
 
 
 @router.get("/api/v1/reports/{name:path}", tags=["reports"], response_class=Response,
-            responses={200: {"content": {"application/octet-stream": {}}}})  # fmt: skip
+            responses={200: {"content": {kind: {} for kind in sorted(TYPES.values())}}})  # fmt: skip
 async def report(request: Request, person: Reader, name: Annotated[str, Path(max_length=300)]) -> Response:
     """Download one, by its name in the list."""
     found = await asyncio.to_thread(parts_of(request).reports.read, name)
