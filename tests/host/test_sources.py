@@ -294,7 +294,7 @@ def test_a_source_that_repeats_itself_for_an_hour_is_doubted():
     said = []
     moving = {70: 5001.0, 71: 5000.0}
     watched = Watched(
-        Played(*(Reading(60.0 * i, moving.get(i, 5000.0)) for i in range(74))), 30_000, lambda *words: said.append(words)
+        Played(*(Reading(60.0 * i, moving.get(i, 5000.0)) for i in range(74))), 30_000, lambda *told: said.append(told)
     )
     taken = [watched.take(60.0 * index, 5000.0) for index in range(74)]
     assert [index for index, reading in enumerate(taken) if reading is None] == list(range(59, 70))
