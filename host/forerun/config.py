@@ -25,7 +25,7 @@ def load(path: Path | str) -> SiteFile:
     """The checked site file; relative paths in it start at its folder. Raises ConfigError with one sentence."""
     path = Path(path)
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode().removeprefix("\ufeff")  # some editors begin a file with it
         table = tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError as error:
         words = f"{path}: no such file; `forerun commission scan` proposes one, or start from {EXAMPLE}"

@@ -1,6 +1,7 @@
 """`forerun run` as a service, by the wall clock: what it tells systemd, a reload, a port that vanishes, who may look at
 it, and that it gets by with the memory rules of the shipped unit."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -46,9 +47,10 @@ def emulator(link):
     process.wait(PATIENCE_S)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+def free_ports(count):
+    """Different ones: all are held until the last is found."""
+    with contextlib.ExitStack() as held:
+        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
 
 
 class Unit:
@@ -106,11 +108,11 @@ def unit(tmp_path, _interpreter):
 
 
 def test_a_site_as_a_service(unit, tmp_path):
-    metrics, scada = free_port(), free_port()
+    metrics, scada, broker = free_ports(3)
     text = config.EXAMPLE.with_name("demo_site.toml").read_text().replace("/dev/ttyACM0", "board")
     text = text.replace('port = "board"', f'port = "{tmp_path}/board"')
     text += f"\n[metrics]\nport = {metrics}\n[modbus_tcp]\nport = {scada}\n"
-    text += f'[mqtt]\nhost = "127.0.0.1"\nport = {free_port()}\n'
+    text += f'[mqtt]\nhost = "127.0.0.1"\nport = {broker}\n'
     with emulator(tmp_path / "board"):
         site = unit(text)
         until(lambda: site.told("READY=1"))
@@ -120,8 +122,8 @@ def test_a_site_as_a_service(unit, tmp_path):
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10) as page:
             assert b"forerun_link_up 1.0" in page.read()
         socket.create_connection(("127.0.0.1", scada), 10).close()
-        broker = until(lambda: [alarm for alarm in site.seen()["alarms"] if alarm["name"] == "integration_failed"])
-        assert "MQTT broker" in broker[0]["cause"], "a broker that is not there is told, and the site runs on"
+        failed = until(lambda: [alarm for alarm in site.seen()["alarms"] if alarm["name"] == "integration_failed"])
+        assert "MQTT broker" in failed[0]["cause"], "a broker that is not there is told, and the site runs on"
         until(lambda: site.told("WATCHDOG=1") >= 2)
         assert any(line.startswith("STATUS=") and "import" in line for line in site.heard)
 

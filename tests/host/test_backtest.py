@@ -100,8 +100,14 @@ def test_the_last_days_are_scored_and_only_they():
     ("text", "said"),
     [
         ("load\n1\nx\n", "row 3 ends with no number"),
-        ("", "row 1 ends"),
-        ("load\n1\n2\n", "too short"),
+        ("", "there is no load in it"),
+        ("load\n", "there is no load in it"),
+        ("time,load\n0,1\n300\n", "row 3 ends with no number that a load can be"),
+        ("load\n1\n1e308\n", "row 3 ends with no number that a load can be"),
+        ('load\n"' + 200_000 * "1", "cannot be read as CSV"),
+        ("load\n1\n2\n", "a.csv: a series of 0.0 days is too short"),
+        ("utc_s,load\n1780000200,1\n1780003800,2\n", "rows are 3600 s apart; a backtest needs means of 5 min"),
+        ("time,load\n2026-03-01T00:10Z,1\n2026-03-01T00:15Z,1\n2026-02-01T00:00Z,2\n", "row 4 is of an earlier time"),
         ("time;load\n1;2,5\n2;2,7\n", "separated by semicolons"),
     ],
 )

@@ -82,6 +82,8 @@ def test_a_parquet_trace_is_read_or_refused(tmp_path):
         (["utc_s,power_w", "60,5", "0,5"], "row 3 does not come after row 2"),
         (["utc_s,power_w", "0,5", "60,5", "30,5", "90,5"], "row 4 comes -30 s after the one before"),
         (["utc_s;power_w", "0;5,5", "60;5,5"], "its columns are separated by semicolons"),
+        (["utc_s,power_w", '"' + 200_000 * "1"], "cannot be read as CSV"),
+        (["utc_s,power_w", 1000 * "1"], f"row 2 is {80 * '1'!r}; write utc_s"),
         (["utc_s,power_w", "0,5,5", "60,5,5"], "row 2 is '0,5,5'; write utc_s, in seconds since 1970 UTC"),
         (["utc_s,power_w", "2026-10-25 02:55,5", "2026-10-25 02:00,5"], "row 2 is '2026-10-25 02:55,5'; write utc_s"),
     ],

@@ -90,6 +90,8 @@ def test_what_is_no_readable_toml_file(tmp_path):
     path = tmp_path / "latin.toml"
     path.write_bytes(b'[site]\nname = "Sm\xf8la"\n')
     assert refusal(path) == "line 2 is not UTF-8 text; save the file as UTF-8"
+    path.write_text("\ufeff" + config.EXAMPLE.read_text(), encoding="utf-8")
+    assert config.load(path).site == config.load(config.EXAMPLE).site, "some editors begin a file with a mark"
 
 
 def test_every_setting_of_the_board_gets_a_value_in_its_range(tmp_path):

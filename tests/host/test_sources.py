@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,37 +37,36 @@ def installed(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Rack:
     """A real Prometheus at `url` that scrapes a real node exporter every second, which can be ended and begun."""
 
     def __init__(self, folder: Path):
-        self._folder, self._node, port = folder, free_port(), free_port()
+        self._folder, self._node = folder, 0
         (folder / "rack.prom").write_text('rack_power_watts{rack="a"} 4200\nrack_power_watts{rack="b"} 1800.5\n')
+        self.up()
         (folder / "prometheus.yml").write_text(
             "global: {scrape_interval: 1s}\nscrape_configs:\n"
             f"- job_name: node\n  static_configs: [{{targets: ['127.0.0.1:{self._node}']}}]\n"
         )
-        self.url = f"http://127.0.0.1:{port}"
-        self._server = self._run(
-            "prometheus",
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
+        self._server, port = self._run(
+            "prometheus", 0, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"
         )
-        self.up()
+        self.url = f"http://127.0.0.1:{port}"
 
-    def _run(self, name: str, *options: str) -> subprocess.Popen:
-        return subprocess.Popen([installed(name), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def _run(self, name: str, port: int, *options: str) -> tuple[subprocess.Popen, int]:
+        """(process, port that it listens on): 0 is one of its own choice, which it tells."""
+        with open(self._folder / f"{name}.log", "w+") as log:
+            command = [installed(name), *options, f"--web.listen-address=127.0.0.1:{port}"]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+            listens = 'msg="Listening on" address=127.0.0.1:'
+            said = until(Path(log.name).read_text, lambda text: listens in text or process.poll() is not None)
+        found = re.search(re.escape(listens) + r"(\d+)", said)
+        assert found, said
+        return process, int(found[1])
 
     def up(self) -> None:
-        self._exporter = self._run("prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{self._node}",
-                                   f"--collector.textfile.directory={self._folder}")  # fmt: skip
+        self._exporter, self._node = self._run("prometheus-node-exporter", self._node,
+                                               f"--collector.textfile.directory={self._folder}")  # fmt: skip
 
     def down(self) -> None:
         self._exporter.terminate()
@@ -116,7 +116,8 @@ def test_a_real_target_that_goes_down_is_stopped_and_believed_again_when_it_is_b
     said = []
     watched = Watched(Prometheus(rack.url, "sum(rack_power_watts)"), 30_000, lambda *told: said.append(told))
     take = lambda: watched.take(time.time(), 0.0)  # noqa: E731
-    assert take().power_w == pytest.approx(6000.5) and said == []
+    assert until(take, lambda reading: reading is not None).power_w == pytest.approx(6000.5)
+    said.clear()  # on a slow machine a scrape may have been missed
     rack.down()
     until(take, lambda reading: reading is None)
     assert take() is None and [trouble for trouble, _ in said] == ["stopped"]
@@ -126,15 +127,26 @@ def test_a_real_target_that_goes_down_is_stopped_and_believed_again_when_it_is_b
     assert [trouble for trouble, _ in said] == ["stopped", "back"]
 
 
+class Served:
+    """A server at `url` whose `answers` are, by path, (status, bytes), or the address of where else to look; `shown` is
+    what it was asked for, with the authorisation."""
+
+    def __init__(self, port: int):
+        self.url = f"http://127.0.0.1:{port}"
+        self.answers: dict[str, tuple[int, bytes] | str] = {}
+        self.shown: list[tuple[str, str | None]] = []
+
+
 @pytest.fixture
 def served():
-    """(address, answers): a server whose answer to each path is (status, bytes)."""
-    answers: dict[str, tuple[int, bytes]] = {}
-
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            status, body = answers.get(self.path.split("?")[0], (404, b"nothing here"))
+            found.shown.append((self.path, self.headers["Authorization"]))
+            answer = found.answers.get(self.path.split("?")[0], (404, b"nothing here"))
+            status, body = (302, b"") if isinstance(answer, str) else answer
             self.send_response(status)
+            if isinstance(answer, str):
+                self.send_header("Location", answer)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -143,8 +155,9 @@ def served():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Served(server.server_address[1])
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", answers
+    yield found
     server.shutdown()
     server.server_close()
 
@@ -162,10 +175,9 @@ METRICS = {
 
 
 def test_a_bmc_says_its_power_in_either_resource(served):
-    url, answers = served
     for path, document, watts in (("/power", POWER, 344), ("/metrics", METRICS, 412.5)):
-        answers[path] = 200, json.dumps(document).encode()
-        assert Redfish(url + path, clock=lambda: 1000.0).read() == Reading(1000.0, watts)
+        served.answers[path] = 200, json.dumps(document).encode()
+        assert Redfish(served.url + path, clock=lambda: 1000.0).read() == Reading(1000.0, watts)
 
 
 @pytest.mark.parametrize(
@@ -184,10 +196,9 @@ def test_a_bmc_says_its_power_in_either_resource(served):
     ],
 )
 def test_a_bmc_that_answers_nonsense_is_named_in_one_sentence(served, answer, said):
-    url, answers = served
-    answers["/power"] = answer
+    served.answers["/power"] = answer
     with pytest.raises(SourceError, match=said):
-        Redfish(url + "/power", clock=time.time).read()
+        Redfish(served.url + "/power", clock=time.time).read()
 
 
 @pytest.mark.parametrize(
@@ -223,46 +234,23 @@ def test_an_answer_that_breaks_off_or_trickles_is_named_and_holds_nobody_up(monk
         serving.join(timeout=5)
 
 
-def test_a_redirect_is_followed_and_the_authorisation_shown_to_no_other_server():
-    shown = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            shown.append((self.path, self.headers["Authorization"]))
-            far = f"http://localhost:{server.server_address[1]}/power"
-            there = {"/near": "/far", "/far": far, "/round": "/round", "/file": "file:///etc/passwd",
-                     "/ftp": "ftp://127.0.0.1:9/power"}.get(self.path)  # fmt: skip
-            body = b"" if there else json.dumps(POWER).encode()
-            self.send_response(302 if there else 200)
-            if there:
-                self.send_header("Location", there)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        assert Redfish(f"{url}/near", lambda: 1.0, "Basic c2VjcmV0").read().power_w == 344
-        assert shown == [("/near", "Basic c2VjcmV0"), ("/far", "Basic c2VjcmV0"), ("/power", None)]
-        with pytest.raises(SourceError, match="status 302"):
-            Redfish(f"{url}/round", lambda: 1.0).read()
-        with pytest.raises(SourceError, match="no HTTP"):
-            Redfish(f"{url}/ftp", lambda: 1.0).read()
-        with pytest.raises(SourceError, match="status 302"):
-            Redfish(f"{url}/file", lambda: 1.0).read()
-    finally:
-        server.shutdown()
-        server.server_close()
+def test_a_redirect_is_followed_and_the_authorisation_shown_to_no_other_server(served):
+    url = served.url
+    served.answers = {"/near": "/far", "/far": url.replace("127.0.0.1", "localhost") + "/power", "/round": "/round",
+                      "/file": "file:///etc/passwd", "/ftp": "ftp://127.0.0.1:9/power",
+                      "/power": (200, json.dumps(POWER).encode())}  # fmt: skip
+    assert Redfish(f"{url}/near", lambda: 1.0, "Basic c2VjcmV0").read().power_w == 344
+    assert served.shown == [("/near", "Basic c2VjcmV0"), ("/far", "Basic c2VjcmV0"), ("/power", None)]
+    for path, said in (("/round", "status 302"), ("/ftp", "no HTTP"), ("/file", "status 302")):
+        with pytest.raises(SourceError, match=said):
+            Redfish(url + path, lambda: 1.0).read()
 
 
 def test_a_source_that_is_not_there_or_no_address_is_an_error_of_the_source():
-    with pytest.raises(SourceError, match="does not answer"):
-        Prometheus(f"http://127.0.0.1:{free_port()}", "up").read()
+    with socket.socket() as taken:  # nobody else can listen there
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(SourceError, match="does not answer"):
+            Prometheus(f"http://127.0.0.1:{taken.getsockname()[1]}", "up").read()
     with pytest.raises(SourceError, match="must begin with http"):
         Redfish("file:///etc/passwd", clock=time.time).read()
 

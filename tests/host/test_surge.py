@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from forerun import config
+from forerun.errors import WrongUsage
+from forerun.simulate import play as player
 from forerun.simulate import surge
 
 TRIAL = surge.Trial(notice_s=900, base_w=6000, job_w=13_000, duration_s=1800, soc=0.5, wake_s=20, enter_service_s=60)
@@ -41,6 +44,15 @@ def test_what_is_ready_before_the_step_meets_it_and_what_may_run_only_just_befor
         assert not told.ready or (told.min_1ms_v > surge.LOW_V and told.min_pcc_v > surge.LOW_V and not told.dips)
         seen.append((told.ready, min(told.min_1ms_v, told.min_pcc_v) < surge.LOW_V))
     assert seen[1] == (False, True) and seen[-1] == (True, False)
+
+
+def test_a_picture_that_cannot_be_written_is_told_of_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    for picture in (tmp_path, tmp_path / "file" / "a.svg"):
+        with pytest.raises(WrongUsage, match="the picture cannot be written there"):
+            player.play_surges(10**9, 1, picture, quiet=True)
+        with pytest.raises(WrongUsage, match="the picture cannot be written there"):
+            player.play_year(config.EXAMPLE, 2019, 1, 10**9, "", picture, quiet=True)
 
 
 def hard_trials(count: int, seed: int) -> list[surge.Trial]:

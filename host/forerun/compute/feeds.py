@@ -234,6 +234,8 @@ def _power_sources(compute, clock: Callable[[], float]) -> dict:
         try:
             trace = trace_of_parquet(path) if path.suffix == ".parquet" else trace_of_csv(
                 str(path), path.read_text(encoding="utf-8").splitlines())  # fmt: skip
+        except UnicodeDecodeError as problem:
+            raise WrongUsage(f"compute.replay: {path} is not UTF-8 text ({problem})") from problem
         except (OSError, ValueError) as problem:
             raise WrongUsage(f"compute.replay: {problem}") from problem
         found["replay"] = Replay(path.name, trace, clock)

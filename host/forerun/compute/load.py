@@ -3,7 +3,7 @@
 import csv
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -83,12 +83,12 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
 
     Raises TraceError, which names the row, on a gap, a value that is no number, or uneven or backward time.
     """
-    rows = csv.reader(lines)
+    rows = _cells(name, lines)
     header = [cell.strip().removeprefix("\ufeff") for cell in next(rows, [])]
     if len(header) == 1 and ";" in header[0]:
         raise TraceError(f"{name}: its columns are separated by semicolons; write commas, and points in decimals")
     if header != list(COLUMNS):
-        raise TraceError(f"{name}: the first row is {','.join(header)!r}; it must be {','.join(COLUMNS)!r}")
+        raise TraceError(f"{name}: the first row is {','.join(header)[:80]!r}; it must be {','.join(COLUMNS)!r}")
     times, power = [], []
     for number, row in enumerate(rows, start=2):
         if not row:
@@ -96,8 +96,8 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
         try:
             utc_s, power_w = (float(cell) for cell in row)
         except ValueError as error:
-            raise TraceError(f"{name}: row {number} is {','.join(row)!r}; write utc_s, in seconds since 1970 UTC, and "
-                             "power_w, each as a number with a decimal point") from error  # fmt: skip
+            raise TraceError(f"{name}: row {number} is {','.join(row)[:80]!r}; write utc_s, in seconds since 1970 UTC, "
+                             "and power_w, each as a number with a decimal point") from error  # fmt: skip
         if not math.isfinite(utc_s) or not math.isfinite(power_w) or power_w < 0:
             raise TraceError(f"{name}: row {number} holds {utc_s}, {power_w}; fill it with a measured power from 0 W")
         times.append(utc_s)
@@ -105,6 +105,13 @@ def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
     if len(times) < 2:
         raise TraceError(f"{name}: {len(times)} rows of data; a trace needs at least two")
     return LoadTrace(times[0], _even_step_s(name, np.array(times)), np.array(power))
+
+
+def _cells(name: str, lines: Iterable[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines)
+    except csv.Error as problem:
+        raise TraceError(f"{name}: cannot be read as CSV ({problem}); is a quotation mark left open?") from problem
 
 
 def trace_of_parquet(path: Path) -> LoadTrace:

@@ -1,9 +1,11 @@
 """How good a forecast is: rolling origins over a series that is known, every model by the same errors."""
 
+import contextlib
 import csv
 import math
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ STEP_S = 300
 DAY = DAY_S // STEP_S
 HORIZONS = (1, 12, 288)
 EVERY = 100  # steps between two origins
+_MOST = 1e15  # a load, in whatever unit
+_FIRST_S = 500_000_000  # numbers below it are no seconds since 1970
 _NO_FIT_S = 1e-3  # a fit that took less was one of before
 ALARM_EVERY = 6  # steps between two questions whether a surge is coming
 
@@ -32,7 +36,10 @@ def backtest(files: list[Path], tick: Callable[[float], None] = lambda share: No
     """
     series, per_file = {str(file): _series(file) for file in files}, {}
     for index, (name, values) in enumerate(series.items()):
-        per_file[name] = score_series(values, lambda share, index=index: tick((index + share) / len(series)))
+        try:
+            per_file[name] = score_series(values, lambda share, index=index: tick((index + share) / len(series)))
+        except WrongUsage as problem:
+            raise WrongUsage(f"{name}: {problem}") from problem
     models = next(iter(per_file.values()))["models"]
     return {
         "files": per_file,
@@ -225,16 +232,44 @@ def _series(file: Path) -> np.ndarray:
     try:
         with open(file, newline="", encoding="utf-8") as opened:
             rows = [row for row in csv.reader(opened) if row]
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise WrongUsage(f"{file}: cannot be read as CSV ({problem})") from problem
+    if len(rows) < 2:
+        raise WrongUsage(f"{file}: there is no load in it; it must have a header and a row for every 5 min")
     if any(";" in cell for row in rows[:2] for cell in row):
         raise WrongUsage(f"{file}: its columns are separated by semicolons; write commas, and points in decimals")
-    values = [_number(row[-1]) for row in rows[1:]]
+    columns = len(rows[0])
+    values = [_number(row[-1]) if len(row) == columns else math.nan for row in rows[1:]]
     known = np.array(values, dtype=float)
-    if len(known) == 0 or not np.isfinite(known).all():
-        bad = 2 + int(np.flatnonzero(~np.isfinite(known))[0]) if len(known) else 1
-        raise WrongUsage(f"{file}: row {bad} ends with no number; the last column must be the load")
+    load = np.abs(known) < _MOST  # NaN is not
+    if not load.all():
+        raise WrongUsage(f"{file}: row {2 + int(load.argmin())} ends with no number that a load can be; the last "
+                         "column must be the load")  # fmt: skip
+    if columns > 1 and any(word in rows[0][0].lower() for word in ("time", "utc", "date")):
+        _check_times(file, [row[0] for row in rows[1:]])
     return known
+
+
+def _check_times(file: Path, cells: list[str]) -> None:
+    """Local times step back an hour once a year, a few rows may be missing, and times in another form are no matter."""
+    times = np.array([_time_s(cell) for cell in cells])
+    if len(times) < 2 or not (times > _FIRST_S).all():
+        return
+    steps = np.diff(times)
+    if (back := steps < -3600).any():
+        number = 3 + int(back.argmax())
+        raise WrongUsage(f"{file}: row {number} is of an earlier time than the one before; sort the rows")
+    if (step_s := float(np.median(steps))) != STEP_S:
+        raise WrongUsage(f"{file}: its rows are {step_s:g} s apart; a backtest needs means of 5 min")
+
+
+def _time_s(text: str) -> float:
+    number = _number(text)
+    if math.isnan(number):
+        with contextlib.suppress(OverflowError, ValueError):
+            at = datetime.fromisoformat(text.strip())
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return number
 
 
 def _number(text: str) -> float:

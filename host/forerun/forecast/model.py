@@ -164,7 +164,8 @@ class LoadModel:
 
 
 _NAMES = ("last value", "same time yesterday", "regression by lead", "what holds in general", "analogues")
-_START = np.array([0.0, 0.0, 0.8, 0.2, 0.0])  # the mix without evidence, best of four on development series
+# The mixes without evidence of the next step and of far leads, best of a few on development series.
+_START, _START_FAR = np.array([0.0, 0.0, 0.8, 0.2, 0.0]), np.array([0.0, 0.0, 0.6, 0.4, 0.0])
 _ANALOGUES = np.array([[0.0], [0.0], [0.0], [0.0], [1.0]])
 _TO_START, _TEMPERATURE = 0.05, 0.02
 _FAR_WIDER = 0.12
@@ -179,16 +180,18 @@ def _weights(members: np.ndarray, actual: np.ndarray, fresh: np.ndarray, five_mi
     """(5, leads) weights from members (5, origins, leads), what came and how much it counts (both (origins, leads)).
 
     The mean of all mixes, each counting exponentially less with its error over that of the best, smoothed over
-    neighbouring leads, and with its distance from _START.
+    neighbouring leads, and with its distance from the mix without evidence.
     """
     known = np.isfinite(actual)
     actual, fresh = np.where(known, actual, 0), np.where(known, fresh, 0)
     fresh = fresh / fresh.sum(axis=0)
     errors = np.stack([(np.abs(actual - np.tensordot(mix, members, 1)) * fresh).sum(axis=0) for mix in _GRID])
     relative = errors / (errors.min(axis=0) + 1e-12)
-    worse = relative @ _beside(five_minutes, 0.5) + _TO_START * np.abs(_GRID - _START).sum(axis=1)[:, None]
+    far = np.minimum(1, five_minutes / _FAR)
+    start = _START[:, None] * (1 - far) + _START_FAR[:, None] * far
+    worse = relative @ _beside(five_minutes, 0.5) + _TO_START * np.abs(_GRID[:, :, None] - start).sum(axis=1)
     share = np.exp((worse.min(axis=0) - worse) / _TEMPERATURE)
-    always = _ALWAYS * np.minimum(1, five_minutes / _FAR)
+    always = _ALWAYS * far
     return (1 - always) * (_GRID.T @ (share / share.sum(axis=0))) + always * _ANALOGUES
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from forerun import config
 from forerun.console import progress
+from forerun.errors import WrongUsage
 
 
 def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, picture: Path, *, quiet: bool) -> dict:
@@ -14,6 +15,7 @@ def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, pic
     from forerun.simulate import year as player
 
     site = config.load(site_path)
+    _try(picture)
     wanted = player.sizes_of(sizes) if sizes else []
     with progress(quiet, f"{year}, four ways") as tick:
         if wanted:
@@ -24,7 +26,6 @@ def play_year(site_path: Path, year: int, seed: int, drawn: int, sizes: str, pic
         if not quiet:
             player.show_sweep(results)
         return {"site": site.site.name, "year": year, "seed": seed, "sizes": results}
-    picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_text(pictures.year_svg(results[0]))
     if not quiet:
         player.show(results[0])
@@ -38,15 +39,25 @@ def play_surges(count: int, seed: int, picture: Path, *, quiet: bool) -> dict:
     from forerun.report import pictures
     from forerun.simulate import surge
 
+    _try(picture)
     began = time.monotonic()
     with progress(quiet, f"{count} surges, both ways") as tick:
         found = surge.pairs(count, seed, tick)
     result = surge.document(found, seed) | {"picture": str(picture), "seconds": round(time.monotonic() - began, 1)}
-    picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_text(pictures.surges_svg(surge.exhibit(found), result["pairs"]))
     if not quiet:
         _show_surges(result)
     return result
+
+
+def _try(picture: Path) -> None:
+    """A picture that cannot be written is told of before the long work, not after it."""
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with open(picture, "a"):
+            pass
+    except OSError as problem:
+        raise WrongUsage(f"--out {picture}: the picture cannot be written there ({problem.strerror})") from problem
 
 
 _NOTICES = {
