@@ -72,6 +72,9 @@ CANNOT = ("it was over", "more than 14 days ahead", "more than 366 days", "more 
         ({"duration_s": None}, "duration_s: it should be a valid number"),
         ({"watts": 5}, "'watts' is not a field"),
         ({"job": ""}, "job: string should have at least 1 character"),
+        ({"job": "a\nb"}, "job: it holds a character that cannot be shown"),
+        ({"job": "\x1b[2J"}, "job: it holds a character that cannot be shown"),
+        ({"job": "\u202ebackwards"}, "job: it holds a character that cannot be shown"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_sentence(ask, change, said):
@@ -155,8 +158,24 @@ def test_a_name_may_hold_what_an_address_may_not(ask):
     assert ask("DELETE", "/v1/jobs/a%20b%2F..%2Fc%3F%C3%A9") == (200, {"cancelled": name})
 
 
-def test_what_is_no_request_gets_a_sentence_too(ask):
+def test_a_name_that_was_taken_before_it_was_refused_is_listed(ask, site):
+    odd = Announcement("a\nb", 10.0, time.time() + 600, 60.0)
+    jobs = site.running.service.jobs
+    jobs[odd.job] = odd
+    try:
+        assert [found["job"] for found in ask("GET", "/v1/jobs")[1]["jobs"]] == ["a\nb"]
+    finally:
+        del jobs[odd.job]
+
+
+def test_what_is_no_request_gets_a_sentence_too(ask, site):
     assert "not JSON" in ask("POST", "/v1/jobs", b"{")[1]["error"]
+    for body in (b'{"job": "\xe9"}', b"[" * 30_000, b'{"job": "a", "power_w": ' + 5000 * b"9" + b"}"):
+        status, answer = ask("POST", "/v1/jobs", body)
+        assert status == 400 and "not JSON in UTF-8" in answer["error"]
+    for kind in ("text/plain", "application/x-www-form-urlencoded; charset=utf-8", ""):
+        status, answer, _ = site.operate.ask("POST", "/v1/jobs", job(), Content_Type=kind)
+        assert status == 422 and "bodies are application/json" in answer["error"], kind
     assert "valid dictionary" in ask("POST", "/v1/jobs", b"[]")[1]["error"]
     assert ask("GET", "/nothing")[0] == 404 and ask("POST", "/nothing", JOB)[0] == 404
     assert ask("POST", "/v1/jobs", b" " * 70_000)[0] == 413

@@ -94,6 +94,8 @@ async def _told(request: Request, problem: StarletteHTTPException) -> Response:
     sentence = problem.detail
     if problem.status_code == 404 and sentence == "Not Found":
         sentence = f"there is nothing at {request.url.path}; /openapi.json says what there is"
+    elif problem.status_code == 400:
+        sentence = "the body is not JSON in UTF-8 that can be read (RFC 8259)"
     elif problem.status_code == 405:
         allowed = _allowed(request)
         sentence = f"{request.method} is not for {request.url.path}, but {', '.join(allowed)}"
@@ -111,7 +113,10 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def _not_valid(request: Request, problem: RequestValidationError) -> Response:
-    return _error(422, sentence_of(problem.errors()))
+    sentence, kind = sentence_of(problem.errors()), request.headers.get("content-type", "")
+    if problem.errors()[0]["loc"] == ("body",) and not kind.split(";")[0].strip().endswith("json"):
+        sentence = f"the header Content-Type is {kind[:80]!r}; bodies are application/json"
+    return _error(422, sentence)
 
 
 def sentence_of(errors) -> str:
@@ -124,6 +129,8 @@ def sentence_of(errors) -> str:
     name = ".".join(place) or "the body"
     if first["type"] == "extra_forbidden":
         return f"{name!r} is not a field here"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{name}: it holds a character that cannot be shown, such as a line end"
     if first["type"] == "missing":
         return f"{name} is missing"
     words = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
