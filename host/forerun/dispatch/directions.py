@@ -105,7 +105,9 @@ class Envelopes:
         row = np.concatenate([np.tile(steps, _SEGMENTS + slices), np.tile(steps[1:], slices)])
         column = np.concatenate([np.arange(count), *(blocks + n * index + steps[:-1] for index in range(slices))])
         value = np.concatenate([-np.ones(blocks), np.ones(slices * n), -np.ones(slices * (n - 1))])
-        self._solver, self._n = Solver(row, column, value, np.zeros(n), np.zeros(n), np.ones(count, dtype=bool)), n
+        # With ties broken fewer steps lie between two points.
+        self._solver = Solver(row, column, value, np.zeros(n), np.zeros(n), np.ones(count, dtype=bool), perturbed=True)
+        self._n = n
 
     def _filled(self, start: float, stored: np.ndarray, cost: np.ndarray, slices) -> np.ndarray | None:
         """(n, S) kWh of each segment that is used."""

@@ -14,8 +14,6 @@ _OPTIONS = (
     ("simplex_iteration_limit", 100_000),
     # Devex: weights of steepest edge are worked out anew after each basis that is set, which is half of a short run.
     ("simplex_dual_edge_weight_strategy", 1),
-    # Costs as they are: perturbed ones lead away from a warm start, and back again when they are put right.
-    ("dual_simplex_cost_perturbation_multiplier", 0.0),
 )
 
 
@@ -23,13 +21,15 @@ class Solver:
     """min cost · x, lower ≤ x ≤ upper, row_lower ≤ A x ≤ row_upper; A is given once, all else may change.
 
     A column that is not `live` has the same bound below as above, and where it stands in a row that is no equation it
-    is 0: HiGHS is not told of it, since each run looks at all columns several times over."""
+    is 0: HiGHS is not told of it, since each run looks at all columns several times over. `perturbed` costs break ties
+    between steps that are alike, but lead away from a warm start, and back again when they are put right."""
 
     def __init__(self, row: np.ndarray, column: np.ndarray, value: np.ndarray, row_lower: np.ndarray,
-                 row_upper: np.ndarray, live: np.ndarray):  # fmt: skip
+                 row_upper: np.ndarray, live: np.ndarray, perturbed: bool = False):  # fmt: skip
         self.highs = highspy.Highs()
         for option, setting in _OPTIONS:
             self.highs.setOptionValue(option, setting)
+        self.highs.setOptionValue("dual_simplex_cost_perturbation_multiplier", float(perturbed))
         self._live, self._place = np.flatnonzero(live), np.cumsum(live, dtype=np.int32) - 1
         self._fixed = np.flatnonzero(~live)
         self._cost, self._lower, self._upper = np.zeros(len(live)), np.zeros(len(live)), np.full(len(live), np.inf)
