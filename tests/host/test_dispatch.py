@@ -138,6 +138,9 @@ def test_what_cannot_be_kept_is_said_with_its_size():
     surge = Surge(start_s=3600.0, duration_s=3600.0, load_w=9000.0)
     sentences = " | ".join(Dispatcher(small).plan(situation([900, 9000], soc=0.0, surges=(surge,))).relaxed)
     assert "surge in 60 min is 8.0 kW above the import limit and the battery gives 5.0 kW" in sentences
+    many = tuple(replace(surge, start_s=3600.0 + 60 * index, duration_s=60.0) for index in range(100))
+    told = Dispatcher(small).plan(situation([900] * 12, soc=0.0, surges=many)).relaxed
+    assert [sentence for sentence in told if "the most of 100 for which" in sentence] and len(told) < 6, told
     assert "short of what the announced surge needs, 5000 Wh by up to 4900 Wh" in sentences
     assert "import is above the planned limit of 1000 W by up to 7900 W, for 60 min in all" in sentences
     below = Dispatcher(replace(PLAIN, soc_min=0.2, soc_reserve=0.2)).plan(situation([0, 0], soc=0.05))

@@ -152,10 +152,12 @@ def _onto(base: Forecast, ahead: list[Told], now_s: float, share: np.ndarray) ->
     q10 from 0.9."""
     if not ahead:
         return base
-    levels = {}
+    levels, sure, drawn_w = {}, [], np.zeros(len(base.q50))
     for name, least in (("q10", 0.9), ("q50", 0.5), ("q90", 0.1)):
-        sure = [item for item in ahead if item.job.confidence >= least]
-        levels[name] = getattr(base, name) + _drawn_w(sure, share, now_s, base.step_s, len(base.q50))
+        before, sure = sure, [item for item in ahead if item.job.confidence >= least]
+        if len(sure) > len(before):
+            drawn_w = _drawn_w(sure, share, now_s, base.step_s, len(base.q50))
+        levels[name] = getattr(base, name) + drawn_w
     words = "" if np.allclose(share, 1) else f", drawing {share.mean():.2f} of what was announced"
     return Forecast(base.step_s, **levels, basis=f"{base.basis}; {len(ahead)} announced{words}")
 
@@ -187,7 +189,9 @@ def unseen(load_w: np.ndarray, start_utc_s: float, step_s: float, told: list[Tol
         left_w = load_w - drawn_w
         taken_out = np.array([_name(item) not in missing for item in looked])
         rise_w = _rises(left_w, np.array(spans)) + taken_out * ought_w
-        never = (ought_w > _TELLING * _usual_change(left_w, most)) & (rise_w < _UNSEEN * ought_w)
+        never = rise_w < _UNSEEN * ought_w
+        if never.any():
+            never &= ought_w > _TELLING * _usual_change(left_w, most)
         found = {_name(looked[index]) for index in np.flatnonzero(never)}
         if found == missing:
             break
