@@ -23,6 +23,25 @@ from forerun.dispatch.reserve import outage_reserve_wh
 from plan_cases import DIESEL, PLAIN, situation, solvable_case
 
 
+def test_what_was_never_asked_before_is_planned_as_by_a_new_dispatcher():
+    """PV, a surge, export, a full battery and negative prices come one after the other, and go again."""
+    storage = replace(PLAIN, soc_max=0.9)
+    plain = situation([2000, 6000, 1000, 500], price=np.array([1.0, 2.0, 0.5, 1.5]))
+    cases = [
+        plain,
+        replace(plain, pv_w=np.array([0, 3000.0, 9000, 0])),
+        replace(plain, surges=(Surge(7200, 3600, 14_000),)),
+        replace(plain, soc=0.97),
+        replace(plain, energy_price_per_kwh=np.array([-1.0, 2.0, -0.5, 1.5]), load_w=np.array([2000.0, 12_000, 0, 0])),
+        plain,
+    ]
+    dispatcher = Dispatcher(storage)
+    for asked in cases:
+        again, anew = dispatcher.plan(asked), Dispatcher(storage).plan(asked)
+        np.testing.assert_allclose(again.battery_w, anew.battery_w, atol=1e-3)
+        assert again.cost == pytest.approx(anew.cost) and again.relaxed == anew.relaxed
+
+
 def test_buys_in_the_cheap_hour_and_uses_it_in_the_dear_one():
     plan = Dispatcher(PLAIN).plan(
         situation([2000, 2000], price=np.array([0.1, 1.0]), soc=0.0, stored_value_per_kwh=0.0)
