@@ -23,6 +23,25 @@ from forerun.dispatch.reserve import outage_reserve_wh
 from plan_cases import DIESEL, PLAIN, situation, solvable_case
 
 
+def test_what_was_never_asked_before_is_planned_as_by_a_new_dispatcher():
+    """PV, a surge, export, a full battery and negative prices come one after the other, and go again."""
+    storage = replace(PLAIN, soc_max=0.9)
+    plain = situation([2000, 6000, 1000, 500], price=np.array([1.0, 2.0, 0.5, 1.5]))
+    cases = [
+        plain,
+        replace(plain, pv_w=np.array([0, 3000.0, 9000, 0])),
+        replace(plain, surges=(Surge(7200, 3600, 14_000),)),
+        replace(plain, soc=0.97),
+        replace(plain, energy_price_per_kwh=np.array([-1.0, 2.0, -0.5, 1.5]), load_w=np.array([2000.0, 12_000, 0, 0])),
+        plain,
+    ]
+    dispatcher = Dispatcher(storage)
+    for asked in cases:
+        again, anew = dispatcher.plan(asked), Dispatcher(storage).plan(asked)
+        np.testing.assert_allclose(again.battery_w, anew.battery_w, atol=1e-3)
+        assert again.cost == pytest.approx(anew.cost) and again.relaxed == anew.relaxed
+
+
 def test_buys_in_the_cheap_hour_and_uses_it_in_the_dear_one():
     plan = Dispatcher(PLAIN).plan(
         situation([2000, 2000], price=np.array([0.1, 1.0]), soc=0.0, stored_value_per_kwh=0.0)
@@ -119,6 +138,9 @@ def test_what_cannot_be_kept_is_said_with_its_size():
     surge = Surge(start_s=3600.0, duration_s=3600.0, load_w=9000.0)
     sentences = " | ".join(Dispatcher(small).plan(situation([900, 9000], soc=0.0, surges=(surge,))).relaxed)
     assert "surge in 60 min is 8.0 kW above the import limit and the battery gives 5.0 kW" in sentences
+    many = tuple(replace(surge, start_s=3600.0 + 60 * index, duration_s=60.0) for index in range(100))
+    told = Dispatcher(small).plan(situation([900] * 12, soc=0.0, surges=many)).relaxed
+    assert [sentence for sentence in told if "the most of 100 for which" in sentence] and len(told) < 6, told
     assert "short of what the announced surge needs, 5000 Wh by up to 4900 Wh" in sentences
     assert "import is above the planned limit of 1000 W by up to 7900 W, for 60 min in all" in sentences
     below = Dispatcher(replace(PLAIN, soc_min=0.2, soc_reserve=0.2)).plan(situation([0, 0], soc=0.05))

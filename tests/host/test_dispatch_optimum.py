@@ -7,6 +7,7 @@ import pytest
 
 import bench_peer
 import plan_oracle
+from forerun.dispatch.commitment import Moves
 from forerun.dispatch.dispatcher import Dispatcher, Plan, Situation, Storage, plan_steps
 from forerun.dispatch.planning import folded
 from forerun.dispatch.situation import checked
@@ -170,6 +171,41 @@ def test_no_run_of_the_set_is_an_hour_too_long_where_the_billed_peak_costs(seed)
         saved.append(mine - dispatcher._priced(inputs, less)[0])
     print(f"seed {seed}: saves {np.round(saved, 2)} of {plan.cost:.1f}")
     assert len(saved) >= 4 and max(saved) < 0.003 * plan.cost
+
+
+def test_no_other_hours_cost_less_than_the_answers_before_say():
+    """48 h; the prices of the answers found so far bound what every move can save."""
+    storage, asked = weak_grid_case(7)
+    dispatcher, inputs = Dispatcher(storage), checked(asked, storage)
+    on = dispatcher.plan(asked).genset_w > 0
+    told = Moves(storage.genset, inputs)
+    cost, flows = dispatcher._priced(inputs, on)
+    told.told(on, cost, dispatcher._programme.worth_per_kw())
+    told.around(on, flows["genset"])
+    assert len(told._hours) > 10
+    nearer = 0
+    for number, hours in enumerate(told._hours > 0):
+        before = told._floors.copy()
+        true_cost, _ = dispatcher._priced(inputs, hours)
+        assert before[number] < true_cost + 1e-3, f"move {number}: {before[number]:.4f} and costs {true_cost:.4f}"
+        told.told(hours, true_cost, dispatcher._programme.worth_per_kw())
+        assert told._floors[number] == pytest.approx(true_cost, abs=1e-2)
+        nearer += int(np.count_nonzero(told._floors > before + 1e-6))
+    assert nearer > len(told._hours), "one answer says something of other hours too"
+
+
+@pytest.mark.parametrize(("run_s", "first", "last"), ((0.0, 2, 8), (600.0, 0, 5)))
+def test_other_hours_keep_to_the_least_time_and_to_quiet_hours(run_s, first, last):
+    """30 min at least; from the last of these steps on it is quiet."""
+    storage, asked = weak_grid_case(0)
+    quiet = np.arange(len(asked.step_s)) >= last
+    inputs = checked(replace(asked, genset_run_s=run_s, genset_barred=quiet), storage)
+    on = (np.arange(len(quiet)) >= first) & ~quiet
+    moves = Moves(storage.genset, inputs)
+    moves.around(on, np.zeros(len(on)))
+    runs = {tuple(np.flatnonzero(hours).tolist()) for hours in moves._hours}
+    # Left out, begun sooner, or both begun and ended sooner; or, when it runs already, only ended sooner.
+    assert runs == ({(), tuple(range(1, 8)), tuple(range(1, 7))} if run_s == 0 else {(0, 1, 2, 3)})
 
 
 @pytest.mark.parametrize("seed", (0, 3))

@@ -292,11 +292,20 @@ def test_each_way_of_being_wrong_has_a_name_begins_once_and_ends(bad, name):
 
 def test_a_source_that_repeats_itself_for_an_hour_is_doubted():
     said = []
+    moving = {70: 5001.0, 71: 5000.0}
     watched = Watched(
-        Played(*(Reading(60.0 * i, 5000.0) for i in range(70))), 30_000, lambda *words: said.append(words)
+        Played(*(Reading(60.0 * i, moving.get(i, 5000.0)) for i in range(74))), 30_000, lambda *told: said.append(told)
     )
-    taken = [watched.take(60.0 * index, 5000.0) for index in range(70)]
-    assert taken[55] is not None and taken[69] is None and said[0][0] == "repeats"
+    taken = [watched.take(60.0 * index, 5000.0) for index in range(74)]
+    assert [index for index, reading in enumerate(taken) if reading is None] == list(range(59, 70))
+    assert [trouble for trouble, _ in said] == ["repeats", "back"] and "5000 W 60 times in a row" in said[0][1]
+
+
+@pytest.mark.parametrize(("at_s", "words"), [(879.0, "121 s old"), (1_000_000.0, "of 999000 s ahead")])
+def test_a_reading_of_another_time_is_named_by_how_far_it_is_off(at_s, words):
+    said = []
+    watched = Watched(Played(Reading(at_s, 5000.0)), 30_000, lambda *told: said.append(told))
+    assert watched.take(1000.0, 5000.0) is None and said[0][0] == "stopped" and words in said[0][1]
 
 
 def test_the_power_of_the_nodes_is_learnt_from_the_meter():

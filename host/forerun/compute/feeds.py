@@ -25,6 +25,7 @@ from forerun.compute.sources import (
     asked,
     brief,
     document,
+    off,
 )
 from forerun.compute.weather import clearness_of
 from forerun.errors import WrongUsage
@@ -139,8 +140,7 @@ class Feeds:
             return
         if abs(now_s - use.utc_s) > Watched.STALE_S:
             self.latest.pop("utilisation", None)
-            self._tell("utilisation_query", "stopped", f"{self._use.name}: its reading is {now_s - use.utc_s:.6g} s "
-                       "old; is it still scraped?")  # fmt: skip
+            self._tell("utilisation_query", "stopped", f"{self._use.name}: {off(use, now_s)}")
             return
         if not 0 <= use.power_w <= 1:
             self.latest.pop("utilisation", None)

@@ -50,6 +50,14 @@ class Reading:
     power_w: float
 
 
+def off(reading: Reading, now_s: float) -> str:
+    """What is wrong with the time of a reading that is not of now."""
+    late_s = now_s - reading.utc_s
+    if late_s < 0:
+        return f"its reading is of {-late_s:.6g} s ahead; are both clocks right, and is its time in s?"
+    return f"its reading is {late_s:.6g} s old; is it still scraped?"
+
+
 class Source(Protocol):
     """Anything that can be asked for the load of now. `read` raises SourceError, and nothing else, for a bad answer."""
 
@@ -171,15 +179,15 @@ class Watched:
             reading = asked(self.source)
         except SourceError as problem:
             return self._judged("stopped", str(problem))
-        trouble, words = self._doubt(reading, now_s, metered_w)
-        self._same = self._same + 1 if self._last and self._last.power_w == reading.power_w else 0
+        self._same = self._same + 1 if self._last and self._last.power_w == reading.power_w else 1
         self._last = reading
+        trouble, words = self._doubt(reading, now_s, metered_w)
         return self._judged(trouble, words) if trouble else self._judged("", "", reading)
 
     def _doubt(self, reading: Reading, now_s: float, metered_w: float) -> tuple[str, str]:
         power_w, name = reading.power_w, self.source.name
         if not now_s - self.STALE_S <= reading.utc_s <= now_s + self.STALE_S:
-            return "stopped", f"{name}: its reading is {now_s - reading.utc_s:.6g} s old; is it still scraped?"
+            return "stopped", f"{name}: {off(reading, now_s)}"
         if power_w < 0:
             return "negative", f"{name} says {power_w:.6g} W; a load is not below 0"
         ratio = power_w / metered_w if metered_w > 100 and power_w > 0 else 1.0
@@ -188,7 +196,7 @@ class Watched:
         if power_w > self._most_w:
             return "jumped", f"{name} says {power_w:.6g} W; the site cannot draw more than {self._most_w:.0f} W"
         if self._same >= self.REPEATS:
-            return "repeats", f"{name} has said {power_w:.0f} W {self._same + 1} times in a row"
+            return "repeats", f"{name} has said {power_w:.0f} W {self._same} times in a row"
         return "", ""
 
     def _judged(self, trouble: str, words: str, reading: Reading | None = None) -> Reading | None:

@@ -188,7 +188,7 @@ class _Search:
         floor = np.zeros(len(self.hours))
         for name, _, width in self.slices:
             per_kwh = worth[name] * self.hours - (SURGE / self.surge_count if name == "surge" else 0.0)
-            if np.any(per_kwh):
+            if np.any(per_kwh) and np.any(width):
                 inside = np.clip(self.levels - floor[:, None], 0, width[:, None]) / 1000
                 held += inside * per_kwh[:, None] * self.dearest
             floor = floor + width

@@ -22,7 +22,7 @@ _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
 _FREE, _SET = "free", "set"  # the programme without and with least power
 _LEAST = 4e-4
-_MOVES = 5  # so many other hours of the set are tried: a millisecond each
+_MOVES = 5  # so many other hours of the set are tried: half a millisecond each and more
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,10 +14,12 @@ def surge_targets(storage: Storage, inputs: Inputs) -> tuple[np.ndarray, list[st
 
     A surge needs (load − import limit) · duration / efficiency above soc_min, from LEAD_S before it starts and
     shrinking while it lasts. PV is not counted on: a cloud needs no notice. What the battery can take in between two
-    surges is subtracted from what the first of them must hold for the second.
+    surges is subtracted from what the first of them must hold for the second. Of what cannot be had there is a sentence
+    for power and one for energy, of the surge that lacks most.
     """
     ends = np.cumsum(inputs.step_s)
-    targets, notes, later_wh, later_start = np.zeros(len(ends)), [], 0.0, math.inf
+    targets, later_wh, later_start = np.zeros(len(ends)), 0.0, math.inf
+    too_strong, too_long = [], []  # (by how much, sentence)
     low, high = storage.soc_min * storage.capacity_wh, storage.soc_max * storage.capacity_wh
     for surge in reversed(inputs.surges):
         start, end = max(0.0, surge.start_s), surge.start_s + surge.duration_s
@@ -25,20 +27,17 @@ def surge_targets(storage: Storage, inputs: Inputs) -> tuple[np.ndarray, list[st
         if end <= 0 or start >= ends[-1] or excess_w <= 0:
             continue
         if excess_w > inputs.discharge_max_w:
-            notes.append(
-                f"the surge in {start / 60:.0f} min is {excess_w / 1000:.1f} kW above the import limit and the battery "
-                f"gives {inputs.discharge_max_w / 1000:.1f} kW"
-            )
+            too_strong.append((
+                excess_w, f"the surge in {start / 60:.0f} min is {excess_w / 1000:.1f} kW above the import limit and "
+                f"the battery gives {inputs.discharge_max_w / 1000:.1f} kW"))  # fmt: skip
             excess_w = inputs.discharge_max_w
         if math.isfinite(later_start):
             later_wh = max(0.0, later_wh - _recharge_wh(storage, inputs, ends, end, later_start - LEAD_S))
         drain_w = excess_w / storage.efficiency_discharge
         need_wh = later_wh + drain_w * (end - start) / 3600
         if low + need_wh > high:
-            notes.append(
-                f"the surge in {start / 60:.0f} min needs {need_wh / 1000:.1f} kWh and the battery holds "
-                f"{(high - low) / 1000:.1f} kWh"
-            )
+            too_long.append((need_wh, f"the surge in {start / 60:.0f} min needs {need_wh / 1000:.1f} kWh and the "
+                             f"battery holds {(high - low) / 1000:.1f} kWh"))  # fmt: skip
         in_time = np.flatnonzero(ends <= start - LEAD_S)
         first = in_time[-1] if len(in_time) else 0
         for step in range(first, len(ends)):
@@ -47,7 +46,13 @@ def surge_targets(storage: Storage, inputs: Inputs) -> tuple[np.ndarray, list[st
             left_wh = later_wh + drain_w * (end - max(start, ends[step])) / 3600
             targets[step] = max(targets[step], min(high, low + left_wh))
         later_wh, later_start = need_wh, start
-    return targets, notes
+    return targets, [_worst(found) for found in (too_strong, too_long) if found]
+
+
+def _worst(found: list[tuple[float, str]]) -> str:
+    """One sentence for all of a kind: a hundred jobs at once are a hundred surges."""
+    sentence = max(found)[1]
+    return sentence if len(found) == 1 else f"{sentence}, the most of {len(found)} for which that is so"
 
 
 def _recharge_wh(storage: Storage, inputs: Inputs, ends: np.ndarray, since: float, until: float) -> float:

@@ -19,9 +19,7 @@ _MODES = {"hold_battery": m.HOLD_BATTERY, "hold_pcc": m.HOLD_PCC}
 
 # No control characters, none that turn the direction of writing: names are shown to people, and stand in addresses.
 _SHOWN = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
-Name = Annotated[
-    str, Field(min_length=1, max_length=128, pattern=_SHOWN, description="The sender's name for the job.")
-]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_SHOWN, description="The sender's name for the job.")]
 # To JSON 600.0 is the integer 600.
 WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
 Watts = Annotated[int, Field(ge=-1_000_000, le=1_000_000), WHOLE]
