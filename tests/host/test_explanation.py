@@ -148,6 +148,10 @@ def test_a_surge_is_told_with_the_lead_that_the_plan_has():
     words = told(site_with(), soc=0.12, jobs=(small,))[2]
     assert "At 02:00 an announced load of 8.0 kW in all comes for 45 min; the grid carries it." in words
     assert "min before" not in words
+    many = tuple(replace(small, job=str(index), start_utc_s=MIDNIGHT + 7200 + 60 * index) for index in range(100))
+    words = told(site_with(), soc=0.9, jobs=many)[2]
+    assert words.count("an announced load of") == 12
+    assert re.search(r"Announced loads change 1\d\d times more after that; the highest is \d+\.\d kW in all", words)
     runs = told(site_with(), soc=0.5, jobs=(replace(train, start_utc_s=MIDNIGHT - 600),))[2]
     assert "Until 00:35 an announced load of 22.0 kW in all runs; the" in runs and "At 00:00" not in runs
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from forerun import config
+from forerun.compute.load import Announcement
 from forerun.dispatch import dispatcher as d
 from forerun.dispatch.planning import quiet_steps
 from forerun.site import planner as planner_module
@@ -49,6 +50,16 @@ def test_the_set_starts_a_lead_before_the_plan_gives_it_load():
     assert long == [(1500, 2, 0), (900, 3, 1000), (3600, 0, 0)], "a lead longer than what is left begins now"
     apart = plan_of([300, 300, 300], [9000, 0, 9000])
     assert d.board_points(apart, 200) == [(300, 3, 1000), (100, 0, 0), (200, 2, 0), (300, 3, 1000)]
+
+
+def test_a_job_that_is_corrected_all_the_time_is_one_job():
+    planner = Planner(SITE)
+    jobs = [Announcement("train", 5000.0, NOW + 9000.0 + index, 600.0) for index in range(500)]
+    for index, job in enumerate(jobs):
+        planner.job_log.announce(NOW - 500 + index, job)
+    planner.make(NOW, 0.5, 5000.0, jobs[-1:])
+    assert [item.job for item in planner.job_log.told] == jobs[-1:]
+    assert len(planner.made.situation.surges) == 1
 
 
 def test_a_plan_with_many_starts_keeps_its_length_and_the_set():

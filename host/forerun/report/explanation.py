@@ -17,11 +17,19 @@ _WORTH_SAYING_WH = 10.0
 _GIVES, _TAKES = "gives", "takes"
 
 
+_SURGES_TOLD = 12  # one by one; nobody reads a thousand
+
+
 def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
     """The plan in sentences, in order of time; then what is relaxed, and what it costs by component."""
     told = _Told(site, made, plan)
     sentences = [f"It stands on {made.basis}. Times are UTC.", *told.battery_and_set(), *told.unused_pv()]
-    sentences += [told.surge(surge) for surge in made.situation.surges]
+    surges = made.situation.surges
+    sentences += [told.surge(surge) for surge in surges[:_SURGES_TOLD]]
+    if len(surges) > _SURGES_TOLD:
+        highest_w = max(surge.load_w for surge in surges[_SURGES_TOLD:])
+        sentences.append(f"Announced loads change {len(surges) - _SURGES_TOLD} times more after that; the highest is "
+                         f"{highest_w / 1000:.1f} kW in all.")  # fmt: skip
     sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
     parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]
     sentences.append(f"It costs {plan.cost:.2f} {site.tariff.currency} over {plan.step_s.sum() / 3600:.0f} h"

@@ -95,10 +95,10 @@ class Planner:
         """What is known now, on plan steps from the running one on."""
         start_s = now_s // FORECAST_STEP_S * FORECAST_STEP_S
         load_w, pv_w = self.history.until(start_s)
+        first_s = start_s - FORECAST_STEP_S * len(load_w)
+        self.job_log.forget(first_s)  # each time: a scheduler may correct a job every minute
         if start_s >= self._refit_at_s and can_fit(load_w, FORECAST_STEP_S):
             count = self.site.plan.horizon_h * 3600 // FORECAST_STEP_S
-            first_s = start_s - FORECAST_STEP_S * len(load_w)
-            self.job_log.forget(first_s)
             self._model = JobModel(load_w, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(
