@@ -62,7 +62,7 @@ class Programme:
         n = len(step_s)
         self._columns = {name: slice(index * n, index * n + n) for index, name in enumerate(_BLOCKS)}
         self._step_s, self._hours, self._count = step_s, step_s / 3600, len(_BLOCKS) * n + 1
-        self._live = np.zeros(self._count, dtype=bool)
+        self._live, self._shut = np.zeros(self._count, dtype=bool), np.zeros((n, len(FLOWS)), dtype=bool)
 
     def _build(self, live: np.ndarray) -> None:
         n, storage, hours = len(self._step_s), self.storage, self._hours
@@ -172,9 +172,9 @@ class Programme:
 
     def _direct(self) -> None:
         """Close what the directions of this situation forbid, where burning energy pays."""
-        n = len(self._step_s)
-        self._shut = np.zeros((n, len(FLOWS)), dtype=bool)
-        self._close(range(n))
+        n, before = len(self._step_s), self._shut
+        self._shut = np.zeros_like(before)
+        self._close(np.flatnonzero(before.any(axis=1)))
         self._directions = Directions(self._shut, self._shut, np.zeros(0, dtype=int), -np.inf)
         if not burning_pays(self._inputs):
             return
@@ -212,6 +212,8 @@ class Programme:
         """Close and open the flows of these steps as _shut says. Where import is closed, the dear way over the limit
         has no bound: it is what keeps the programme solvable."""
         steps = np.unique(steps)
+        if not len(steps):
+            return
         at = np.stack([self._columns[name].start + steps for name in FLOWS], axis=1)
         over, shut = self._columns["over_import"].start + steps, self._shut[steps]
         upper = np.concatenate([np.where(shut, 0.0, self._upper[at]).ravel(),
