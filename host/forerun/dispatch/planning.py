@@ -132,8 +132,8 @@ def cost_parts(site: SiteFile, made: Outlook, plan: Plan) -> dict[str, float]:
 
 def folded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """(n,) means over the steps of a plan of values on 5-minute steps."""
-    ends = np.cumsum(np.round(steps / STEP_S).astype(int))
-    return np.add.reduceat(values, np.concatenate([[0], ends[:-1]])) / np.diff(ends, prepend=0)
+    counts = np.rint(steps / STEP_S).astype(int)
+    return np.add.reduceat(values, np.cumsum(counts) - counts) / counts
 
 
 def quiet_steps(site: SiteFile, start_s: int, steps: np.ndarray) -> np.ndarray:

@@ -160,5 +160,7 @@ def temperature_shares(celsius: float) -> tuple[float, float]:
     No charge below 0 °C, all of it from 10 to 45 °C; discharge from −20 °C, all of it from 0 to 50 °C; none above 60.
     Typical of LFP data sheets; the BMS's own limits rule on the board.
     """
+    if 10 <= celsius <= 45:
+        return 1.0, 1.0
     charge = np.interp(celsius, (0, 10, 45, 55), (0, 1, 1, 0))
     return float(charge), float(np.interp(celsius, (-20, 0, 50, 60), (0, 1, 1, 0)))

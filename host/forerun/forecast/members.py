@@ -59,6 +59,7 @@ class LeadRegression:
         past = _Past(history, clock)
         each = [self._fitted(past, int(lead), _prior(lead * 288 / clock.day), blocks) for lead in clock.leads]
         self.coefficients = np.stack(each, axis=1)
+        self._kept: tuple[np.ndarray, np.ndarray] | None = None  # leads, and the coefficients between the fitted ones
 
     def _fitted(self, past: "_Past", lead: int, prior: np.ndarray, blocks: Sequence[tuple[int, int]]) -> np.ndarray:
         """(2 + blocks, columns) coefficients of one lead drawn to `prior`, the mean over the penalties. Far leads are
@@ -83,9 +84,14 @@ class LeadRegression:
             weights = mean / np.maximum(wrong, 0.1 * mean)
         weighted = rows * weights[:, None]
         square, right = weighted.T @ rows, weighted.T @ rest
-        without = [(target >= begin) & (target < end) for begin, end in blocks]
-        squares = [square, *(square - weighted[part].T @ rows[part] for part in without)]
-        rights = [right, *(right - weighted[part].T @ rest[part] for part in without)]
+        squares, rights = [square], [right]
+        for begin, end in blocks:
+            inside = (target >= begin) & (target < end)
+            at = np.flatnonzero(inside)
+            here = slice(at[0], at[-1] + 1) if len(at) else slice(0)  # nearly all of it is of the block
+            part = weighted[here] * inside[here, None]
+            squares.append(square - part.T @ rows[here])
+            rights.append(right - part.T @ rest[here])
         found = sum(np.linalg.solve(np.array(squares) + ridge, np.array(rights)[..., None])[..., 0] for ridge in ridges)
         found = prior + found / len(_PENALTIES)
         return np.stack([found[0], prior, *found[1:]])
@@ -93,16 +99,25 @@ class LeadRegression:
     def ahead(self, history: np.ndarray, origins: np.ndarray, leads: np.ndarray, block=UNSEEN_BY_NONE) -> np.ndarray:
         """(2, origins, leads) medians by the fitted coefficients and by those of loads in general; each origin uses
         only what lies before it. block (origins,): by coefficients that have not seen that block."""
+        # Those of the blocks are asked for in a fit only, and are most of the work.
+        if np.all(np.asarray(block) == UNSEEN_BY_NONE):
+            kept = self._kept
+            if kept is None or not np.array_equal(kept[0], leads):
+                kept = self._kept = leads, self._between(self.coefficients[:2], leads)
+            weights = kept[1]
+        else:
+            weights = self._between(self.coefficients, leads)
+        rows, base = _Past(history, self.clock).rows(origins[:, None], leads, self.scale)
+        own = np.einsum("olc,ocl->ol", rows, weights[np.broadcast_to(2 + np.asarray(block), len(origins))])
+        return np.stack([own, np.einsum("olc,cl->ol", rows, weights[1])]) * self.scale + base
+
+    def _between(self, coefficients: np.ndarray, leads: np.ndarray) -> np.ndarray:
+        """(sets, columns, leads) of coefficients (sets, fitted leads, columns)."""
         fitted = self.clock.leads
         after = np.minimum(np.searchsorted(fitted, leads), len(fitted) - 1)
         before = np.maximum(after - 1, 0)
         share = np.clip((leads - fitted[before]) / np.maximum(1, fitted[after] - fitted[before]), 0, 1)[:, None]
-        # Those of the blocks are asked for in a fit only, and are most of the work.
-        wanted = self.coefficients[:2] if np.all(np.asarray(block) == UNSEEN_BY_NONE) else self.coefficients
-        weights = (wanted[:, before] * (1 - share) + wanted[:, after] * share).swapaxes(1, 2)
-        rows, base = _Past(history, self.clock).rows(origins[:, None], leads, self.scale)
-        own = np.einsum("olc,ocl->ol", rows, weights[np.broadcast_to(2 + np.asarray(block), len(origins))])
-        return np.stack([own, np.einsum("olc,cl->ol", rows, weights[1])]) * self.scale + base
+        return (coefficients[:, before] * (1 - share) + coefficients[:, after] * share).swapaxes(1, 2)
 
 
 class Analogues:
@@ -130,7 +145,9 @@ class Analogues:
                 result[row] = history[origin - 1]
                 continue
             apart = self._WEIGHTS @ (shapes[:, :usable] - now[:, row, None]) ** 2 / variance
-            hours = (np.abs((moments[:usable] - origin + day // 2) % day - day // 2)) * 24 / day
+            later = moments[:usable] - origin + day // 2
+            later -= later // day * day  # in place of a remainder, which numpy takes one at a time
+            hours = np.abs(later - day // 2) * 24 / day
             nearest = np.argpartition(apart + hours**2 / 8, self._NEAREST)[: self._NEAREST]
             result[row] = _median(history[moments[nearest] + leads[:, None] - 1])
         return result

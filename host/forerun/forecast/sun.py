@@ -40,7 +40,7 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     recent = _running(ratio, max(1, 3600 // step_s))
     usual = float(quantiles(ratio[lit], (0.5,))[0])
     leads = np.arange(1, count + 1)
-    marks = sorted(set(np.geomspace(1, count, min(count, 8)).astype(int).tolist()))
+    marks = _marks(count)
     told = np.full(n + count, np.nan) if sky is None else np.asarray(sky, dtype=float)[-(n + count) :]
     at = np.flatnonzero(lit)
     past = at, ratio[at] - usual, recent - usual, (ratio - _as_here(told, ratio)[:n])[at]
@@ -54,6 +54,12 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     if np.isfinite(told[n:]).any() and weight.any():
         words += f", {weight.mean():.0%} by the weather forecast"
     return Forecast(step_s, np.minimum(lows, ahead), ahead, np.maximum(highs, ahead), words)
+
+
+@lru_cache(maxsize=4)
+def _marks(count: int) -> list[int]:
+    """The leads that are looked at, ever further apart; what lies between is interpolated."""
+    return sorted(set(np.geomspace(1, count, min(count, 8)).astype(int).tolist()))
 
 
 def _as_here(told: np.ndarray, ratio: np.ndarray) -> np.ndarray:
