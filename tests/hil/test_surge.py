@@ -80,3 +80,23 @@ def test_the_board_itself_is_ready_as_early_as_physics_allows(rig, number):
     assert lead_s <= told.possible_lead_s + surge.SLACK_S
     assert lowest_v > surge.LOW_V > untold.min_1ms_v
     assert site.totals().genset_starts == 0 and site.totals().itic_violations == 0 and site.totals().dip_count == 0
+
+
+def test_jobs_that_start_together_are_one_step_and_the_one_after_them_is_prepared_for_too(rig):
+    """Two of 9 kW at 200 s, and one of 17 kW at 420 s that was announced before them: no dip at either step."""
+    jobs = [Announcement("late", 17_000, 420, 60), Announcement("a", 9000, 200, 120), Announcement("b", 9000, 200, 120)]
+    near = lambda now_s: any(job.start_utc_s - 15 <= now_s < job.start_utc_s + 15 for job in jobs)  # noqa: E731
+    sections = {"bus": {"pv_meter_unit": 0, "genset_meter_unit": 0}, "battery": {"soc_reserve": 0.25}}
+    plant = {"start_soc": 0.6, "starts_asleep": True, "wake_s": 20.0, "enter_service_s": 60.0}
+    with rig(load_w=6000, plant=plant, sections=sections) as bench:
+        bench.bench.cycle_ms = lambda now_us: 0 if near(now_us / 1e6) else 500
+        bench.run(SETTLE_S)
+        for job in jobs:
+            bench.site.add_job(round(job.start_utc_s * 1e6), round(job.duration_s * 1e6), job.power_w)
+            announced = Announcement(job.job, job.power_w, UTC_OFFSET_US / 1e6 + job.start_utc_s, job.duration_s)
+            bench.host.announce(announced, bench.bench.now_us)
+        bench.run(440 - SETTLE_S)
+        started = [value for _, name, value, _ in bench.events() if name == "prepare_started"]
+        totals = bench.site.totals()
+        assert started[-2:] == [18_000, 17_000], started
+        assert totals.min_pcc_v > surge.LOW_V and totals.dip_count == 0 and totals.genset_starts == 0

@@ -5,7 +5,16 @@ import pytest
 
 from forerun.compute.load import google_2019_utilisation, node_power_w
 from forerun.forecast.members import UNSEEN_BY_NONE, Clock, LeadRegression, _Past, usual_coefficients
-from forerun.forecast.model import Forecast, ForecastError, LoadModel, _quantiles, _spread, _weights, forecast_load
+from forerun.forecast.model import (
+    Forecast,
+    ForecastError,
+    LoadModel,
+    _quantiles,
+    _spread,
+    _weights,
+    forecast_load,
+    quantiles,
+)
 
 DAY = 288
 
@@ -218,3 +227,10 @@ def test_restless_hours_widen_the_band_of_near_leads_alone():
         near, same_time_tomorrow = _spread(wild, np.array([len(wild)]), np.array([1, 1 + DAY]), DAY)[0]
         assert 1.5 < near / same_time_tomorrow < 2.2
     assert np.all(np.isfinite(_spread(calm[:12], np.array([12]), np.array([1, 2]), 1)))  # a day of one step, too
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (60,), (5, 199), (2, 3, 8)])
+def test_quantiles_by_sorting_are_those_of_numpy(shape):
+    values, levels = np.random.default_rng(9).normal(size=shape), (0.0, 0.1, 0.5, 0.9, 0.98, 1.0)
+    usual = np.moveaxis(np.quantile(values, levels, axis=-1), 0, -1)
+    np.testing.assert_allclose(quantiles(values, levels), usual, rtol=1e-12, atol=1e-12)

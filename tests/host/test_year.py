@@ -202,9 +202,9 @@ def test_drawn_years_differ_in_load_sun_and_price_and_repeat_with_their_seed():
 
 def test_a_fortnight_as_a_document_a_table_and_a_picture(site, fortnight, capsys):
     priced = replace(site, pv=replace(site.pv, cost_per_kw=Decimal(900)))
-    shares = []
-    result = year.simulate(priced, 2019, 3, 200, shares.append)
-    assert shares[-1] == 1.0 and list(result["cases"]) == ["B0", "B1", "B2", "ours"]
+    shares, ready = [], []
+    result = year.simulate(priced, 2019, 3, 200, shares.append, lambda: ready.append(True))
+    assert ready == [True] and shares[-1] == 1.0 and list(result["cases"]) == ["B0", "B1", "B2", "ours"]
     assert result["capital"]["pv"] == 18_000 and result["capital"]["stated"]
     year.show(json.loads(json.dumps(result)))
     assert "18000 EUR to buy" in capsys.readouterr().out.replace("\n", " ")

@@ -232,7 +232,8 @@ def _spread(values: np.ndarray, origins: np.ndarray, leads: np.ndarray, season: 
     as much more or less as the last hours before the origin were more or less restless than all the history."""
     reach, hour = season // 16, max(1, season // 24)
     width = 2 * reach + 1
-    sums = np.concatenate([[0.0], np.cumsum(np.pad(values, reach, mode="edge"))])
+    first, last = np.full(reach, values[0]), np.full(reach, values[-1])
+    sums = np.concatenate([[0.0], np.cumsum(np.concatenate([first, values, last]))])
     restless = np.abs(values - (sums[width:] - sums[:-width]) / width)
     restless = np.minimum(restless, quantiles(restless, (0.98,)))
     sums, overall = np.concatenate([[0.0], np.cumsum(restless)]), restless.mean() + 1e-9

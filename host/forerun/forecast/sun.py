@@ -111,14 +111,15 @@ def clear_sky_w(pv_w: np.ndarray, irradiance: np.ndarray) -> np.ndarray:
     usable = usable[:: max(1, len(usable) // _FIT_ROWS)]
     if len(usable) < 8 or best <= 0:
         return np.zeros(len(irradiance))
-    rows, seen = irradiance[usable].T.copy(), pv_w[usable]
+    both = np.vstack([irradiance[usable].T, pv_w[usable]])
+    rows, seen, near = both[:4], both[4], 0.02 * best
     weights, weight = np.ones(len(seen)), np.zeros(4)
     penalty = 1e-3 * np.diag(np.sum(rows**2, axis=1) + 1e-9 * len(seen))
     for _ in range(12):
-        weighted = rows * weights
-        weight = np.linalg.solve(weighted @ rows.T + penalty, weighted @ seen)
+        normal = (rows * weights) @ both.T
+        weight = np.linalg.solve(normal[:, :4] + penalty, normal[:, 4])
         short = seen - weight @ rows
-        weights = np.where(short > 0, 24.0, 1.0) / np.maximum(np.abs(short), 0.02 * best)
+        weights = np.where(short > 0, 24.0, 1.0) / np.maximum(np.abs(short), near)
     return np.clip(irradiance @ weight, 0, 1.05 * best)
 
 
