@@ -181,6 +181,31 @@ def test_a_bmc_says_its_power_in_either_resource(served):
 
 
 @pytest.mark.parametrize(
+    ("controls", "watts"),
+    [
+        # A server, and two of its parts: by their PhysicalContext, or by their names.
+        ([("Server Power Control", "Chassis", 450), ("CPU Sub-system Power", "CPU", 180),
+          ("Memory Sub-system Power", "Memory", 60)], 450),
+        ([("Server Power Control", None, 450), ("CPU Sub-system Power", None, 180)], 450),
+        ([("System Power Control", None, 450), ("GPU 1", "GPU", None)], 450),
+        ([("Node 1", None, 300), ("Node 2", None, 250), ("Node 3 is off", None, None)], 550),
+        ([("PSU 1", "PowerSupply", 200), ("PSU 2", "PowerSupply", 210)], 410),
+        ([("Server Power Control", "Chassis", None), ("CPU Sub-system Power", "CPU", 180)], None),
+    ],
+)  # fmt: skip
+def test_parts_of_a_server_are_not_counted_beside_it(served, controls, watts):
+    listed = [{"Name": name, **({"PhysicalContext": context} if context else {}), "PowerConsumedWatts": power_w}
+              for name, context, power_w in controls]  # fmt: skip
+    served.answers["/power"] = 200, json.dumps({"PowerControl": listed}).encode()
+    source = Redfish(served.url + "/power", clock=lambda: 7.0)
+    if watts is None:
+        with pytest.raises(SourceError, match="reports no power"):
+            source.read()
+    else:
+        assert source.read().power_w == watts
+
+
+@pytest.mark.parametrize(
     ("answer", "said"),
     [
         ((401, b""), "status 401; is its authorisation right"),

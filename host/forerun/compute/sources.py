@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import math
+import re
 import socket
 import time
 import urllib.error
@@ -90,9 +91,15 @@ class Prometheus:
         return Reading(min(at for at, _ in pairs), sum(value for _, value in pairs))
 
 
+# What a BMC may list beside the server whose power it is a part of: by its PhysicalContext, or its name without one.
+_PART = re.compile(r"\b(CPU|GPU|FPGA|Accelerator|ASIC|Memory|Sub-?system|PowerSupply|VoltageRegulator|Rail|Fan"
+                   r"|StorageDevice|NetworkingDevice|Backplane|SystemBoard)", re.IGNORECASE)  # fmt: skip
+
+
 class Redfish:
     """Power that a BMC reports: PowerControl[].PowerConsumedWatts of a chassis' Power resource (DMTF DSP0268), or
-    PowerWatts.Reading of its EnvironmentMetrics. `clock` gives the time, since the resource carries none."""
+    PowerWatts.Reading of its EnvironmentMetrics. Several servers in a chassis add up; parts of one that are listed
+    beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource carries none."""
 
     def __init__(self, url: str, clock: Callable[[], float], authorisation: str | None = None):
         self.name = f"Redfish at {url}"
@@ -104,7 +111,10 @@ class Redfish:
         if not isinstance(answer, dict):
             raise SourceError(f"{self.name} answered with a list; name a Power or EnvironmentMetrics resource")
         if "PowerControl" in answer:
-            values = [item.get("PowerConsumedWatts") for item in answer["PowerControl"]]
+            controls = answer["PowerControl"]
+            named = [(item, item.get("PhysicalContext") or item.get("Name") or "") for item in controls]
+            whole = [item for item, name in named if not _PART.search(name)]
+            values = [item.get("PowerConsumedWatts") for item in whole or controls]
         else:
             values = [answer.get("PowerWatts", {}).get("Reading")]
         known = [_number(self.name, "power", value) for value in values if value is not None]
