@@ -254,7 +254,7 @@ OF_THE_BOARD = ("battery_care", "devices", "faults", "functions", "genset", "hos
                 "prepare", "senses", "set_on_plan", "site_rules", "trips", "update", "watchdog")  # fmt: skip
 
 
-def tested() -> dict[str, list[tuple[Path, str]]]:
+def shown_by() -> dict[str, list[tuple[Path, str]]]:
     """{function: its tests}, of docs/tested.md; its lines say `file: test, test; file: test`."""
     rows = {}
     for line in (ROOT / "docs/tested.md").read_text().splitlines():
@@ -269,13 +269,13 @@ def tested() -> dict[str, list[tuple[Path, str]]]:
 
 
 def test_each_test_that_the_page_of_tests_names_is_there():
-    for what, tests in tested().items():
+    for what, tests in shown_by().items():
         for file, test in tests:
             assert f"def {test}(" in file.read_text(), f"{what}: {file} has no {test}"
 
 
 def test_every_function_of_the_board_has_a_test_on_the_page_and_every_test_of_the_board_is_on_it():
-    rows = tested()
+    rows = shown_by()
     wanted = {" ".join(name.split()) for name in FUNCTIONS.split(";")}
     assert wanted <= {what.replace("; ", ", ") for what in rows}, wanted - {what.replace("; ", ", ") for what in rows}
     named = {(file.stem, test) for tests in rows.values() for file, test in tests}
