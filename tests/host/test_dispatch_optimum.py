@@ -10,7 +10,10 @@ import plan_oracle
 from forerun.dispatch.commitment import Moves
 from forerun.dispatch.dispatcher import Dispatcher, Plan, Situation, Storage, plan_steps
 from forerun.dispatch.planning import folded
+from forerun.dispatch.programme import Programme
+from forerun.dispatch.reserve import surge_targets
 from forerun.dispatch.situation import checked
+from forerun.dispatch.solver import Solver
 from forerun.plant.battery import Battery
 from plan_cases import DIESEL, PLAIN, check_physics, random_case, solvable_case, weak_grid_case
 from plan_money import least_money, money
@@ -220,3 +223,23 @@ def test_hours_of_the_set_are_within_half_a_percent_of_an_exact_optimum(seed):
     gap = (plan_oracle.objective(storage, short, plan) - best.objective) / max(1.0, plan.cost)
     assert (plan.genset_w > 0).any(), "the case has to need the set"
     assert -0.002 < gap < 0.005, f"seed {seed}: {gap:.3%}"
+
+
+@pytest.mark.parametrize("seed", [14, 3, 77])
+def test_where_selling_what_was_bought_costs_nothing_no_step_does_both(seed, monkeypatch):
+    """And HiGHS is told of no bound of a column that it does not have."""
+    bound = Solver.bound
+
+    def checked_bound(solver, lower, upper, at):
+        changed = np.arange(len(solver._cost))[at][(lower != solver._lower[at]) | (upper != solver._upper[at])]
+        assert np.all(solver._place[changed] >= 0), changed
+        bound(solver, lower, upper, at)
+
+    monkeypatch.setattr(Solver, "bound", checked_bound)
+    storage, asked = random_case(seed)
+    for price in (np.abs(asked.energy_price_per_kwh), 0.3, 0.0):
+        inputs = checked(replace(asked, energy_price_per_kwh=price, export_price_per_kwh=price), storage)
+        programme = Programme(storage)
+        programme.set(inputs, surge_targets(storage, inputs)[0])
+        flows, _ = programme.solve()
+        assert np.minimum(flows["import"], flows["export"]).max() < 1e-3

@@ -127,7 +127,8 @@ class Programme:
         self._turnover = float(hours @ (np.abs(price) * np.abs(rest_w))) / 1000 / dearest
         # A block with nothing to choose stays out until it has: no PV, nothing to export, no surge announced.
         blocks = np.any((lower != upper)[:-1].reshape(len(_BLOCKS), n), axis=1)
-        blocks[_BLOCKS.index("over_import")] |= burning_pays(inputs)
+        # Where what is bought can be sold again for nothing, import may be closed, and then the way over it is opened.
+        blocks[_BLOCKS.index("over_import")] |= burning_pays(inputs) or np.any(export_price >= price - 1e-6 * dearest)
         live = self._live | np.append(np.repeat(blocks, n), True)
         if not np.array_equal(live, self._live):
             self._build(live)

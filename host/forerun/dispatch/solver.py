@@ -30,7 +30,8 @@ class Solver:
         for option, setting in _OPTIONS:
             self.highs.setOptionValue(option, setting)
         self.highs.setOptionValue("dual_simplex_cost_perturbation_multiplier", float(perturbed))
-        self._live, self._place = np.flatnonzero(live), np.cumsum(live, dtype=np.int32) - 1
+        self._live = np.flatnonzero(live)
+        self._place = np.where(live, np.cumsum(live) - 1, -1).astype(np.int32)  # HiGHS refuses what has none
         self._fixed = np.flatnonzero(~live)
         self._cost, self._lower, self._upper = np.zeros(len(live)), np.zeros(len(live)), np.full(len(live), np.inf)
         told = live[column]
