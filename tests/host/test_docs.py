@@ -52,9 +52,10 @@ def commands(page: Path) -> list[str]:
 
 def as_run(command: str, site: "Reader") -> str:
     """The command with what a reader fills in, shortened where it would go on for ever."""
-    command = re.sub(r"\bPORT\b(?!=)", site.link, command)
-    command = re.sub(r"/dev/(ttyUSB0|pts/3)", site.bus, command)
-    command = command.replace("http://127.0.0.1:8420", site.url).replace("TOKEN", site.token)
+    # All at once: what stands in for one may be spelt like another (a link of /dev/pts/3 is no Modbus line of a page).
+    stands_in = {"PORT": site.link, "TOKEN": site.token, "http://127.0.0.1:8420": site.url}
+    command = re.sub(r"\bPORT\b(?!=)|/dev/(?:ttyUSB0|pts/3)\b|http://127\.0\.0\.1:8420|TOKEN",
+                     lambda found: stands_in.get(found[0], site.bus), command)  # fmt: skip
     if OF_A_RUNNING_SITE.search(command):
         command = command.replace("site.toml", "served/site.toml")
     if command.startswith("make "):
@@ -212,6 +213,12 @@ def test_every_command_of_a_page_does_what_it_says(page, programs, reader):
         status, output = programs.run(as_run(command, reader))
         fine = (0, 1) if FINDS_FAULTS.search(command) else (0,)
         assert status in fine and "Traceback" not in output, f"{command}\n{output[-2000:]}"
+
+
+def test_what_a_reader_fills_in_is_not_taken_for_the_words_of_the_page():
+    site = Reader("/dev/pts/3", "/dev/pts/30", "http://127.0.0.1:8420", "aTOKEN")
+    assert (as_run("forerun --port PORT --bus /dev/pts/3 --url http://127.0.0.1:8420 --token TOKEN", site)
+            == "forerun --port /dev/pts/3 --bus /dev/pts/30 --url http://127.0.0.1:8420 --token aTOKEN")  # fmt: skip
 
 
 def test_a_command_that_fails_is_seen(programs):
