@@ -190,3 +190,13 @@ def test_a_stretch_that_ends_a_day_later_or_more_says_on_which_day():
 def test_why_the_battery_gives_where_the_price_of_import_is_no_reason(export, soc, why):
     _, plan, words = told(site_with({"export_price_per_kwh": Decimal(export)}), soc=soc)
     assert plan.battery_w[0] > 5000 and f"because {why}" in words.split("the battery gives")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize(("start_s", "duration_s", "words"), [
+    (-60, 90, "Until 00:00 an announced load of 15.0 kW in all runs, over within the first step."),
+    (120, 60, "At 00:02 an announced load of 15.0 kW in all comes for 1 min, over within the first step."),
+    (30 * 3600, 60, "At 2026-03-31 06:00 an announced load of 15.0 kW in all comes for 1 min, beyond the plan's end."),
+])  # fmt: skip
+def test_a_load_that_no_step_of_the_plan_can_store_for_is_told_as_what_it_is(start_s, duration_s, words):
+    job = Announcement("train", 9000, MIDNIGHT + start_s, duration_s)
+    assert words in told(site_with(), jobs=(job,))[2].split("\n")

@@ -97,8 +97,10 @@ class _Told:
             comes = f"Until {self.time(surge.start_s + surge.duration_s)} {load} runs"
         alone, _ = surge_targets(self.storage, replace(self.inputs, surges=(surge,)))
         if not alone.any():
-            beyond = surge.load_w > self.storage.import_limit_w
-            return f"{comes}, beyond the plan's end." if beyond else f"{comes}; the grid carries it."
+            if surge.load_w <= self.storage.import_limit_w:
+                return f"{comes}; the grid carries it."
+            beyond = surge.start_s >= self.ends_s[-1]
+            return f"{comes}, beyond the plan's end." if beyond else f"{comes}, over within the first step."
         # The energy for it alone, above the minimum that stays; what other loads need before it is not in it.
         low_wh = self.storage.soc_min * self.storage.capacity_wh
         need_wh = float(alone.max())
