@@ -115,5 +115,6 @@ def check_physics(storage: Storage, asked: Situation, plan: Plan) -> None:
         assert plan.genset_w.max() <= storage.genset.rated_w + 1e-3
     over = plan.pcc_import_w.max() > storage.import_limit_w + 1
     assert over == any("import is above" in sentence for sentence in plan.relaxed)
+    assert not np.any((plan.pcc_import_w > storage.import_limit_w + 1) & (charge > 1)), "no board charges there"
     out = plan.pcc_import_w.min() < -storage.export_limit_w - 1
     assert out == any("export is above" in sentence for sentence in plan.relaxed)

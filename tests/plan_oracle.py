@@ -142,6 +142,8 @@ class _Model:
                      + [(c["charge"], -storage.efficiency_charge * self.hours[t]),
                         (c["discharge"], self.hours[t] / storage.efficiency_discharge)], start, start)  # fmt: skip
             self.row([(c["charge"], 1), (c["charging"], -upper[c["charge"]])], -np.inf, 0)
+            if storage.genset and upper[c["over"]] > 0:  # what the set gives is the load's first
+                self.row([(c["over"], 1), (c["charging"], upper[c["over"]])], -np.inf, upper[c["over"]])
             self.row([(c["discharge"], 1), (c["charging"], upper[c["discharge"]])], -np.inf, upper[c["discharge"]])
             much = upper[c["import"]] + upper[c["over"]]
             self.row([(c["import"], 1), (c["over"], 1), (c["importing"], -much)], -np.inf, 0)

@@ -86,6 +86,23 @@ def test_a_library_that_is_installed_forecasts_beside_ours():
     assert np.abs(got.q50 - load[9 * DAY :]).mean() < 0.5
 
 
+def test_a_library_is_fitted_to_three_days_and_a_shorter_series_is_refused_before(tmp_path):
+    load = written(tmp_path / "week.csv", days=8)
+    rule = peers.installed()["lightgbm"]
+    rule.fit(np.arange(3 * DAY) % DAY * 1.0)
+    assert np.isfinite(rule(np.arange(3 * DAY) % DAY * 1.0).q50).all()
+    load.write_text("\n".join(load.read_text().splitlines()[: 7 * DAY]))  # a row less than a week
+    with pytest.raises(WrongUsage, match="too short; a backtest needs a week"):
+        backtest.backtest([load])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_load_that_is_never_there_has_scores_that_are_numbers(monkeypatch):
+    monkeypatch.setattr(backtest, "LEADS_H", {"told_2_days_ahead": (48, 48)})
+    scores = backtest._announced(np.zeros(7 * DAY), np.array([6 * DAY]), lambda share: None)
+    json.dumps(scores, allow_nan=False)
+
+
 def test_a_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     assert peers.installed() == {} and peers.missing() == ["lightgbm", "statsforecast_mstl"]

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from forerun import bytecode
+from forerun.plant import board
+from forerun.plant.board import ALL_HEAP_BYTES
+from forerun.simulate.emulated import EmulatedSite
+from forerun.simulate.scene import new_site, scene
 from forerun_wire import messages as m
 from hil.rig import Rig
 from host.test_lanes import ROOT, tool
 
 RP2040_BYTES = 190_000  # of its 264 kB, what the interpreter leaves to Python at least
-# Of the 64-bit unix port, whose words are twice as wide as a board's: in 192 KiB, and with everything in 224.
+# Of the 64-bit unix port, whose words are twice as wide as a board's: in 192 KiB, with everything in ALL_HEAP_BYTES.
 ORDINARY_FREE_64 = 27_500  # 28.1 kB measured: a leap is seen here, what binds are the words of a board below
-ALL_HEAP_64 = "224k"
 ALL_FREE_64 = 20_000
 ALL_FREE_32 = 35_000  # with every function and a key; 20 kB have to be left after a day
 HOURS = 1
@@ -23,7 +26,7 @@ ALL_FUNCTIONS = next(high for _, name, _, _, high, _ in m.SETTINGS if name == "f
 
 
 @pytest.mark.parametrize(("functions", "heap", "least"), [(0, "192k", ORDINARY_FREE_64),
-                                                          (ALL_FUNCTIONS, ALL_HEAP_64, ALL_FREE_64)])  # fmt: skip
+                                                          (ALL_FUNCTIONS, ALL_HEAP_BYTES, ALL_FREE_64)])  # fmt: skip
 def test_free_memory_on_the_64_bit_port(tmp_path, functions, heap, least):
     tool("micropython", "MICROPYTHON")
     with Rig(tmp_path, sections={"functions": {"functions": functions}}, heap=heap) as bench:
@@ -32,6 +35,16 @@ def test_free_memory_on_the_64_bit_port(tmp_path, functions, heap, least):
         free = bench.host.latest["heap_free"]
     print(json.dumps({"bench": "heap_free_64_bit", "functions": functions, "bytes": free}))
     assert free >= least
+
+
+@pytest.mark.parametrize("kind", ({"with_board": True}, {"bare": True}))
+def test_a_board_of_the_emulated_site_has_room_for_every_function(monkeypatch, kind):
+    """In the 192 KiB of the unix port it started anew every other second, once set and islanding were commissioned."""
+    heaps = []
+    monkeypatch.setattr(board.BoardProcess, "power_on", lambda self: heaps.append(self.heap))
+    monkeypatch.setattr(board.BareBoard, "power_on", lambda self: heaps.append(self.heap))
+    with EmulatedSite(new_site(scene(), seed=1)[0], **kind):
+        assert heaps == [ALL_HEAP_BYTES]
 
 
 def test_what_is_in_use_is_the_same_after_hours_and_frames_of_many_lengths(tmp_path):

@@ -71,6 +71,9 @@ def test_a_parquet_trace_is_read_or_refused(tmp_path):
     ("rows", "said"),
     [
         ([], "the first row is ''; it must be 'utc_s,power_w'"),
+        (["utc_s,power_w,power_w", "0,1,2", "60,2,3"], "the first row is 'utc_s,power_w,power_w'"),
+        (["utc_s,power_w,host", "0,1", "60,2"], "row 2 is '0,1'"),
+        (["utc_s,power_w", "1774900000000,1", "1774900300000,2"], "row 2 is of 1.7749e+12 s since 1970; is utc_s"),
         (["time,watts", "1,2"], "the first row is 'time,watts'"),
         (["utc_s,power_w", "0,5"], "1 rows of data; a trace needs at least two"),
         (["utc_s,power_w", "0,5", "60,", "120,5"], "row 3 is '60,'; write utc_s, in seconds since 1970 UTC, and power"),
@@ -97,6 +100,8 @@ def test_a_bad_csv_trace_is_refused_by_row(rows, said):
 
 def test_a_byte_order_mark_is_no_part_of_the_header():
     assert trace_of_csv("rack.csv", ["\ufeffutc_s,power_w", "0,5", "60,6"]).power_w.tolist() == [5, 6]
+    for rows in (["power_w,utc_s", "5,0", "6,60"], ["host,utc_s,power_w", "a,0,5", "b,60,6"]):
+        assert trace_of_csv("rack.csv", rows).power_w.tolist() == [5, 6]
 
 
 def test_a_parquet_trace_may_have_times_with_a_zone_and_none_without(tmp_path):

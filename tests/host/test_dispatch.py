@@ -240,6 +240,16 @@ def test_a_set_that_has_just_started_runs_on_and_a_dear_one_stays_off():
     assert running.cost == pytest.approx(5 + 1 * (2.0 + 9 * 0.5), abs=0.01)
 
 
+def test_what_the_set_gives_is_the_loads_where_that_is_over_the_import_limit():
+    """No board charges there, so no plan may count on it, although the job after it lacks the energy."""
+    storage = replace(PLAIN, import_limit_w=5000, soc_reserve=0.5, genset=DIESEL)
+    load_w = [40_000, 40_000, 40_000, 20_000, 3000, 40_000]
+    plan = Dispatcher(storage).plan(situation(load_w, soc=0.0, surges=(Surge(5 * 3600, 3600, 40_000),)))
+    assert plan.genset_w[:4].tolist() == [20_000] * 4
+    assert plan.battery_w[:3].tolist() == [0, 0, 0] and plan.pcc_import_w[:3].tolist() == [20_000] * 3
+    assert plan.battery_w[3] == pytest.approx(-5000) and plan.pcc_import_w[3] == pytest.approx(5000)
+
+
 def test_a_set_without_a_least_power_is_planned_with_like_one_with_next_to_none():
     """Two hours of more load than the grid gives: the set runs for them, at what is missing."""
     load_w = [2000.0] * 4 + [9000.0] * 2 + [2000.0] * 4

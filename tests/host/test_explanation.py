@@ -172,3 +172,31 @@ def test_reserve_is_filled_first_and_named_with_its_hours():
     assert none[1].soc.max() < 0.25 and careful[1].soc[30] > 0.45
     assert "because the reserve for an outage of 4 h, " in careful[2] and "%, has to be filled" in careful[2]
     assert "reserve" not in none[2]
+
+
+def test_a_stretch_that_ends_a_day_later_or_more_says_on_which_day():
+    free = {"idle_litre_per_h": Decimal(0), "litre_per_kwh": Decimal(0)}
+    site = site_with(genset=free, plan={"horizon_h": 48}, limits={"import_limit_w": 0})
+    assert "00:00–2026-04-01 00:00: the diesel set runs" in told(site)[2]
+    dear = site_with({"energy_price_per_kwh": hours(h7="0.90", h8="0.90")}, plan={"horizon_h": 48})
+    words = told(dear)[2]
+    assert "\n07:00–09:00: the battery gives" in words and "\n2026-03-31 07:00–09:00: the battery gives" in words
+
+
+@pytest.mark.parametrize(("export", "soc", "why"), [
+    ("0.50", 0.9, "a kWh sold brings 0.500 EUR then"),
+    ("0.05", 1.0, "more is stored than the maximum of 95 %"),
+])  # fmt: skip
+def test_why_the_battery_gives_where_the_price_of_import_is_no_reason(export, soc, why):
+    _, plan, words = told(site_with({"export_price_per_kwh": Decimal(export)}), soc=soc)
+    assert plan.battery_w[0] > 5000 and f"because {why}" in words.split("the battery gives")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize(("start_s", "duration_s", "words"), [
+    (-60, 90, "Until 00:00 an announced load of 15.0 kW in all runs, over within the first step."),
+    (120, 60, "At 00:02 an announced load of 15.0 kW in all comes for 1 min, over within the first step."),
+    (30 * 3600, 60, "At 2026-03-31 06:00 an announced load of 15.0 kW in all comes for 1 min, beyond the plan's end."),
+])  # fmt: skip
+def test_a_load_that_no_step_of_the_plan_can_store_for_is_told_as_what_it_is(start_s, duration_s, words):
+    job = Announcement("train", 9000, MIDNIGHT + start_s, duration_s)
+    assert words in told(site_with(), jobs=(job,))[2].split("\n")

@@ -52,6 +52,14 @@ def test_short_history_falls_back_and_says_so():
     assert forecast_load(np.array([np.nan, np.nan]), 300, 3).basis.startswith("no history")
 
 
+@pytest.mark.parametrize("days", (0.5, 1.3, 2, 5.5))
+def test_a_short_history_of_a_load_that_comes_and_goes_foresees_no_more_than_was_seen(days):
+    load_w = np.where(np.arange(round(days * 288)) // 7 % 2, 8000.0, 1000.0)
+    made = forecast_load(load_w, 300, 288)
+    for level in (made.q10, made.q50, made.q90):
+        assert level.min() >= 1000 and level.max() <= 8000
+
+
 def test_missing_measurements_are_left_out_not_counted_as_zero():
     rng = np.random.default_rng(3)
     load_w = np.tile(5000 + 1000 * np.sin(np.arange(DAY) / DAY * 2 * np.pi), 5)

@@ -1,6 +1,7 @@
 """Sources of the compute load: a real Prometheus, an emulated BMC, and everything that may be wrong with either."""
 
 import contextlib
+import gzip
 import http.server
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +140,24 @@ class Served:
 
 
 @pytest.fixture
+def raw_answer():
+    """raw_answer(bytes): the address of a server that answers one request with them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve(answer):
+            line, _ = listening.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(4096)
+                line.sendall(answer)
+
+        def begin(answer: bytes) -> str:
+            threading.Thread(target=serve, args=(answer,), daemon=True).start()
+            return f"http://127.0.0.1:{listening.getsockname()[1]}/power"
+
+        yield begin
+
+
+@pytest.fixture
 def served():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -214,7 +234,9 @@ def test_parts_of_a_server_are_not_counted_beside_it(served, controls, watts):
         ((200, b"[" * 200_000), "not JSON"),
         ((200, b"\xff\xfe{}"), "not JSON"),
         ((200, b"<html>"), "not JSON"),
-        ((200, b"[]"), "answered with a list"),
+        ((200, b"[]"), "answered with no JSON object; name a Power or EnvironmentMetrics"),
+        ((200, b'{"@odata.type": "#Chassis.v1_25_0.Chassis"}'), "there is no power in #Chassis.v1_25_0.Chassis; name"),
+        ((200, b'{"PowerWatts": null}'), "reports no power"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": null}]}'), "reports no power"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": "NaN"}]}'), "no reading"),
         ((200, b" " * (1 << 21)), "more than"),
@@ -257,6 +279,43 @@ def test_an_answer_that_breaks_off_or_trickles_is_named_and_holds_nobody_up(monk
             Redfish(f"http://127.0.0.1:{listening.getsockname()[1]}/power", clock=time.time).read()
         gone.set()
         serving.join(timeout=5)
+
+
+def coded(body: bytes, coding: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (coded(gzip.compress(json.dumps(POWER).encode()), "gzip"), None),
+        (coded(zlib.compress(json.dumps(POWER).encode()), "deflate"), None),
+        (coded(json.dumps(POWER).encode(), "gzip"), "what is no gzip"),
+        (coded(gzip.compress(bytes(1 << 24)), "gzip"), "more than"),
+        (coded(b"?", "br"), "in the coding br; let it answer plainly"),
+    ],
+)
+def test_an_answer_that_was_compressed_unasked_is_read_up_to_the_same_length(raw_answer, answer, said):
+    source = Redfish(raw_answer(answer), clock=lambda: 1.0)
+    if said is None:
+        assert source.read().power_w == 344
+    else:
+        with pytest.raises(SourceError, match=said):
+            source.read()
+
+
+@pytest.mark.parametrize(("kind", "result", "said"), [
+    ("matrix", [{"metric": {}, "values": [[1, "7"]]}], "with a matrix; ask for one value now"),
+    ("string", [1, "7"], "with a string; ask for one value now"),
+    ("vector", [{"metric": {}, "histogram": [1, {"count": "1", "sum": "7"}]}], "with a histogram; ask for a gauge"),
+    ("vector", [], "knows nothing that matches"),
+    ("vector", [{"metric": {}, "value": [1, "7"]}, {"metric": {}, "value": [2, "NaN"]}], "value is 'NaN'"),
+])  # fmt: skip
+def test_a_query_that_answers_no_value_is_told_how_to_mend_it(served, kind, result, said):
+    served.answers["/api/v1/query"] = 200, json.dumps(
+        {"status": "success", "data": {"resultType": kind, "result": result}}).encode()  # fmt: skip
+    with pytest.raises(SourceError, match=said):
+        Prometheus(served.url, "power").read()
 
 
 def test_a_redirect_is_followed_and_the_authorisation_shown_to_no_other_server(served):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forerun.forecast.model import Forecast
 
 COLUMNS = ("utc_s", "power_w")
+_LATEST_S = 1e11  # of the year 5138; in milliseconds it was passed in 1973
 
 
 class TraceError(ValueError):
@@ -79,27 +80,35 @@ def node_power_w(utilisation: np.ndarray, idle_w: float, max_w: float) -> np.nda
 
 
 def trace_of_csv(name: str, lines: Iterable[str]) -> LoadTrace:
-    """The trace in a CSV text with the header `utc_s,power_w` (seconds since 1970, watts), evenly spaced.
+    """The trace in a CSV text with the columns `utc_s` and `power_w` (seconds since 1970, watts) in any order, evenly
+    spaced; what stands in other columns is no matter.
 
-    Raises TraceError, which names the row, on a gap, a value that is no number, or uneven or backward time.
+    Raises TraceError, which names the row, on a gap, a value that is no number, uneven or backward time, or times that
+    are not in seconds.
     """
     rows = _cells(name, lines)
     header = [cell.strip().removeprefix("\ufeff") for cell in next(rows, [])]
     if len(header) == 1 and ";" in header[0]:
         raise TraceError(f"{name}: its columns are separated by semicolons; write commas, and points in decimals")
-    if header != list(COLUMNS):
-        raise TraceError(f"{name}: the first row is {','.join(header)[:80]!r}; it must be {','.join(COLUMNS)!r}")
+    if any(header.count(column) != 1 for column in COLUMNS):
+        raise TraceError(f"{name}: the first row is {','.join(header)[:80]!r}; it must be {','.join(COLUMNS)!r}, or "
+                         "name both among others")  # fmt: skip
+    at_time, at_power = map(header.index, COLUMNS)
     times, power = [], []
     for number, row in enumerate(rows, start=2):
         if not row:
             continue
         try:
-            utc_s, power_w = (float(cell) for cell in row)
+            if len(row) != len(header):  # as a decimal comma makes it
+                raise ValueError(row)
+            utc_s, power_w = float(row[at_time]), float(row[at_power])
         except ValueError as error:
             raise TraceError(f"{name}: row {number} is {','.join(row)[:80]!r}; write utc_s, in seconds since 1970 UTC, "
                              "and power_w, each as a number with a decimal point") from error  # fmt: skip
         if not math.isfinite(utc_s) or not math.isfinite(power_w) or power_w < 0:
             raise TraceError(f"{name}: row {number} holds {utc_s}, {power_w}; fill it with a measured power from 0 W")
+        if abs(utc_s) > _LATEST_S:
+            raise TraceError(f"{name}: row {number} is of {utc_s:.6g} s since 1970; is utc_s in ms? It must be in s")
         times.append(utc_s)
         power.append(power_w)
     if len(times) < 2:

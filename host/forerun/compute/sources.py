@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ _WHOLE_ANSWER_S = 10.0
 LIST_STALE_S = 600.0
 _LARGEST_ANSWER = 1 << 20
 _LONGEST_SENTENCE = 400
+_CODINGS = {"identity": 0, "gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window bits of what HTTP names so
 # What a document raises where its shape or its numbers are of a kind that nobody foresaw.
 UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -80,11 +82,16 @@ class Prometheus:
     def read(self) -> Reading:
         answer = _get_json(self.name, self._url)
         if not isinstance(answer, dict) or answer.get("status") != "success":
-            said = answer.get("error", "no status") if isinstance(answer, dict) else "a list"
+            said = answer.get("error", "no status") if isinstance(answer, dict) else "no JSON object"
             raise SourceError(f"{self.name} refused the query: {said}")
         data = answer.get("data", {})
-        samples = [data.get("result")] if data.get("resultType") == "scalar" else [
-            item.get("value") for item in data.get("result", [])]  # fmt: skip
+        kind, found = data.get("resultType"), data.get("result", [])
+        if kind not in ("scalar", "vector"):
+            raise SourceError(f"{self.name} answers the query with a {kind}; ask for one value now, without a range "
+                              "as [5m] at its end")  # fmt: skip
+        if any("histogram" in item for item in found if kind == "vector"):
+            raise SourceError(f"{self.name} answers the query with a histogram; ask for a gauge in W")
+        samples = [found] if kind == "scalar" else [item.get("value") for item in found]
         if not samples:
             raise SourceError(f"{self.name} knows nothing that matches the query; is the exporter scraped?")
         pairs = [(_number(self.name, "time", at), _number(self.name, "value", value)) for at, value in samples]
@@ -94,6 +101,8 @@ class Prometheus:
 # What a BMC may list beside the server whose power it is a part of: by its PhysicalContext, or its name without one.
 _PART = re.compile(r"\b(CPU|GPU|FPGA|Accelerator|ASIC|Memory|Sub-?system|PowerSupply|VoltageRegulator|Rail|Fan"
                    r"|StorageDevice|NetworkingDevice|Backplane|SystemBoard)", re.IGNORECASE)  # fmt: skip
+
+_REDFISH_RESOURCES = "a Power or EnvironmentMetrics resource"
 
 
 class Redfish:
@@ -109,14 +118,17 @@ class Redfish:
     def read(self) -> Reading:
         answer = _get_json(self.name, self._url, self._headers)
         if not isinstance(answer, dict):
-            raise SourceError(f"{self.name} answered with a list; name a Power or EnvironmentMetrics resource")
+            raise SourceError(f"{self.name} answered with no JSON object; name {_REDFISH_RESOURCES}")
+        if not {"PowerControl", "PowerWatts"} & answer.keys():
+            raise SourceError(f"{self.name}: there is no power in {brief(str(answer.get('@odata.type')), 80)}; name "
+                              f"{_REDFISH_RESOURCES}")  # fmt: skip
         if "PowerControl" in answer:
             controls = answer["PowerControl"]
             named = [(item, item.get("PhysicalContext") or item.get("Name") or "") for item in controls]
             whole = [item for item, name in named if not _PART.search(name)]
             values = [item.get("PowerConsumedWatts") for item in whole or controls]
         else:
-            values = [answer.get("PowerWatts", {}).get("Reading")]
+            values = [(answer["PowerWatts"] or {}).get("Reading")]
         known = [_number(self.name, "power", value) for value in values if value is not None]
         if not known:
             raise SourceError(f"{self.name} reports no power (null); the host may be off or the sensor absent")
@@ -333,10 +345,18 @@ def _answer(name: str, request: urllib.request.Request) -> tuple[int, bytes]:
 
 
 def _read(name: str, answer) -> bytes:
-    """The body, in whatever pieces it comes. Raises SourceError for one that is too long."""
+    """The body, in whatever pieces it comes; some BMCs and proxies compress it unasked. Raises SourceError for one that
+    is too long."""
+    coding = (answer.headers.get("Content-Encoding") or "identity").strip().lower()
+    if coding not in _CODINGS:
+        raise SourceError(f"{name} answered in the coding {brief(coding, 40)}; let it answer plainly")
+    opened = zlib.decompressobj(_CODINGS[coding]) if _CODINGS[coding] else None
     body = bytearray()
     while piece := answer.read1(65_536):
-        body += piece
+        try:
+            body += opened.decompress(piece, _LARGEST_ANSWER + 1) if opened else piece
+        except zlib.error as problem:
+            raise SourceError(f"{name} answered with what is no {coding}") from problem
         if len(body) > _LARGEST_ANSWER:
             raise SourceError(f"{name} answered with more than {_LARGEST_ANSWER} bytes; narrow the query")
     return bytes(body)

@@ -57,6 +57,20 @@ class Programme:
         genset, columns = self.storage.genset, self._columns["genset"]
         self._solver.bound(on * genset.least_w / 1000, on * genset.rated_w / 1000, columns)
         self._solver.price(self._hours * genset.cost_per_kwh / self.dearest, columns)
+        self._keep_for_load(on)
+
+    def _keep_for_load(self, on: np.ndarray) -> None:
+        """What the set gives is the load's as long as that is over the import limit, and only then the battery's."""
+        over, on_kw = self._over, on[self._over] / 1000
+        if not len(over):
+            return
+        columns = [self._columns[name].start + over for name in ("over_import", "charge")]
+        genset, over_kw, charge_kw = self.storage.genset, self._over_kw, self._charge_kw
+        room_kw = np.clip(on_kw * genset.rated_w - over_kw, 0, charge_kw)
+        upper = [np.clip(over_kw - on_kw * genset.least_w, 0, None), np.where(on[over], room_kw, charge_kw)]
+        before = [self._upper[each] for each in columns]
+        self._upper[columns[0]], self._upper[columns[1]] = upper
+        self._close(over[(upper[0] != before[0]) | (upper[1] != before[1])])
 
     def _lay_out(self, step_s: np.ndarray) -> None:
         n = len(step_s)
@@ -96,7 +110,9 @@ class Programme:
         upper[at["genset"]] = genset.rated_w / 1000 if genset else 0.0
         # Only the load may go over the import limit: the board would never charge there.
         rest_w = inputs.load_w - inputs.pv_w - inputs.genset_w
-        upper[at["over_import"]] = np.clip(rest_w - storage.import_limit_w, 0, None) / 1000
+        over_kw = upper[at["over_import"]] = np.clip(rest_w - storage.import_limit_w, 0, None) / 1000
+        self._over, self._charge_kw = np.flatnonzero(over_kw), inputs.charge_max_w / 1000
+        self._over_kw = over_kw[self._over]
         for name, low, width in tiers(storage, inputs, targets_wh):
             lower[at[name]], upper[at[name]] = low / 1000, width / 1000
         lower[-1] = inputs.peak_so_far_w / 1000

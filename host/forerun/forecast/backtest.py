@@ -62,7 +62,7 @@ def score_series(values: np.ndarray, tick: Callable[[float], None] = lambda shar
     every forecast), "models": {name: {horizon: scores}}, …} of one series of 5-minute means."""
     starts, horizon = origins(len(values)), max(HORIZONS)
     first = starts[0] if len(starts) else 0
-    if first < 2 * DAY:
+    if first < 3 * DAY:
         raise WrongUsage(f"a series of {len(values) / DAY:.1f} days is too short; a backtest needs a week")
     scale = float(np.abs(values[DAY:first] - values[: first - DAY]).mean()) or 1.0
     rules = {"persistence": lambda past: _naive(past, lambda at, lead: past[at - 1]),
@@ -177,7 +177,7 @@ def _announced(values: np.ndarray, starts: np.ndarray, tick: Callable) -> dict:
             wrong["every_job_known"].append(np.abs(rest).mean())
             wrong["unannounced_alone"].append(unknown.mean())
             wrong["both_of_these"].append(np.abs(rest + unknown).mean())
-        mean = real[starts[0] :].mean()
+        mean = real[starts[0] :].mean() or 1.0
         result[case] = {way: round(float(np.mean(error) / mean), 4) for way, error in wrong.items()}
         tick((done + 1) / len(LEADS_H))
     return result

@@ -49,7 +49,7 @@ def forecast_load(load_w: np.ndarray, step_s: int, count: int, default_w: float 
 
     `model` was fitted to an earlier end of the same history; without one it is fitted now, when there is enough. With
     less: the mean of the past days at the same time, plus today's difference fading out. Before a day and a quarter:
-    the last value, within the range seen. Without any history: default_w.
+    the last value. Both within the range seen. Without any history: default_w.
     """
     load_w, season = checked_history("load_w", load_w, step_s, count)
     known = load_w[np.isfinite(load_w)]
@@ -68,7 +68,8 @@ def forecast_load(load_w: np.ndarray, step_s: int, count: int, default_w: float 
     fade = np.exp(-np.arange(1, count + 1) * step_s / FADE_S)
     spreads = _error_quantiles(error, fade)
     ahead = _ahead(usual, load_w, season, count) + fade * now
-    low, middle, high = (np.clip(ahead + spread, 0, None) for spread in spreads)
+    # Nothing beyond what was seen: added to the usual day, today's difference would be so by half and more.
+    low, middle, high = (np.clip(ahead + spread, max(0.0, known.min()), max(0.0, known.max())) for spread in spreads)
     days = min(PAST_DAYS, len(load_w) // season)
     return Forecast(step_s, low, middle, high, f"same time of {days} past days, today's difference fading")
 

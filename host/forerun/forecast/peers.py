@@ -50,7 +50,7 @@ class LightGbm:
     def _fitted(self, past: np.ndarray, lead: int) -> list:
         import lightgbm
 
-        at = np.arange(8 * DAY if len(past) > 12 * DAY else 2 * DAY, len(past) - lead + 1)
+        at = np.arange(8 * DAY if len(past) > 12 * DAY else min(2 * DAY, (len(past) - lead) // 2), len(past) - lead + 1)
         at = at[:: max(1, len(at) // _ROWS)]
         rows = lightgbm.Dataset(_rows(past, at, lead), past[at + lead - 1], free_raw_data=False,
                                 params={"num_threads": 1, "verbose": -1})

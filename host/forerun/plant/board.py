@@ -16,6 +16,8 @@ from forerun.bytecode import compiled_packages
 from forerun.errors import Trouble
 
 HEAP_BYTES = "192k"  # what an RP2040 leaves to Python
+# Words of the 64-bit port are twice a board's: with every function commissioned it needs this much for as much room.
+ALL_HEAP_BYTES = "224k"
 RESTARTS = 3  # status of a board's process that asks to be started again
 # Why a chip started, as machine.reset_cause() numbers it; a restart that the firmware asks for reads as a bite too.
 POWER_ON, WATCHDOG = 1, 3
@@ -229,7 +231,7 @@ class BareBoard(BoardProcess):
     it is reset: from then on it runs, by the wall clock, what was put into /lib. Contacts are always wired."""
 
     def __init__(self, store: Path, bus_path: str):
-        super().__init__(store, lockstep=False, bus_path=bus_path, contacts=True)
+        super().__init__(store, lockstep=False, bus_path=bus_path, contacts=True, heap=ALL_HEAP_BYTES)
         self._prompt_fd, self._prompt_far_fd, self.prompt_path = open_line()
         (self.store.parent / "prompt.py").write_text(_AT_PROMPT.replace("FLASH", repr(str(self.store))))
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from forerun.plant.board import POWER_ON, RESTARTS, WATCHDOG, BoardProcess, line_rate
 from forerun.plant.contacts import Contacts
 from forerun.plant.senses import Senses
+from forerun.plant.series import NEVER
 
 REQUEST = struct.Struct("<IIIII")  # link bytes ever written, bus bytes ever written, idle until s, µs, outputs
 FED = 1 << 31  # among the outputs: the watchdog was fed since the request before
@@ -74,6 +75,7 @@ class Lockstep:
         self.watchdog_us = 0  # how long a board that feeds nobody is left alone; 0: for ever
         self.bites: list[int] = []  # when the watchdog restarted it
         self._fed_us = 0
+        self._host_second = -1  # in which the host had its turn last
         self._character_us = BITS_PER_CHARACTER * 1_000_000 / link_baud
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -118,9 +120,10 @@ class Lockstep:
     def _advance(self, until_us: int) -> None:
         """One barrier: to the next instant at which anybody has something to do."""
         board_on = self.board.process is not None
+        bite_us = self._bite_us()
         when = until_us
         if board_on:
-            when = min(when, max(self._idle_until_us, self.now_us), self._bite_us())
+            when = min(when, max(self._idle_until_us, self.now_us), bite_us)
         if self._events:
             when = min(when, self._events[0][0])
         due = self.slave.next_due_us()
@@ -130,20 +133,23 @@ class Lockstep:
             when = min(when, self._up[0][0])
         if self._down and board_on:
             when = min(when, self._down[0][0])
+        host_us = NEVER
         if self.host is not None:
-            when = min(when, max(self.host.next_deadline_us(self.now_us), self.now_us + HOST_PACE_US))
+            host_us = max(self.host.next_deadline_us(self.now_us), self.now_us + HOST_PACE_US)
+            when = min(when, host_us)
         self.now_us = max(self.now_us, when)
 
-        if self._events and self._events[0][0] <= self.now_us:
+        happens = bool(self._events) and self._events[0][0] <= self.now_us
+        if happens:
             self.site.advance(self.now_us)
         while self._events and self._events[0][0] <= self.now_us:
             heapq.heappop(self._events)[2]()
-        self._serve_host()
+        self._serve_host(happens or self.now_us > host_us - HOST_PACE_US)
         if self.board.process is None:
             self.slave.take(self.now_us)  # a reply that nobody hears
             self.site.advance(self.now_us)
             return
-        if self.now_us >= self._bite_us():
+        if self.now_us >= bite_us:
             self.bites.append(self.now_us)
             self._restart()
             return
@@ -158,7 +164,7 @@ class Lockstep:
     def _bite_us(self) -> int:
         """When the watchdog restarts a board that does not feed it; stretched rounds are the master's own wish."""
         if not self.watchdog_us:
-            return self.now_us + 1_000_000_000
+            return NEVER
         return self._fed_us + max(self.watchdog_us, 3000 * self.cycle_ms(self.now_us))
 
     def _restart(self) -> None:
@@ -166,17 +172,24 @@ class Lockstep:
         self.power_off()
         self.power_on(WATCHDOG)
 
-    def _serve_host(self) -> None:
-        host = self.host
+    def _serve_host(self, wanted: bool) -> None:
+        """Give the host what has come for it, and its turn when that is `wanted`, when something came, and in each
+        second, with which plans and steps of the load begin."""
+        host, now_us = self.host, self.now_us
         if host is None:
             self._up.clear()
             return
-        while self._up and self._up[0][0] <= self.now_us:
-            host.receive(self._up.pop(0)[1], self.now_us)
-        host.step(self.now_us)
+        while self._up and self._up[0][0] <= now_us:
+            host.receive(self._up.pop(0)[1], now_us)
+            wanted = True
+        second = now_us // 1_000_000
+        if not wanted and second == self._host_second:
+            return
+        self._host_second = second
+        host.step(now_us)
         data = self._filtered(self.link_filter, "down", host.outgoing())
         if data and self.board.process is not None:
-            self._down_free_us = max(self._down_free_us, self.now_us) + round(len(data) * self._character_us)
+            self._down_free_us = max(self._down_free_us, now_us) + round(len(data) * self._character_us)
             self._down.append((self._down_free_us, data))
 
     def _filtered(self, line_filter, direction: str, data: bytes) -> bytes:

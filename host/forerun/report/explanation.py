@@ -9,11 +9,12 @@ from forerun.dispatch.dispatcher import Plan, storage_of
 from forerun.dispatch.planning import Outlook, cost_parts
 from forerun.dispatch.reserve import reserve_level_wh, surge_targets
 from forerun.dispatch.situation import Storage, Surge, checked
-from forerun.report.pictures import clock
+from forerun.report.pictures import clock, date
 from forerun.sections import SiteFile
 
 _WORTH_SAYING_W = 50.0
 _WORTH_SAYING_WH = 10.0
+_DAY_S = 86_400
 _GIVES, _TAKES = "gives", "takes"
 
 
@@ -64,11 +65,15 @@ class _Told:
         edges = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(kinds)]
         self.stretches = [_Stretch(str(kinds[first]), first, last) for first, last in pairwise(edges)]
 
-    def time(self, after_s: float) -> str:
-        return clock(round(self.made.start_s + after_s))
+    def time(self, after_s: float, day: bool = True) -> str:
+        """Time of day, with its `day` where the plan has been at that time already."""
+        at_s = round(self.made.start_s + after_s)
+        return f"{date(at_s)} {clock(at_s)}" if day and after_s >= _DAY_S else clock(at_s)
 
     def _when(self, first: int, last: int) -> str:
-        return f"{self.time(self.ends_s[first] - self.plan.step_s[first])}–{self.time(self.ends_s[last - 1])}"
+        start_s, end_s = self.ends_s[first] - self.plan.step_s[first], self.ends_s[last - 1]
+        days = [date(round(self.made.start_s + at_s)) for at_s in (start_s, end_s)]
+        return f"{self.time(start_s)}–{self.time(end_s, start_s < _DAY_S or days[0] != days[1])}"
 
     def battery_and_set(self) -> list[str]:
         sentences = []
@@ -92,8 +97,10 @@ class _Told:
             comes = f"Until {self.time(surge.start_s + surge.duration_s)} {load} runs"
         alone, _ = surge_targets(self.storage, replace(self.inputs, surges=(surge,)))
         if not alone.any():
-            beyond = surge.load_w > self.storage.import_limit_w
-            return f"{comes}, beyond the plan's end." if beyond else f"{comes}; the grid carries it."
+            if surge.load_w <= self.storage.import_limit_w:
+                return f"{comes}; the grid carries it."
+            beyond = surge.start_s >= self.ends_s[-1]
+            return f"{comes}, beyond the plan's end." if beyond else f"{comes}, over within the first step."
         # The energy for it alone, above the minimum that stays; what other loads need before it is not in it.
         low_wh = self.storage.soc_min * self.storage.capacity_wh
         need_wh = float(alone.max())
@@ -164,7 +171,18 @@ class _Told:
         later = next((other for other in self.stretches if other.first >= each.last and other.kind == _TAKES), None)
         if later and self._cheaper(each) and (self._pv_over(later) or self.price[later.part].mean() < 0):
             return f"it makes room for what it takes from {self.time(self.ends_s[later.first - 1])} on"
-        return self._beside(each)
+        before = self.plan.soc[each.first - 1] if each.first else self.inputs.soc
+        if before > self.storage.soc_max + 0.001:
+            return f"more is stored than the maximum of {100 * self.storage.soc_max:.0f} %"
+        return self._sold(each) or self._beside(each)
+
+    def _sold(self, each: _Stretch) -> str | None:
+        """What selling brings, where most of what the battery gives is sold and PV alone would not have been."""
+        sold_w = np.clip(-self.plan.pcc_import_w[each.part], 0, None) - np.clip(-self.net_w[each.part], 0, None)
+        hours, given_w = self.hours[each.part], self.plan.battery_w[each.part]
+        if sold_w @ hours <= 0.5 * float(given_w @ hours):
+            return None
+        return f"a kWh sold brings {self._mean(self.inputs.export_price_per_kwh, each.first, each.last)} then"
 
     def _pv_over(self, each: _Stretch) -> bool:
         """Whether most of what is taken is PV that the load leaves."""

@@ -38,7 +38,7 @@ def clock(utc_s: int) -> str:
     return datetime.fromtimestamp(utc_s, UTC).strftime("%H:%M")
 
 
-def _date(utc_s: int) -> str:
+def date(utc_s: int) -> str:
     return datetime.fromtimestamp(utc_s, UTC).strftime("%Y-%m-%d")
 
 
@@ -264,7 +264,7 @@ def _svg(figure, axes, edges: np.ndarray | None, name: str, label: str) -> str:
     if edges is not None:
         axes.set_xlim(edges[0], edges[-1])
         span_s = edges[-1] - edges[0]
-        unit_s, words = (86_400, _date) if span_s > 2 * 86_400 else (3600, clock)
+        unit_s, words = (86_400, date) if span_s > 2 * 86_400 else (3600, clock)
         every_s = unit_s * max(1, math.ceil(span_s / unit_s / 13))
         ticks = np.arange(math.ceil(edges[0] / every_s), math.floor(edges[-1] / every_s) + 1) * every_s
         axes.set_xticks(ticks, [words(int(tick)) for tick in ticks])

@@ -72,7 +72,7 @@ class EmulatedSite:
 
     def _start_board(self, cleanup: contextlib.ExitStack, line: Callable, bus_path: str):
         """A board in real time on the Modbus line at `bus_path`, its link joined to a new line; its contacts' wires."""
-        from forerun.plant.board import BareBoard, BoardProcess, NullModem
+        from forerun.plant.board import ALL_HEAP_BYTES, BareBoard, BoardProcess, NullModem
         from forerun.plant.realtime import Wires
 
         self.flash = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="forerun-board-"))) / "flash"
@@ -80,7 +80,7 @@ class EmulatedSite:
             board = BareBoard(self.flash, bus_path)
             self.prompt_path = board.prompt_path
         else:
-            board = BoardProcess(self.flash, lockstep=False, bus_path=bus_path, contacts=True)
+            board = BoardProcess(self.flash, lockstep=False, bus_path=bus_path, contacts=True, heap=ALL_HEAP_BYTES)
         cleanup.callback(board.close)
         host_fd, self.link_path = line()
         cleanup.callback(NullModem(board.link_fd, host_fd).close)
