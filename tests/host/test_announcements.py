@@ -124,6 +124,9 @@ FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
         # Corrected before it comes; while it runs it is no new step, and over when it is.
         ({0: [FIRST], 9: [ahead("a", 7000, 900)]}, [(0, 5000, 600, 1800), (9, 7000, 891, 1800)]),
         ({0: [FIRST], 900: [ahead("a", 5000, 900, 900)]}, [(0, 5000, 600, 1800), (1800, 0, 0, 1)]),
+        # One that did not start and was put off, while the board waits for it and long after.
+        ({0: [FIRST], 620: [ahead("a", 5000, 900)]}, [(0, 5000, 600, 1800), (620, 5000, 280, 1800)]),
+        ({0: [FIRST], 1500: [ahead("a", 5000, 3900)]}, [(0, 5000, 600, 1800), (1500, 5000, 2400, 1800)]),
         # Not before the last hour, never for what is unlikely or nothing, and what takes days is told of as a day.
         ({0: [ahead("a", 5000, 3700)]}, [(100, 5000, 3600, 1800)]),
         ({0: [ahead("a", 5000, 600, confidence=0.4), ahead("b", 0, 600)]}, []),
@@ -136,6 +139,29 @@ FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
 )
 def test_a_board_is_told_of_the_next_step_and_of_one_at_a_time(changes, told):
     assert played(changes, 4000) == told
+
+
+@pytest.mark.parametrize(
+    ("at_s", "by_s", "told"),
+    [
+        # Before the step: it comes by so much sooner or later than the board was told.
+        (100, 300, [(400, 5000, 200, 1800)]),
+        (100, -300, [(-200, 5000, 800, 1800)]),
+        # A step that had begun by the wrong clock, and comes only now by the right one.
+        (700, -600, [(100, 5000, 500, 1800)]),
+        # One that has begun all the same is not told of again.
+        (700, 600, []),
+    ],
+)
+def test_a_board_is_told_anew_when_the_clock_of_its_host_was_set(at_s, by_s, told):
+    preparing, found = Preparing(), []
+    before = [order for second in range(at_s) if (order := preparing.due([FIRST], NOW + second))]
+    assert before == [(5000, 600, 1800)]
+    preparing.clock_stepped(by_s)
+    for second in range(at_s + by_s, 2000):
+        if (order := preparing.due([FIRST], NOW + second)) is not None:
+            found.append((second, *order))
+    assert found == told
 
 
 def test_jobs_are_taken_up_to_a_number_that_every_plan_can_look_at():

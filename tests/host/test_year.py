@@ -200,14 +200,25 @@ def test_drawn_years_differ_in_load_sun_and_price_and_repeat_with_their_seed():
     assert 0.9 < drawn.pv.mean() < 1 and any(fails for item in drawn_years(3000, 9, 1).outages for *_, fails in item)
 
 
-def test_a_fortnight_as_a_document_a_table_and_a_picture(site, fortnight, capsys):
-    priced = replace(site, pv=replace(site.pv, cost_per_kw=Decimal(900)))
-    shares, ready = [], []
+@pytest.mark.parametrize(
+    ("before", "after", "percent"), [(100, 60, -40), (-100, -160, -60), (-50, 50, 200), (0, 5, None)]
+)
+def test_a_change_in_percent_is_below_0_where_there_is_less(before, after, percent):
+    assert year._change(before, after) == percent
+
+
+def test_a_fortnight_as_a_document_a_table_and_a_picture(site, fortnight, capsys, monkeypatch):
+    elsewhere = replace(site.site, latitude=-54.8, longitude=68.3)  # the sun of the year is where it is of all the same
+    priced = replace(site, site=elsewhere, pv=replace(site.pv, cost_per_kw=Decimal(900)))
+    shares, ready, placed, played = [], [], [], year._played
+    monkeypatch.setattr(year, "_played", lambda site, *more: placed.append(site) or played(site, *more))
     result = year.simulate(priced, 2019, 3, 200, shares.append, lambda: ready.append(True))
     assert ready == [True] and shares[-1] == 1.0 and list(result["cases"]) == ["B0", "B1", "B2", "ours"]
     assert result["capital"]["pv"] == 18_000 and result["capital"]["stated"]
+    assert (placed[0].site.latitude, placed[0].site.longitude) == (55.317, -25.517)
     year.show(json.loads(json.dumps(result)))
-    assert "18000 EUR to buy" in capsys.readouterr().out.replace("\n", " ")
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "18000 EUR to buy" in said and "a coastal typical year at 55.3° N, wherever" in said
     assert pictures.year_svg(result).startswith("<svg ")
     assert year.sizes_of("20x60,1.5x3") == [(20.0, 60.0), (1.5, 3.0)]
     for wrong in ("20", "20x", "-1x5", "axb", "5x0"):

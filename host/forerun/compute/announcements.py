@@ -2,7 +2,7 @@
 load step a board is told to prepare for."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forerun.compute.load import Announcement, AnnouncementError
 from forerun.sections import SiteFile
@@ -74,6 +74,14 @@ class Preparing:
         """The board knows of none: it is another, or began anew."""
         self.step = self._begun_s = None
 
+    def clock_stepped(self, by_s: float) -> None:
+        """The host's clock was set: the board counts on, so that what it was told of comes so much later by it."""
+        if self.step is not None:
+            self.step = replace(self.step, start_utc_s=self.step.start_utc_s + by_s,
+                                last_utc_s=self.step.last_utc_s + by_s)  # fmt: skip
+        if self._begun_s is not None:
+            self._begun_s += by_s
+
     def due(self, jobs: Iterable[Announcement], now_s: float) -> tuple[int, int, int] | None:
         """(power_w, start_in_s, duration_s) that the board has to be told now; None when it knows. 0 W: what it was
         told of does not come."""
@@ -92,12 +100,13 @@ class Preparing:
     def _wanted(self, jobs: list[Announcement], now_s: float) -> Step | None:
         told = self.step
         if told and told.start_utc_s <= now_s:
-            others = [job for job in jobs if job.job not in told.names]
+            # A job of this step that is still to start did not come with it: it was put off, or the clock was wrong.
+            others = [job for job in jobs if job.job not in told.names or job.start_utc_s > now_s]
             next_s = min((job.start_utc_s for job in others if job.start_utc_s > told.last_utc_s), default=None)
             waits_s = TOGETHER_S if next_s is None else min(TOGETHER_S, (next_s - told.last_utc_s) / 4)
             self._begun_s = told.last_utc_s
-            if next_s is None or now_s < told.last_utc_s + waits_s:
-                return told if len(others) < len(jobs) else None
+            if len(others) < len(jobs) and (next_s is None or now_s < told.last_utc_s + waits_s):
+                return told
         since_s = now_s - TOGETHER_S if self._begun_s is None else self._begun_s
         found = _first([job for job in jobs if job.start_utc_s > since_s])
         # After a new connection jobs may run that the board was never told of: they come after what is still to start.

@@ -11,6 +11,8 @@ import numpy as np
 
 YEAR = 2019  # the typical year is laid on a year without a leap day
 STEP_S = 3600
+# Latitude and longitude at which its hours are right when they are played as UTC: those of UTC-9, 135° further east.
+PLAYED_AT = (55.317, -25.517)
 PERFORMANCE = 0.86  # wiring, soiling, mismatch and inverter: PVWatts v5 defaults (NREL/TP-6A20-62641, 14 % losses)
 
 

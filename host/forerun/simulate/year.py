@@ -16,7 +16,7 @@ from forerun import sections
 from forerun.compute.load import Announcement, google_2019_utilisation, node_power_w
 from forerun.dispatch.planning import STEP_S, hourly
 from forerun.errors import Trouble, WrongUsage
-from forerun.plant.pv import typical_year_c, typical_year_w
+from forerun.plant.pv import PLAYED_AT, typical_year_c, typical_year_w
 from forerun.simulate.cases import CASES, Played, Weather, joined, play, stretches
 from forerun.simulate.outages import Drawn, Fate, drawn_years, fate, interval
 
@@ -27,6 +27,10 @@ NOTICE_S = (600, 7_200)
 EXERCISE_H, EXERCISES = 0.5, 12
 LEAST_CELL_C, ENCLOSURE_W_PER_K = 10.0, 10.0  # a heater keeps the battery's enclosure there
 YEARS_AT_ONCE = 8  # a month of so many drawn years stays in the processor's cache
+INPUTS = {
+    "sun_and_air": f"a coastal typical year at {PLAYED_AT[0]:.1f}° N, wherever the site file says the site is",
+    "load": "28 days of the Google 2019 compute trace over and over, with announced jobs on top",
+}
 COMPARED = ("import_kwh", "diesel_h", "cost", "co2e_kg")
 
 
@@ -34,9 +38,10 @@ def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
              tick: Callable[[float], None] = lambda share: None,
              meanwhile: Callable[[], None] = lambda: None) -> dict:  # fmt: skip
     """Every case's figures over the same year and the same `monte_carlo` drawn years, as a JSON-ready document;
-    tick(share that is done, 0–1). meanwhile() is called while another process draws the weather. Raises Trouble as
-    `weather_of` does."""
+    tick(share that is done, 0–1). meanwhile() is called while another process draws the weather. The site lies where
+    its weather is of, or its planner would look for the sun elsewhere. Raises Trouble as `weather_of` does."""
     began = time.monotonic()
+    site = replace(site, site=replace(site.site, latitude=PLAYED_AT[0], longitude=PLAYED_AT[1]))
     with concurrent.futures.ProcessPoolExecutor(1) as apart:  # half of it is the import of what reads the data
         asked = apart.submit(weather_of, float(site.pv.peak_w), year, seed)
         meanwhile()
@@ -50,6 +55,7 @@ def simulate(site: sections.SiteFile, year: int, seed: int, monte_carlo: int,
         "site": site.site.name,
         "year": year,
         "seed": seed,
+        "inputs": INPUTS,
         "sizing": _sizing(site, weather),
         "capital": _capital(site),
         "monte_carlo": {"years": monte_carlo, "drawn": drawn.words},
@@ -203,7 +209,7 @@ def _figures(site: sections.SiteFile, weather: Weather, played: Played, drawn: D
         "diesel_outage_h": round(float(befallen.diesel_h.mean()), 3),
         "exercise_h": EXERCISES * EXERCISE_H if genset.rated_w else 0.0,
         "genset_starts": starts,
-        "cost_parts": {key: round(value, 1) for key, value in cost.items()},
+        "cost_parts": {key: round(value, 1) + 0.0 for key, value in cost.items()},
         "cost": round(total, 1),
         "co2e_kg": round(co2e_kg, 1),
         "peak_import_kw": round(bill["peak_kw"], 2),
@@ -318,7 +324,8 @@ def _capital(site: sections.SiteFile) -> dict:
 
 
 def _change(before: float, after: float) -> float | None:
-    return None if before == 0 else round(100 * (after - before) / before, 1)
+    """In % of what it was before, also where that was earned: less cost is below 0."""
+    return None if before == 0 else round(100 * (after - before) / abs(before), 1)
 
 
 ROWS: dict[str, Callable[[dict], str]] = {
@@ -371,6 +378,7 @@ def show(result: dict) -> None:
         f"{sizing['genset_w'] / 1000:g} kW, import up to {sizing['import_limit_w'] / 1000:g} kW, mean load "
         f"{sizing['mean_load_w'] / 1000:.1f} kW; PV and battery: {bought if capital['stated'] else 'price not stated'}"
     )
+    console.print(f"sun and air: {result['inputs']['sun_and_air']}; load: {result['inputs']['load']}")
     console.print(
         f"{result['monte_carlo']['years']} drawn years: {result['monte_carlo']['drawn']}; {result['seconds']} s"
     )

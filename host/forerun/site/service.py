@@ -197,6 +197,7 @@ class Service:
         self._journal(now_us, LINK, ["clock stepped", by_us])
         self._times.tell_again()
         self.planner.clock_stepped()
+        self.preparing.clock_stepped(by_us / 1e6)
         self._commit()
         self._replan_at_s = self._tell_time_at_s = 0
         self.say(f"this host's clock was set by {by_us / 1e6:+.1f} s; the report will name it")
