@@ -9,6 +9,7 @@ import json
 import math
 import re
 import socket
+import ssl
 import stat
 import time
 import urllib.error
@@ -254,6 +255,10 @@ def _get_json(name: str, url: str, headers: dict[str, str] | None = None, most: 
         words = f"{name} took more than {_WHOLE_ANSWER_S:.0f} s to answer; is it overloaded?"
         raise SourceError(words) from problem
     except (OSError, ValueError, http.client.HTTPException) as problem:
+        if isinstance(getattr(problem, "reason", None), ssl.SSLCertVerificationError):  # of most BMCs as delivered
+            raise SourceError(f"{name} shows a certificate that this host does not trust ("
+                              f"{problem.reason.verify_message}); name a file with it, or with who signed it, in the "
+                              "environment variable SSL_CERT_FILE") from problem  # fmt: skip
         raise SourceError(f"{name} does not answer ({problem!r}); is it running?") from problem
     if not 200 <= status < 300 and not _says_why(body):
         hint = "; is its authorisation right?" if status in (401, 403) else ""
