@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from forerun.commission import contacts
+from forerun.commission import selftest as commission_selftest
 from forerun.plant.board import InterpreterMissing, find_interpreter
 from forerun.plant.site import Site
 from hil.rig import Rig
@@ -21,6 +23,15 @@ def _interpreter():
 def rig(tmp_path, _interpreter):
     """Makes a Rig in this test's folder: `with rig(load_w=8000) as bench:`."""
     return lambda **options: Rig(tmp_path, **options)
+
+
+@pytest.fixture
+def brisk(monkeypatch):
+    """A self-test measures lines and clocks for as short a time as it can: for tests of its other parts."""
+    for name, value in (("LINE_S", 1.0), ("CLOCK_S", 5.0), ("LINK_EXCHANGES", 20), ("WAKE_S", 25.0)):
+        monkeypatch.setattr(commission_selftest, name, value)
+    monkeypatch.setattr(contacts, "START_S", 15.0)
+    monkeypatch.setattr(contacts, "STOP_LATE_S", 25.0)
 
 
 class _Told(random.Random):

@@ -96,7 +96,7 @@ def test_a_healthy_site_from_scan_to_seal_with_at_most_ten_questions(rig, monkey
             bench.call("seal", "--by", "Ada Example")
 
 
-def test_every_step_goes_without_a_person_and_goes_on_where_it_was(rig, monkeypatch, tmp_path):
+def test_every_step_goes_without_a_person_and_goes_on_where_it_was(rig, brisk, monkeypatch, tmp_path):
     with rig(host=False) as hil:
         bench = Bench(hil, monkeypatch, tmp_path)
         assert bench.json("status")["next"] == "scan"
@@ -125,7 +125,7 @@ def test_every_step_goes_without_a_person_and_goes_on_where_it_was(rig, monkeypa
         assert bench.json("status")["next"] == "seal", "a step done again takes the seal away"
 
 
-def test_what_is_wrong_ends_with_status_1_and_stays_on_record(rig, monkeypatch, tmp_path):
+def test_what_is_wrong_ends_with_status_1_and_stays_on_record(rig, brisk, monkeypatch, tmp_path):
     with rig(host=False) as hil:
         bench = Bench(hil, monkeypatch, tmp_path)
         with pytest.raises(WrongUsage, match="no such file"):

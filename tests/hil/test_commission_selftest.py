@@ -198,15 +198,6 @@ def test_a_host_that_does_not_know_the_year(rig):
 NO_COOLING = {"functions": {"genset_cool_down_s": 0}, "safety": {"inverter_watchdog_s": 2}}
 
 
-@pytest.fixture
-def brisk(monkeypatch):
-    """What is not about contacts takes as little time as it can."""
-    for name, value in (("LINE_S", 1.0), ("CLOCK_S", 5.0), ("LINK_EXCHANGES", 20), ("WAKE_S", 25.0)):
-        monkeypatch.setattr(commission_selftest, name, value)
-    monkeypatch.setattr(contacts, "START_S", 15.0)
-    monkeypatch.setattr(contacts, "STOP_LATE_S", 25.0)
-
-
 def faulty_genset(bench):
     bench.site.genset.failing_starts = 9
 

@@ -41,7 +41,8 @@ def test_an_exercise_run_waits_for_the_end_of_quiet_hours_and_is_told_apart_from
         assert bench.site.genset.starts == 0, "an hour without a run is over, but these are quiet hours"
         bench.run_until(lambda: bench.site.genset.state == 2, 300, 4)
         assert bench.now_s >= 90 * 60
-        bench.run(30 * 60)
+        bench.run_until(lambda: bench.site.genset.state == 0, 30 * 60, 20)
+        bench.run(20)
         assert bench.site.genset.state == 0 and bench.site.genset.starts == 1
         started, stopped = genset_events(bench)
         assert started[:2] == ("genset_started", EXERCISE)
@@ -54,7 +55,8 @@ def test_an_exercise_run_waits_for_the_end_of_quiet_hours_and_is_told_apart_from
         bench.run(90)
         bench.site.return_grid()
         bench.coarse(2000)
-        bench.run(2_000)
+        bench.run_until(lambda: genset_events(bench)[3:], 2_000, 20)
+        bench.run(60)
         seen = genset_events(bench)[2:]
         assert [(name, reason) for name, reason, _ in seen[:1]] == [("genset_started", 1)], "voltage: a backup run"
         assert seen[1][0] == "genset_stopped" and seen[1][2] == 1

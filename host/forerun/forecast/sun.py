@@ -8,7 +8,8 @@ from forerun.forecast.model import DAY_S, LEVELS, Forecast, checked_history, qua
 
 FADE_S = 3 * 3600  # today's clearness fades to the usual one with this time constant
 _PAST_DAYS = 14
-_FIT_ROWS = 1000
+_FIT_ROWS = 500
+_NEAR, _PENALTY = 0.02, 1.0  # of the best that was measured: so the fit is the same for an array of any size
 _ENOUGH = 100  # lit steps with a weather forecast before it counts
 _SHARES = np.linspace(0, 1, 5)
 _CLEAREST = 1.4  # bright cloud edges give more than a clear sky
@@ -48,7 +49,7 @@ def forecast_pv(pv_w: np.ndarray, step_s: int, count: int, start_utc_s: float, p
     low, middle, high, weight = (np.interp(leads, marks, column) for column in np.array(found).T)
     fade, now = np.exp(-leads * step_s / FADE_S), recent[-1] - usual
     own, ahead = usual + fade * now, _as_here(told, ratio)[n:]
-    own = np.where(np.isfinite(ahead), own + weight * (np.nan_to_num(ahead) - own), own)
+    own = np.where(np.isfinite(ahead), own + weight * (ahead - own), own)
     ahead, lows, highs = (np.clip(own + part, 0, _CLEAREST) * clear[n:] for part in (middle, low, high))
     words = f"clear sky by the sun's place, times {usual + now:.2f} fading to {usual:.2f}"
     if np.isfinite(told[n:]).any() and weight.any():
@@ -111,16 +112,16 @@ def clear_sky_w(pv_w: np.ndarray, irradiance: np.ndarray) -> np.ndarray:
     usable = usable[:: max(1, len(usable) // _FIT_ROWS)]
     if len(usable) < 8 or best <= 0:
         return np.zeros(len(irradiance))
-    both = np.vstack([irradiance[usable].T, pv_w[usable]])
-    rows, seen, near = both[:4], both[4], 0.02 * best
-    weights, weight = np.ones(len(seen)), np.zeros(4)
-    penalty = 1e-3 * np.diag(np.sum(rows**2, axis=1) + 1e-9 * len(seen))
-    for _ in range(12):
+    both = np.vstack([irradiance[usable].T, pv_w[usable] / best])
+    rows, seen = both[:4], both[4]
+    weights, weight = seen**2 / _NEAR, np.zeros(4)  # begun at the brightest: of equal weights, half as many rounds more
+    penalty = _PENALTY * np.diag(np.sum(rows**2, axis=1) + 1e-9 * len(seen))
+    for _ in range(8):
         normal = (rows * weights) @ both.T
         weight = np.linalg.solve(normal[:, :4] + penalty, normal[:, 4])
         short = seen - weight @ rows
-        weights = np.where(short > 0, 24.0, 1.0) / np.maximum(np.abs(short), near)
-    return np.clip(irradiance @ weight, 0, 1.05 * best)
+        weights = np.where(short > 0, 24.0, 1.0) / np.maximum(np.abs(short), _NEAR)
+    return best * np.clip(irradiance @ weight, 0, 1.05)
 
 
 def _irradiance_of_steps(start_utc_s: float, step_s: int, count: int, place: tuple[float, float]) -> np.ndarray:

@@ -3,6 +3,7 @@
 Instantaneous values of phase 1; the site is balanced. 12-bit counts around half the supply, as an ADC gives them.
 """
 
+import functools
 from math import pi, sin, sqrt
 
 SHT_BYTES = 6
@@ -40,25 +41,32 @@ class Senses:
 
     def air(self) -> bytes:
         """An SHT3x's answer (its data sheet, 4.4); zeros, whose sum is wrong, when it is gone."""
-        if self.air_c is None:
-            return bytes(SHT_BYTES)
-        answer = b""
-        for share in ((self.air_c + 45.0) / 175.0, self.humidity):
-            word = round(share * 65535).to_bytes(2, "big")
-            answer += word + bytes([_crc(word, 0x31, 0xFF)])
-        return answer
+        return bytes(SHT_BYTES) if self.air_c is None else _sht(self.air_c, self.humidity)
 
     def cell(self) -> bytes:
         """A DS18B20's scratchpad (its data sheet, figure 9); ones, as an empty wire reads, when it is gone."""
-        if self.cell_c is None:
-            return b"\xff" * DS_BYTES
-        pad = (round(self.cell_c * 16) & 0xFFFF).to_bytes(2, "little") + b"\x4b\x46\x7f\xff\x0c\x10"
-        crc = 0
-        for byte in pad:
-            crc ^= byte
-            for _ in range(8):
-                crc = crc >> 1 ^ 0x8C if crc & 1 else crc >> 1
-        return pad + bytes([crc])
+        return b"\xff" * DS_BYTES if self.cell_c is None else _scratchpad(self.cell_c)
+
+
+# Each millisecond asks for both, and they seldom change.
+@functools.lru_cache(1)
+def _sht(air_c: float, humidity: float) -> bytes:
+    answer = b""
+    for share in ((air_c + 45.0) / 175.0, humidity):
+        word = round(share * 65535).to_bytes(2, "big")
+        answer += word + bytes([_crc(word, 0x31, 0xFF)])
+    return answer
+
+
+@functools.lru_cache(1)
+def _scratchpad(cell_c: float) -> bytes:
+    pad = (round(cell_c * 16) & 0xFFFF).to_bytes(2, "little") + b"\x4b\x46\x7f\xff\x0c\x10"
+    crc = 0
+    for byte in pad:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x8C if crc & 1 else crc >> 1
+    return pad + bytes([crc])
 
 
 def _count(value: float) -> int:
