@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -413,11 +413,15 @@ def test_kubernetes_counts_the_pods_that_still_run_and_refuses_a_start_without_a
              completionMode="Indexed"),
         item("stopped", parallelism=0), item("plain", parallelism=None),
         item("suspended", suspend=True),
+        *(item(f"resumed-{name}", suspend=True, notes={
+            "forerun.energy/start": datetime.fromtimestamp(at_s, UTC).isoformat()})
+          for name, at_s in (("soon", NOW + 60), ("late", NOW - 200), ("never", NOW - 301))),
         item("local", notes={"forerun.energy/start": "2026-03-30T20:00:00"}),
         item("odd", notes={"forerun.energy/power-w": "2.6 kW"}),
     ]}  # fmt: skip
     jobs, odd = jobs_of_kubernetes(document, NOW)
     assert {job.job: job.power_w for job in jobs} == {
-        "k8s-edge-indexed": 2 * 16, "k8s-edge-stopped": 0, "k8s-edge-plain": 16}  # fmt: skip
+        "k8s-edge-indexed": 2 * 16, "k8s-edge-stopped": 0, "k8s-edge-plain": 16, "k8s-edge-resumed-soon": 16,
+        "k8s-edge-resumed-late": 16}  # fmt: skip
     assert list(odd) == ["k8s-edge-local", "k8s-edge-odd"]
     assert "write RFC 3339" in odd["k8s-edge-local"] and "'2.6 kW'" in odd["k8s-edge-odd"]

@@ -160,6 +160,8 @@ def _kubernetes_job(name: str, item: dict, now_s: float) -> Announcement | None:
     # One that began later than it was to, or is to do nothing before a time: the later of the two.
     starts = [_utc_s(name, start) for start in (notes.get(START_NOTE), status.get("startTime")) if start]
     start_s = max(starts, default=now_s)
+    if spec.get("suspend") and start_s < now_s - _OVERDUE_S:
+        return None  # whoever was to resume it then has not
     confidence = float(notes.get(CONFIDENCE_NOTE, 0.9))
     return Announcement(name, _kubernetes_power_w(notes, spec, status), start_s, float(duration_s), confidence)
 
