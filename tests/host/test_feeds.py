@@ -19,7 +19,7 @@ import pytest
 from forerun import config
 from forerun.compute import feeds
 from forerun.compute.feeds import Feeds
-from forerun.compute.sources import LIST_STALE_S, Reading, SourceError
+from forerun.compute.sources import LIST_STALE_S, Reading, SourceError, document
 from forerun.errors import Trouble
 from forerun.site.service import Service
 from forerun.store.journal import Journal, read
@@ -120,6 +120,21 @@ def test_a_list_that_cannot_be_read_leaves_the_jobs_as_they_were(tmp_path, spoil
     bench.feeds.once()
     assert bench.service.jobs == {} and bench.complaints["compute.slurm"] == ""
     assert bench.noted() == [("slurm", "stopped"), ("slurm", "back")]
+
+
+def test_a_list_of_a_thousand_jobs_is_read_wherever_it_is_and_what_is_no_file_is_waited_for_by_nobody(tmp_path, raw):
+    long = slurm(*((number, 900, 4000) for number in range(1000)))
+    long["jobs"] = [job | {"script": 4000 * "#"} for job in long["jobs"]]
+    at, answers = raw
+    answers["now"] = http_answer(json.dumps(long).encode())
+    for where in (at, str(list_file(tmp_path, long))):
+        assert len(document("slurm", where, NOW)["jobs"]) == 1000
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "endless", "wb") as endless:
+        endless.truncate(1 << 25)
+    for name in ("pipe", "endless", "."):
+        with pytest.raises(SourceError, match="is no file of at most"):
+            document("slurm", str(tmp_path / name), NOW)
 
 
 def test_an_absurd_job_of_a_scheduler_is_refused_by_name_and_the_others_are_taken(tmp_path):

@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
+import urllib.error
 import zlib
 from pathlib import Path
 
@@ -328,6 +330,18 @@ def test_a_redirect_is_followed_and_the_authorisation_shown_to_no_other_server(s
     for path, said in (("/round", "status 302"), ("/ftp", "no HTTP"), ("/file", "status 302")):
         with pytest.raises(SourceError, match=said):
             Redfish(url + path, lambda: 1.0).read()
+
+
+def test_a_certificate_that_nobody_trusts_is_told_how_to_trust(monkeypatch):
+    refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    refused.verify_message = "self-signed certificate"
+
+    def refuse(*_, **__):
+        raise urllib.error.URLError(refused)
+
+    monkeypatch.setattr(sources._OPENER, "open", refuse)
+    with pytest.raises(SourceError, match=r"does not trust \(self-signed certificate\); name a file .* SSL_CERT_FILE"):
+        Redfish("https://bmc/redfish/v1/Chassis/1/Power", clock=time.time).read()
 
 
 def test_a_source_that_is_not_there_or_no_address_is_an_error_of_the_source():

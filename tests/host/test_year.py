@@ -221,6 +221,6 @@ def test_a_fortnight_as_a_document_a_table_and_a_picture(site, fortnight, capsys
     assert "18000 EUR to buy" in said and "a coastal typical year at 55.3° N, wherever" in said
     assert pictures.year_svg(result).startswith("<svg ")
     assert year.sizes_of("20x60,1.5x3") == [(20.0, 60.0), (1.5, 3.0)]
-    for wrong in ("20", "20x", "-1x5", "axb", "5x0"):
+    for wrong in ("20", "20x", "-1x5", "axb", "5x0", "0x0.0004", "nanx5"):
         with pytest.raises(WrongUsage, match="--sizes"):
             year.sizes_of(wrong)

@@ -9,6 +9,8 @@ import json
 import math
 import re
 import socket
+import ssl
+import stat
 import time
 import urllib.error
 import urllib.parse
@@ -25,6 +27,7 @@ TIMEOUT_S = 5.0  # without a byte
 _WHOLE_ANSWER_S = 10.0
 LIST_STALE_S = 600.0
 _LARGEST_ANSWER = 1 << 20
+_LARGEST_LIST = 1 << 24  # of a thousand jobs a scheduler publishes up to 10 kB each
 _LONGEST_SENTENCE = 400
 _CODINGS = {"identity": 0, "gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window bits of what HTTP names so
 # What a document raises where its shape or its numbers are of a kind that nobody foresaw.
@@ -151,13 +154,15 @@ def document(name: str, where: str, now_s: float, stale_s: float = LIST_STALE_S)
     """The JSON object at `where`, a file that somebody rewrites or an http(s) address. Raises SourceError, also for a
     file of more than stale_s ago: whoever should rewrite it does not."""
     if where.startswith(("http://", "https://")):
-        found = _get_json(name, where)
+        found = _get_json(name, where, most=_LARGEST_LIST)
     else:
         path = Path(where)
         try:
-            age_s = now_s - path.stat().st_mtime
-            text = path.read_text(encoding="utf-8")
-            found = json.loads(text)
+            held = path.stat()
+            if not stat.S_ISREG(held.st_mode) or held.st_size > _LARGEST_LIST:  # from a pipe one could wait for ever
+                raise SourceError(f"{name}: {where} is no file of at most {_LARGEST_LIST} bytes")
+            age_s = now_s - held.st_mtime
+            found = json.loads(path.read_text(encoding="utf-8"))
         except OSError as problem:
             raise SourceError(f"{name}: {where} cannot be read ({problem.strerror})") from problem
         except (ValueError, RecursionError) as problem:
@@ -238,18 +243,22 @@ def _number(name: str, what: str, value) -> float:
     return number
 
 
-def _get_json(name: str, url: str, headers: dict[str, str] | None = None):
-    """The answer to a GET, at most _LARGEST_ANSWER bytes of JSON."""
+def _get_json(name: str, url: str, headers: dict[str, str] | None = None, most: int = _LARGEST_ANSWER):
+    """The answer to a GET, at most `most` bytes of JSON."""
     if not url.startswith(("http://", "https://")):
         raise SourceError(f"{name}: its address must begin with http:// or https://")
     usual = {"Accept": "application/json", "User-Agent": f"forerun/{__version__}"}
     request = urllib.request.Request(url, headers={**usual, **(headers or {})})
     try:
-        status, body = _answer(name, request)
+        status, body = _answer(name, request, most)
     except _Slow as problem:
         words = f"{name} took more than {_WHOLE_ANSWER_S:.0f} s to answer; is it overloaded?"
         raise SourceError(words) from problem
     except (OSError, ValueError, http.client.HTTPException) as problem:
+        if isinstance(getattr(problem, "reason", None), ssl.SSLCertVerificationError):  # of most BMCs as delivered
+            raise SourceError(f"{name} shows a certificate that this host does not trust ("
+                              f"{problem.reason.verify_message}); name a file with it, or with who signed it, in the "
+                              "environment variable SSL_CERT_FILE") from problem  # fmt: skip
         raise SourceError(f"{name} does not answer ({problem!r}); is it running?") from problem
     if not 200 <= status < 300 and not _says_why(body):
         hint = "; is its authorisation right?" if status in (401, 403) else ""
@@ -331,20 +340,20 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_OpenHttp, _OpenHttps, _Redirects)
 
 
-def _answer(name: str, request: urllib.request.Request) -> tuple[int, bytes]:
+def _answer(name: str, request: urllib.request.Request, most: int) -> tuple[int, bytes]:
     """(status, body). Raises OSError, ValueError, HTTPException or SourceError; the body of a refusal may break off."""
     try:
         with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
-            return answer.status, _read(name, answer)
+            return answer.status, _read(name, answer, most)
     except urllib.error.HTTPError as refusal:
         with refusal:
             try:
-                return refusal.code, _read(name, refusal)
+                return refusal.code, _read(name, refusal, most)
             except (OSError, ValueError, http.client.HTTPException):
                 return refusal.code, b""
 
 
-def _read(name: str, answer) -> bytes:
+def _read(name: str, answer, most: int) -> bytes:
     """The body, in whatever pieces it comes; some BMCs and proxies compress it unasked. Raises SourceError for one that
     is too long."""
     coding = (answer.headers.get("Content-Encoding") or "identity").strip().lower()
@@ -354,11 +363,11 @@ def _read(name: str, answer) -> bytes:
     body = bytearray()
     while piece := answer.read1(65_536):
         try:
-            body += opened.decompress(piece, _LARGEST_ANSWER + 1) if opened else piece
+            body += opened.decompress(piece, most + 1) if opened else piece
         except zlib.error as problem:
             raise SourceError(f"{name} answered with what is no {coding}") from problem
-        if len(body) > _LARGEST_ANSWER:
-            raise SourceError(f"{name} answered with more than {_LARGEST_ANSWER} bytes; narrow the query")
+        if len(body) > most:
+            raise SourceError(f"{name} answered with more than {most} bytes; narrow the query")
     return bytes(body)
 
 

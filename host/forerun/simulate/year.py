@@ -86,7 +86,7 @@ def sizes_of(text: str) -> list[tuple[float, float]]:
             kwp, kwh = (float(number) for number in part.split("x"))
         except ValueError:
             kwp, kwh = -1.0, 0.0
-        if not (0 <= kwp <= 10_000 and 0 < kwh <= 10_000):
+        if not (0 <= kwp <= 10_000 and 0.001 <= kwh <= 10_000):  # a Wh, as in a site file
             raise WrongUsage(f"--sizes {part}: write kWp of PV x kWh of battery, like 20x60,120x250")
         found.append((kwp, kwh))
     return found
