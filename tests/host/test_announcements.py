@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -247,16 +247,16 @@ def test_every_status_on_the_page_is_one_that_the_interface_describes():
 
 
 def test_slurms_queue_becomes_announcements():
-    jobs, odd = jobs_of_slurm(json.loads((DATA / "squeue.json").read_text()))
+    jobs, odd = jobs_of_slurm(json.loads((DATA / "squeue.json").read_text()), NOW)
     assert odd == {}
     assert jobs == [
         Announcement("slurm-4711", 32 * 8 + 4 * 350, 1774900000, 90 * 60, 0.6),
         Announcement("slurm-4712", 900, 1774890000, 600 * 60, 1.0),
     ]
     older = {"jobs": [{"job_id": 1, "job_state": "RUNNING", "start_time": 100, "time_limit": 5, "cpus": 2}]}
-    assert jobs_of_slurm(older) == ([Announcement("slurm-1", 16, 100, 300, 1.0)], {})
+    assert jobs_of_slurm(older, NOW) == ([Announcement("slurm-1", 16, 100, 300, 1.0)], {})
     with pytest.raises(AnnouncementError, match="not the output of squeue"):
-        jobs_of_slurm({"items": []})
+        jobs_of_slurm({"items": []}, NOW)
 
 
 def test_kubernetes_jobs_become_announcements():
@@ -293,7 +293,7 @@ def test_slurm_documents_as_they_were_recorded():
     noted = {**typed, "job_id": 87, "comment": {"administrator": "", "job": "power-w=700", "system": ""}}
     extended = {**typed, "job_id": 88, "end_time": number(1000 + 500_000)}
     document = {"jobs": [mixed, typed, both, *no_limit, ending, waiting, noted, extended], "warnings": [], "errors": []}
-    found = {job.job: (job.power_w, job.start_utc_s, job.duration_s) for job in jobs_of_slurm(document)[0]}
+    found = {job.job: (job.power_w, job.start_utc_s, job.duration_s) for job in jobs_of_slurm(document, NOW)[0]}
     assert found == {
         "slurm-81": (16 * 8 + 8 * 350, 1701983394, 360_000),
         "slurm-82": (8 * 8 + 3 * 350, 1000, 3600),
@@ -309,29 +309,34 @@ SLURM_JOB = {"job_id": 7, "job_state": ["PENDING"], "start_time": {"set": True, 
 
 
 @pytest.mark.parametrize(
-    ("change", "gpus"),
+    ("change", "gpus", "now_s"),
     [
-        ({"tres_req_str": "cpu=8,gres/gpu=2,gres/gpu:a100=2"}, 2),
-        ({"tres_req_str": "cpu=8,gres/gpu:a100=4,gres/gpu:v100=1"}, 5),
-        ({"tres_req_str": "cpu=8", "tres_per_node": "gres/gpu:2"}, 6),  # GPUs are not accounted for there
-        ({"tres_req_str": "cpu=8", "tres_per_node": "gres:gpu:a100:2"}, 6),
-        ({"tres_req_str": "", "tres_per_task": "gres/gpu=1"}, 4),
-        ({"tres_per_job": "gres/gpu:a100=5,gres/shard=7", "tres_per_node": None}, 5),
-        ({"tres_per_job": "gres/gpu"}, 1),
-        ({"job_state": ["RUNNING"], "tres_req_str": "gres/gpu=1", "tres_alloc_str": "cpu=64,gres/gpu=8"}, 8),
-        ({"hold": True}, None),
-        ({"state_reason": "JobHeldUser"}, None),
-        ({"state_reason": "DependencyNeverSatisfied"}, None),
+        ({"tres_req_str": "cpu=8,gres/gpu=2,gres/gpu:a100=2"}, 2, 0),
+        ({"tres_req_str": "cpu=8,gres/gpu:a100=4,gres/gpu:v100=1"}, 5, 0),
+        ({"tres_req_str": "cpu=8", "tres_per_node": "gres/gpu:2"}, 6, 0),  # GPUs are not accounted for there
+        ({"tres_req_str": "cpu=8", "tres_per_node": "gres:gpu:a100:2"}, 6, 0),
+        ({"tres_req_str": "", "tres_per_task": "gres/gpu=1"}, 4, 0),
+        ({"tres_per_job": "gres/gpu:a100=5,gres/shard=7", "tres_per_node": None}, 5, 0),
+        ({"tres_per_job": "gres/gpu"}, 1, 0),
+        ({"job_state": ["RUNNING"], "tres_req_str": "gres/gpu=1", "tres_alloc_str": "cpu=64,gres/gpu=8"}, 8, 0),
+        ({"tres_per_node": "gres/gpu:a100:2(IDX:0-1)"}, 6, 0),
+        ({"hold": True}, None, 0),
+        ({"state_reason": "JobHeldUser"}, None, 0),
+        ({"state_reason": "DependencyNeverSatisfied"}, None, 0),
+        # Expected to start long ago, and pending still: nobody knows when it will; one that runs began then.
+        ({"tres_req_str": "gres/gpu=1"}, 1, 300),
+        ({"tres_req_str": "gres/gpu=1"}, None, 301),
+        ({"tres_req_str": "gres/gpu=1", "job_state": ["RUNNING"]}, 1, 5000),
     ],
 )
-def test_slurm_says_in_several_ways_how_many_gpus_and_that_a_job_is_held(change, gpus):
-    jobs, odd = jobs_of_slurm({"jobs": [SLURM_JOB | change], "errors": []})
+def test_slurm_says_in_several_ways_how_many_gpus_and_that_a_job_is_held(change, gpus, now_s):
+    jobs, odd = jobs_of_slurm({"jobs": [SLURM_JOB | change], "errors": []}, 1000 + now_s)
     assert [job.power_w for job in jobs] == ([] if gpus is None else [350 * gpus]) and not odd
 
 
 def test_a_list_that_is_not_whole_takes_no_job_back():
     with pytest.raises(AnnouncementError, match=r"not whole.*slurmctld is silent"):
-        jobs_of_slurm({"jobs": [], "errors": [{"description": "slurmctld is silent", "error_number": 1}]})
+        jobs_of_slurm({"jobs": [], "errors": [{"description": "slurmctld is silent", "error_number": 1}]}, NOW)
     with pytest.raises(AnnouncementError, match="first page"):
         jobs_of_kubernetes({"kind": "JobList", "metadata": {"continue": "abc"}, "items": []}, NOW)
 
@@ -408,11 +413,15 @@ def test_kubernetes_counts_the_pods_that_still_run_and_refuses_a_start_without_a
              completionMode="Indexed"),
         item("stopped", parallelism=0), item("plain", parallelism=None),
         item("suspended", suspend=True),
+        *(item(f"resumed-{name}", suspend=True, notes={
+            "forerun.energy/start": datetime.fromtimestamp(at_s, UTC).isoformat()})
+          for name, at_s in (("soon", NOW + 60), ("late", NOW - 200), ("never", NOW - 301))),
         item("local", notes={"forerun.energy/start": "2026-03-30T20:00:00"}),
         item("odd", notes={"forerun.energy/power-w": "2.6 kW"}),
     ]}  # fmt: skip
     jobs, odd = jobs_of_kubernetes(document, NOW)
     assert {job.job: job.power_w for job in jobs} == {
-        "k8s-edge-indexed": 2 * 16, "k8s-edge-stopped": 0, "k8s-edge-plain": 16}  # fmt: skip
+        "k8s-edge-indexed": 2 * 16, "k8s-edge-stopped": 0, "k8s-edge-plain": 16, "k8s-edge-resumed-soon": 16,
+        "k8s-edge-resumed-late": 16}  # fmt: skip
     assert list(odd) == ["k8s-edge-local", "k8s-edge-odd"]
     assert "write RFC 3339" in odd["k8s-edge-local"] and "'2.6 kW'" in odd["k8s-edge-odd"]

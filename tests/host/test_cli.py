@@ -112,6 +112,7 @@ def test_what_nobody_foresaw_is_one_sentence_too(tmp_path):
     """A fault of the program, and a file that the system refuses, end as any other trouble does."""
     code = "import sys; from forerun import cli\nsys.argv = ['forerun']\ncli.app = lambda: {}\ncli.main()"
     for fault, words in (("1 / 0", ("ZeroDivisionError", "<string>:3", "-X dev")),
+                         ("(_ for _ in ()).throw(OSError(28, 'No space left'))", ("could not be: No space left",)),
                          (f"open({str(tmp_path)!r})", (str(tmp_path), "Is a directory"))):  # fmt: skip
         command = [sys.executable, "-c", code.format(fault)]
         complains(subprocess.run(command, capture_output=True, text=True, check=False), 1, *words)

@@ -138,7 +138,9 @@ def test_a_list_of_a_thousand_jobs_is_read_wherever_it_is_and_what_is_no_file_is
 
 
 def test_an_absurd_job_of_a_scheduler_is_refused_by_name_and_the_others_are_taken(tmp_path):
-    list_file(tmp_path, slurm((1, 900, 4_000_000), (2, 900, 3000), (3, -7200, 3000)))
+    document = slurm((1, 900, 4_000_000), (2, 900, 3000), (3, -7200, 3000))
+    document["jobs"][2]["job_state"] = ["RUNNING"]
+    list_file(tmp_path, document)
     bench = Bench(tmp_path, slurm="squeue.json")
     bench.feeds.once()
     assert set(bench.service.jobs) == {"slurm-2"}
@@ -167,7 +169,7 @@ def test_a_job_that_becomes_unreadable_is_refused_once_and_stays_as_it_was_annou
     list_file(tmp_path, document)
     bench.feeds.once()
     document["jobs"][0]["comment"] = "power-w=lots"
-    document["jobs"] += slurm((3, -7200, 3000))["jobs"]
+    document["jobs"].append(slurm((3, -7200, 3000))["jobs"][0] | {"job_state": ["RUNNING"]})
     for later_s in (0, 30, 60):
         bench.now_s = NOW + later_s
         list_file(tmp_path, document, bench.now_s)

@@ -1,5 +1,6 @@
 """The command line: parses, hands over to the composition root, prints. Exit status 0 done, 1 failed, 2 wrong usage."""
 
+import errno
 import os
 import sys
 
@@ -27,6 +28,7 @@ app.add_typer(store.store_app, name="store")
 
 
 BROKEN_OFF = 130  # as click ends after Ctrl-C
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def main() -> None:
@@ -62,6 +64,8 @@ def main() -> None:
 def _unforeseen(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.filename is not None:
         return f"{problem.filename}: {problem.strerror}: mend that, and start again"
+    if isinstance(problem, OSError) and problem.errno in _DISK:  # of a write, which names no file
+        return f"what was to be written could not be: {problem.strerror}: mend that, and start again"
     place = problem.__traceback__
     while place and place.tb_next:
         place = place.tb_next

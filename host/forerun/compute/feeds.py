@@ -63,7 +63,7 @@ class Feeds:
         self._use = None if compute.utilisation_query == NONE else Prometheus(
             compute.prometheus_url, compute.utilisation_query)  # fmt: skip
         self._schedulers = [(name, where, prefix, read) for name, where, prefix, read in (
-            ("slurm", compute.slurm, SLURM, lambda given, now_s: jobs_of_slurm(given)),
+            ("slurm", compute.slurm, SLURM, jobs_of_slurm),
             ("kubernetes", compute.kubernetes, KUBERNETES, jobs_of_kubernetes)) if where != NONE]  # fmt: skip
         self._weather_due_s = 0.0
         self._trouble: dict[str, str] = {}

@@ -14,6 +14,7 @@ START_NOTE = "forerun.energy/start"
 CONFIDENCE_NOTE = "forerun.energy/confidence"
 _SLURM_NOT_SET = 2**32 - 2  # NO_VAL; INFINITE is one more
 _SLURM_HELD = ("JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied", "BadConstraints")
+_OVERDUE_S = 300.0
 _PENDING_CONFIDENCE = 0.6  # Slurm's expected start of a pending job moves when others end early
 
 
@@ -27,8 +28,9 @@ UNNAMED = "entry "
 _LONGEST_NAME = 128  # as in an announcement
 
 
-def jobs_of_slurm(document: dict) -> Listed:
+def jobs_of_slurm(document: dict, now_s: float) -> Listed:
     """Listed of `squeue --json` (Slurm 21.08 and later): the jobs that are pending with an expected start, or running.
+    A start that was expected more than five minutes ago is expected no more.
 
     Power: `power-w=…` in the job's comment, else its CPUs and GPUs. A job without a time limit is left out: nobody
     knows when it ends; so is one that is held. Raises AnnouncementError for another document, and for one that is none
@@ -39,7 +41,7 @@ def jobs_of_slurm(document: dict) -> Listed:
     jobs = document.get("jobs")
     if not isinstance(jobs, list):
         raise AnnouncementError("this is not the output of squeue --json: it has no list of jobs")
-    return _each(jobs, _slurm_job, lambda job: _named("slurm-", job["job_id"]))
+    return _each(jobs, lambda name, job: _slurm_job(name, job, now_s), lambda job: _named("slurm-", job["job_id"]))
 
 
 def _named(prefix: str, *parts) -> str:
@@ -73,15 +75,15 @@ def _each(items: list, read: Callable, name: Callable) -> Listed:
     return found, odd
 
 
-def _slurm_job(name: str, job: dict) -> Announcement | None:
+def _slurm_job(name: str, job: dict, now_s: float) -> Announcement | None:
     states = job.get("job_state") or []
     states = {states} if isinstance(states, str) else set(states)  # a list since data parser v0.0.40
     running = "RUNNING" in states and "COMPLETING" not in states
     start_s, end_s, limit_min = (_slurm_number(job.get(key)) for key in ("start_time", "end_time", "time_limit"))
     if not (running or "PENDING" in states) or not start_s or not limit_min:
         return None
-    if not running and (job.get("hold") or job.get("state_reason") in _SLURM_HELD):
-        return None  # whatever start was expected before somebody held it
+    if not running and (job.get("hold") or job.get("state_reason") in _SLURM_HELD or start_s < now_s - _OVERDUE_S):
+        return None  # whatever start was expected before somebody held it, or Slurm thought of another
     # Whoever extends a running job moves its end, not its limit.
     length_s = end_s - start_s if running and end_s > start_s else 60 * limit_min
     return Announcement(name, _slurm_power_w(job), start_s, length_s, 1.0 if running else _PENDING_CONFIDENCE)
@@ -115,7 +117,8 @@ def _slurm_gpus(tres) -> float:
     """Of `cpu=8,gres/gpu=2`, `gres/gpu:a100=2`, `gres/gpu:a100:2`, `gres:gpu:2` or `gres/gpu`, which is one."""
     plain = typed = 0.0
     for part in (tres or "").split(","):
-        name, *rest = part.strip().replace("gres:", "gres/").replace("=", ":").split(":")
+        part, _, _ = part.strip().partition("(")  # which of them: 2(IDX:0-1)
+        name, *rest = part.replace("gres:", "gres/").replace("=", ":").split(":")
         if name == "gres/gpu":
             counted = bool(rest) and rest[-1].isdigit()
             count = float(rest.pop()) if counted else 1.0
@@ -157,6 +160,8 @@ def _kubernetes_job(name: str, item: dict, now_s: float) -> Announcement | None:
     # One that began later than it was to, or is to do nothing before a time: the later of the two.
     starts = [_utc_s(name, start) for start in (notes.get(START_NOTE), status.get("startTime")) if start]
     start_s = max(starts, default=now_s)
+    if spec.get("suspend") and start_s < now_s - _OVERDUE_S:
+        return None  # whoever was to resume it then has not
     confidence = float(notes.get(CONFIDENCE_NOTE, 0.9))
     return Announcement(name, _kubernetes_power_w(notes, spec, status), start_s, float(duration_s), confidence)
 
