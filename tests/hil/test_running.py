@@ -33,18 +33,22 @@ def until(what, why=""):
 
 
 @contextmanager
-def emulator(link):
-    """The emulated site with a board; `link` leads to the board's line meanwhile, and no longer: the number of a closed
-    pseudo-terminal is given to the next comer, whose bytes a host that tries again would take."""
+def emulator():
+    """The emulated site with a board: the path of the board's line."""
     command = [sys.executable, "-m", "forerun", "emulate", "--board", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    told = json.loads(process.stdout.readline())
-    link.unlink(missing_ok=True)
-    link.symlink_to(told["board_link"])
-    yield
-    link.unlink()
+    yield json.loads(process.stdout.readline())["board_link"]
     process.send_signal(signal.SIGTERM)
     process.wait(PATIENCE_S)
+
+
+@contextmanager
+def plugged(link, line):
+    """`link` leads to the board's line meanwhile, and no longer: the number of a closed pseudo-terminal is given to the
+    next comer, whose bytes a host that tries again would take."""
+    link.symlink_to(line)
+    yield
+    link.unlink()
 
 
 def free_ports(count):
@@ -113,7 +117,7 @@ def test_a_site_as_a_service(unit, tmp_path):
     text = text.replace('port = "board"', f'port = "{tmp_path}/board"')
     text += f"\n[metrics]\nport = {metrics}\n[modbus_tcp]\nport = {scada}\n"
     text += f'[mqtt]\nhost = "127.0.0.1"\nport = {broker}\n'
-    with emulator(tmp_path / "board"):
+    with emulator() as board, plugged(tmp_path / "board", board):
         site = unit(text)
         until(lambda: site.told("READY=1"))
         seen = until(lambda: (seen := site.seen()) and seen["live"] and seen["plan"] and seen)
@@ -122,8 +126,6 @@ def test_a_site_as_a_service(unit, tmp_path):
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10) as page:
             assert b"forerun_link_up 1.0" in page.read()
         socket.create_connection(("127.0.0.1", scada), 10).close()
-        failed = until(lambda: [alarm for alarm in site.seen()["alarms"] if alarm["name"] == "integration_failed"])
-        assert "MQTT broker" in failed[0]["cause"], "a broker that is not there is told, and the site runs on"
         until(lambda: site.told("WATCHDOG=1") >= 2)
         assert any(line.startswith("STATUS=") and "import" in line for line in site.heard)
 
@@ -138,12 +140,15 @@ def test_a_site_as_a_service(unit, tmp_path):
         until(lambda: site.said("import_limit_w is now 11000"), "the board has the new limit")
         until(lambda: site.seen()["import_limit_w"] == 11_000, "whoever looks sees it too")
         assert site.told("RELOADING=1") == 2
+        failed = until(lambda: [alarm for alarm in site.seen()["alarms"] if alarm["name"] == "integration_failed"])
+        assert "MQTT broker" in failed[0]["cause"], "a broker that is not there is told, and the site runs on"
     until(lambda: site.said("was lost"), "the port vanished")
-    alarm = until(lambda: [one for one in site.seen()["alarms"] if one["name"] == "board_silent"])
-    assert "forerun doctor" in alarm[0]["remedy"]
-    with emulator(tmp_path / "board"):
-        until(lambda: site.seen()["link"]["connected"], "it comes back by itself")
-        site.process.send_signal(signal.SIGTERM)
-        assert site.process.wait(PATIENCE_S) == 0
+    with emulator() as board:
+        alarm = until(lambda: [one for one in site.seen()["alarms"] if one["name"] == "board_silent"])
+        assert "forerun doctor" in alarm[0]["remedy"]
+        with plugged(tmp_path / "board", board):
+            until(lambda: site.seen()["link"]["connected"], "it comes back by itself")
+            site.process.send_signal(signal.SIGTERM)
+            assert site.process.wait(PATIENCE_S) == 0
     assert site.seen() is None
     assert not site.said("Traceback")
