@@ -1,5 +1,6 @@
 """Sources of the compute load: a real Prometheus, an emulated BMC, and everything that may be wrong with either."""
 
+import base64
 import contextlib
 import gzip
 import http.server
@@ -332,6 +333,20 @@ def test_a_redirect_is_followed_and_the_authorisation_shown_to_no_other_server(s
             Redfish(url + path, lambda: 1.0).read()
 
 
+def test_a_password_in_an_address_is_shown_to_its_server_and_in_no_message(served):
+    url = served.url.replace("//", "//me:a%40b@")
+    served.answers = {"/power": (200, json.dumps(POWER).encode()), "/list": (200, b"[]"),
+                      "/api/v1/query": (503, b"")}  # fmt: skip
+    assert Redfish(f"{url}/power", lambda: 1.0).read().power_w == 344
+    Redfish(f"{url}/power", lambda: 1.0, "Bearer x").read()
+    for ask in (Prometheus(url, "power").read, lambda: sources.document("slurm", f"{url}/list", 0.0)):
+        with pytest.raises(SourceError) as refused:
+            ask()
+        assert "me" not in str(refused.value).split(served.url)[1] and "a%40b" not in str(refused.value)
+    basic = "Basic " + base64.b64encode(b"me:a@b").decode()
+    assert [shown for _, shown in served.shown] == [basic, "Bearer x", basic, basic]
+
+
 def test_a_certificate_that_nobody_trusts_is_told_how_to_trust(monkeypatch):
     refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
     refused.verify_message = "self-signed certificate"
@@ -351,6 +366,8 @@ def test_a_source_that_is_not_there_or_no_address_is_an_error_of_the_source():
             Prometheus(f"http://127.0.0.1:{taken.getsockname()[1]}", "up").read()
     with pytest.raises(SourceError, match="must begin with http"):
         Redfish("file:///etc/passwd", clock=time.time).read()
+    with pytest.raises(SourceError, match="Invalid IPv6 URL"):
+        Redfish("http://[bmc", clock=time.time).read()
 
 
 class Played:

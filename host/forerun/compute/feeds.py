@@ -22,6 +22,7 @@ from forerun.compute.sources import (
     Replay,
     SourceError,
     Watched,
+    apart,
     asked,
     brief,
     document,
@@ -123,7 +124,8 @@ class Feeds:
         except SourceError as problem:
             self._tell("weather", trouble, str(problem))
         except UNFORESEEN as problem:
-            self._tell("weather", trouble, f"weather: {where} is not what its service publishes ({problem!r})")
+            words = f"weather: {apart(where)[0]} is not what its service publishes ({problem!r})"
+            self._tell("weather", trouble, words)
         if not trouble:
             self._tell("weather", "", "")
         self._ask(lambda service, now_us: service.planner.sky.take(found, now_s) if found
@@ -163,7 +165,7 @@ class Feeds:
             self._tell(name, "stopped", str(problem))
             return
         except UNFORESEEN as problem:
-            self._tell(name, "stopped", f"{name}: {where} is not what its scheduler publishes ({problem!r})")
+            self._tell(name, "stopped", f"{name}: {apart(where)[0]} is not what its scheduler publishes ({problem!r})")
             return
         self._tell(name, "", "")
         jobs = {job.job: job for job in sorted(found, key=lambda job: job.start_utc_s)}  # the next ones matter most

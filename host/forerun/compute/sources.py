@@ -3,6 +3,7 @@
 A source gives readings of total power in W with their time; the site's meter is the truth, these only explain it.
 """
 
+import base64
 import http.client
 import io
 import json
@@ -79,11 +80,12 @@ class Prometheus:
     """
 
     def __init__(self, url: str, query: str):
+        url, self._headers = apart(url)
         self.name = f"Prometheus at {url}"
         self._url = f"{url.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
 
     def read(self) -> Reading:
-        answer = _get_json(self.name, self._url)
+        answer = _get_json(self.name, self._url, self._headers)
         if not isinstance(answer, dict) or answer.get("status") != "success":
             said = answer.get("error", "no status") if isinstance(answer, dict) else "no JSON object"
             raise SourceError(f"{self.name} refused the query: {said}")
@@ -114,9 +116,10 @@ class Redfish:
     beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource carries none."""
 
     def __init__(self, url: str, clock: Callable[[], float], authorisation: str | None = None):
-        self.name = f"Redfish at {url}"
-        self._url, self._clock = url, clock
-        self._headers = {"Authorization": authorisation} if authorisation else {}
+        self._url, self._headers = apart(url)
+        self.name, self._clock = f"Redfish at {self._url}", clock
+        if authorisation:
+            self._headers["Authorization"] = authorisation
 
     def read(self) -> Reading:
         answer = _get_json(self.name, self._url, self._headers)
@@ -154,7 +157,8 @@ def document(name: str, where: str, now_s: float, stale_s: float = LIST_STALE_S)
     """The JSON object at `where`, a file that somebody rewrites or an http(s) address. Raises SourceError, also for a
     file of more than stale_s ago: whoever should rewrite it does not."""
     if where.startswith(("http://", "https://")):
-        found = _get_json(name, where, most=_LARGEST_LIST)
+        where, headers = apart(where)
+        found = _get_json(name, where, headers, _LARGEST_LIST)
     else:
         path = Path(where)
         try:
@@ -243,13 +247,27 @@ def _number(name: str, what: str, value) -> float:
     return number
 
 
+def apart(url: str) -> tuple[str, dict[str, str]]:
+    """The address without the user and the password in it, which nobody is to read in a message, and the headers that
+    show them."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:  # no address: asking it will say so
+        return url, {}
+    user, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    shown = base64.b64encode(urllib.parse.unquote_to_bytes(user)).decode()
+    return parts._replace(netloc=place).geturl(), {"Authorization": f"Basic {shown}"}
+
+
 def _get_json(name: str, url: str, headers: dict[str, str] | None = None, most: int = _LARGEST_ANSWER):
     """The answer to a GET, at most `most` bytes of JSON."""
     if not url.startswith(("http://", "https://")):
         raise SourceError(f"{name}: its address must begin with http:// or https://")
     usual = {"Accept": "application/json", "User-Agent": f"forerun/{__version__}"}
-    request = urllib.request.Request(url, headers={**usual, **(headers or {})})
     try:
+        request = urllib.request.Request(url, headers={**usual, **(headers or {})})
         status, body = _answer(name, request, most)
     except _Slow as problem:
         words = f"{name} took more than {_WHOLE_ANSWER_S:.0f} s to answer; is it overloaded?"
