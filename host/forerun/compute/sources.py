@@ -401,15 +401,17 @@ def _says_why(body: bytes) -> bool:
 class NodePower:
     """idle_w and full_w of the nodes, fitted as they run: metered load on utilisation 0–1, older samples fading.
 
-    Recursive least squares with forgetting; before the load has moved, the commissioned figures hold. Shape: Fan,
-    Weber, Barroso, ISCA 2007.
+    Recursive least squares with forgetting. What is forgotten leaves the figures as they are with the weight that they
+    began with: of a load that does not move only its own power is learnt, for however long. Before it has moved, the
+    commissioned figures hold. Shape: Fan, Weber, Barroso, ISCA 2007.
     """
 
     FORGET = 0.999
+    SAMPLES = 3.3  # as many the commissioned figures count for
 
     def __init__(self, idle_w: float, full_w: float):
         self._weights = [idle_w, full_w - idle_w]
-        self._spread = [[0.3, 0.0], [0.0, 0.3]]  # the commissioned figures count as three samples
+        self._known = (self.SAMPLES, 0.0, self.SAMPLES)  # of the two, with what they share between them
 
     @property
     def idle_w(self) -> float:
@@ -429,15 +431,10 @@ class NodePower:
         """One sample; one that cannot be (outside 0–1, below 0 W, no number) is left out."""
         if not (0 <= utilisation <= 1 and 0 <= metered_w < math.inf):
             return
-        (a, b), (_, d) = self._spread
-        up, down = a + b * utilisation, b + d * utilisation
-        total = self.FORGET + up + down * utilisation
-        error = metered_w - self.power_w(utilisation)
-        self._weights[0] += up / total * error
-        self._weights[1] += down / total * error
-        spread = [a - up * up / total, b - up * down / total, d - down * down / total]
-        # Without movement of the load the spread would grow without end, and one odd sample then rule.
-        grown = [
-            min(1.0, value / self.FORGET) if index != 1 else value / self.FORGET for index, value in enumerate(spread)
-        ]
-        self._spread = [[grown[0], grown[1]], [grown[1], grown[2]]]
+        begun = (1 - self.FORGET) * self.SAMPLES
+        idle, shared, slope = (self.FORGET * known for known in self._known)
+        idle, shared, slope = idle + begun + 1, shared + utilisation, slope + begun + utilisation**2
+        error, size = metered_w - self.power_w(utilisation), idle * slope - shared**2
+        self._weights[0] += (slope - shared * utilisation) / size * error
+        self._weights[1] += (idle * utilisation - shared) / size * error
+        self._known = idle, shared, slope
