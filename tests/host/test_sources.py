@@ -197,8 +197,12 @@ METRICS = {
 }  # fmt: skip
 
 
-def test_a_bmc_says_its_power_in_either_resource(served):
-    for path, document, watts in (("/power", POWER, 344), ("/metrics", METRICS, 412.5)):
+SENSOR = {"@odata.type": "#Sensor.v1_9_0.Sensor", "Id": "total_power", "Name": "Total power", "ReadingType": "Power",
+          "ReadingUnits": "W", "Reading": 388.25, "Status": {"State": "Enabled"}}  # fmt: skip
+
+
+def test_a_bmc_says_its_power_in_any_of_its_resources(served):
+    for path, document, watts in (("/power", POWER, 344), ("/metrics", METRICS, 412.5), ("/sensor", SENSOR, 388.25)):
         served.answers[path] = 200, json.dumps(document).encode()
         assert Redfish(served.url + path, clock=lambda: 1000.0).read() == Reading(1000.0, watts)
 
@@ -240,6 +244,8 @@ def test_parts_of_a_server_are_not_counted_beside_it(served, controls, watts):
         ((200, b"[]"), "answered with no JSON object; name a Power or EnvironmentMetrics"),
         ((200, b'{"@odata.type": "#Chassis.v1_25_0.Chassis"}'), "there is no power in #Chassis.v1_25_0.Chassis; name"),
         ((200, b'{"PowerWatts": null}'), "reports no power"),
+        ((200, b'{"Reading": null, "ReadingUnits": "W"}'), "reports no power"),
+        ((200, b'{"Reading": 40, "ReadingUnits": "Cel"}'), "or a Sensor in W"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": null}]}'), "reports no power"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": "NaN"}]}'), "no reading"),
         ((200, b" " * (1 << 21)), "more than"),

@@ -107,12 +107,12 @@ class Prometheus:
 _PART = re.compile(r"\b(CPU|GPU|FPGA|Accelerator|ASIC|Memory|Sub-?system|PowerSupply|VoltageRegulator|Rail|Fan"
                    r"|StorageDevice|NetworkingDevice|Backplane|SystemBoard)", re.IGNORECASE)  # fmt: skip
 
-_REDFISH_RESOURCES = "a Power or EnvironmentMetrics resource"
+_REDFISH_RESOURCES = "a Power or EnvironmentMetrics resource, or a Sensor in W"
 
 
 class Redfish:
     """Power that a BMC reports: PowerControl[].PowerConsumedWatts of a chassis' Power resource (DMTF DSP0268), or
-    PowerWatts.Reading of its EnvironmentMetrics. Several servers in a chassis add up; parts of one that are listed
+    PowerWatts.Reading of its EnvironmentMetrics, or the Reading of a Sensor in W. Several servers in a chassis add up; parts of one that are listed
     beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource carries none."""
 
     def __init__(self, url: str, clock: Callable[[], float], authorisation: str | None = None):
@@ -125,7 +125,8 @@ class Redfish:
         answer = _get_json(self.name, self._url, self._headers)
         if not isinstance(answer, dict):
             raise SourceError(f"{self.name} answered with no JSON object; name {_REDFISH_RESOURCES}")
-        if not {"PowerControl", "PowerWatts"} & answer.keys():
+        in_watts = answer.get("ReadingUnits") == "W"
+        if not in_watts and not {"PowerControl", "PowerWatts"} & answer.keys():
             raise SourceError(f"{self.name}: there is no power in {brief(str(answer.get('@odata.type')), 80)}; name "
                               f"{_REDFISH_RESOURCES}")  # fmt: skip
         if "PowerControl" in answer:
@@ -134,7 +135,7 @@ class Redfish:
             whole = [item for item, name in named if not _PART.search(name)]
             values = [item.get("PowerConsumedWatts") for item in whole or controls]
         else:
-            values = [(answer["PowerWatts"] or {}).get("Reading")]
+            values = [(answer if in_watts else answer["PowerWatts"] or {}).get("Reading")]
         known = [_number(self.name, "power", value) for value in values if value is not None]
         if not known:
             raise SourceError(f"{self.name} reports no power (null); the host may be off or the sensor absent")
