@@ -5,7 +5,7 @@
 // the most there was with all garbage of a call, which a board would have collected when its heap was full.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadMicroPython } from "@micropython/micropython-webassembly-pyscript/micropython.mjs";
+import { loadMicroPython } from "./port.mjs";
 
 const [folder, functions, hours] = process.argv.slice(2);
 const micropython = await loadMicroPython({ heapsize: 192 * 1024 });

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadMicroPython } from "@micropython/micropython-webassembly-pyscript/micropython.mjs";
+import { loadMicroPython } from "./port.mjs";
 
 const HEAP_BYTES = 192 * 1024;
 const MOUNTED = ["protocol", "firmware", "tests/both"];

@@ -112,8 +112,9 @@ _REDFISH_RESOURCES = "a Power or EnvironmentMetrics resource, or a Sensor in W"
 
 class Redfish:
     """Power that a BMC reports: PowerControl[].PowerConsumedWatts of a chassis' Power resource (DMTF DSP0268), or
-    PowerWatts.Reading of its EnvironmentMetrics, or the Reading of a Sensor in W. Several servers in a chassis add up; parts of one that are listed
-    beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource carries none."""
+    PowerWatts.Reading of its EnvironmentMetrics, or the Reading of a Sensor in W. Several servers in a chassis add up;
+    parts of one that are listed beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource
+    carries none."""
 
     def __init__(self, url: str, clock: Callable[[], float], authorisation: str | None = None):
         self._url, self._headers = apart(url)
