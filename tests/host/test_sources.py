@@ -197,8 +197,12 @@ METRICS = {
 }  # fmt: skip
 
 
-def test_a_bmc_says_its_power_in_either_resource(served):
-    for path, document, watts in (("/power", POWER, 344), ("/metrics", METRICS, 412.5)):
+SENSOR = {"@odata.type": "#Sensor.v1_9_0.Sensor", "Id": "total_power", "Name": "Total power", "ReadingType": "Power",
+          "ReadingUnits": "W", "Reading": 388.25, "Status": {"State": "Enabled"}}  # fmt: skip
+
+
+def test_a_bmc_says_its_power_in_any_of_its_resources(served):
+    for path, document, watts in (("/power", POWER, 344), ("/metrics", METRICS, 412.5), ("/sensor", SENSOR, 388.25)):
         served.answers[path] = 200, json.dumps(document).encode()
         assert Redfish(served.url + path, clock=lambda: 1000.0).read() == Reading(1000.0, watts)
 
@@ -240,6 +244,8 @@ def test_parts_of_a_server_are_not_counted_beside_it(served, controls, watts):
         ((200, b"[]"), "answered with no JSON object; name a Power or EnvironmentMetrics"),
         ((200, b'{"@odata.type": "#Chassis.v1_25_0.Chassis"}'), "there is no power in #Chassis.v1_25_0.Chassis; name"),
         ((200, b'{"PowerWatts": null}'), "reports no power"),
+        ((200, b'{"Reading": null, "ReadingUnits": "W"}'), "reports no power"),
+        ((200, b'{"Reading": 40, "ReadingUnits": "Cel"}'), "or a Sensor in W"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": null}]}'), "reports no power"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": "NaN"}]}'), "no reading"),
         ((200, b" " * (1 << 21)), "more than"),
@@ -434,3 +440,15 @@ def test_the_power_of_the_nodes_is_learnt_from_the_meter():
     model.learn(float("nan"), 1.0)
     model.learn(0.5, float("inf"))
     assert model.power_w(0.5) == pytest.approx(8000, rel=0.02) and model.full_w == pytest.approx(12_000, rel=0.1)
+
+
+@pytest.mark.parametrize("uses", (lambda rng: np.full(100_000, 1.0), lambda rng: rng.uniform(0.49, 0.51, 100_000),
+                                  lambda rng: np.where(np.arange(100_000) % 1000, 0.2, 1.0)))  # fmt: skip
+def test_a_load_that_hardly_moves_for_weeks_leaves_the_nodes_as_they_are_known(uses):
+    rng = np.random.default_rng(1)
+    model, furthest_w = NodePower(idle_w=3000, full_w=9000), 0.0
+    for use, noise in zip(uses(rng).tolist(), rng.normal(0, 300, 100_000).tolist(), strict=True):
+        model.learn(use, 3000 + 6000 * use + noise)
+        furthest_w = max(furthest_w, abs(model.power_w(use) - (3000 + 6000 * use)))
+    assert furthest_w < 500 and model.idle_w == pytest.approx(3000, abs=500)
+    assert model.full_w == pytest.approx(9000, abs=700)

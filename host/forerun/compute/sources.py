@@ -107,13 +107,14 @@ class Prometheus:
 _PART = re.compile(r"\b(CPU|GPU|FPGA|Accelerator|ASIC|Memory|Sub-?system|PowerSupply|VoltageRegulator|Rail|Fan"
                    r"|StorageDevice|NetworkingDevice|Backplane|SystemBoard)", re.IGNORECASE)  # fmt: skip
 
-_REDFISH_RESOURCES = "a Power or EnvironmentMetrics resource"
+_REDFISH_RESOURCES = "a Power or EnvironmentMetrics resource, or a Sensor in W"
 
 
 class Redfish:
     """Power that a BMC reports: PowerControl[].PowerConsumedWatts of a chassis' Power resource (DMTF DSP0268), or
-    PowerWatts.Reading of its EnvironmentMetrics. Several servers in a chassis add up; parts of one that are listed
-    beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource carries none."""
+    PowerWatts.Reading of its EnvironmentMetrics, or the Reading of a Sensor in W. Several servers in a chassis add up;
+    parts of one that are listed beside it (its CPUs, its memory) do not. `clock` gives the time, since the resource
+    carries none."""
 
     def __init__(self, url: str, clock: Callable[[], float], authorisation: str | None = None):
         self._url, self._headers = apart(url)
@@ -125,7 +126,8 @@ class Redfish:
         answer = _get_json(self.name, self._url, self._headers)
         if not isinstance(answer, dict):
             raise SourceError(f"{self.name} answered with no JSON object; name {_REDFISH_RESOURCES}")
-        if not {"PowerControl", "PowerWatts"} & answer.keys():
+        in_watts = answer.get("ReadingUnits") == "W"
+        if not in_watts and not {"PowerControl", "PowerWatts"} & answer.keys():
             raise SourceError(f"{self.name}: there is no power in {brief(str(answer.get('@odata.type')), 80)}; name "
                               f"{_REDFISH_RESOURCES}")  # fmt: skip
         if "PowerControl" in answer:
@@ -134,7 +136,7 @@ class Redfish:
             whole = [item for item, name in named if not _PART.search(name)]
             values = [item.get("PowerConsumedWatts") for item in whole or controls]
         else:
-            values = [(answer["PowerWatts"] or {}).get("Reading")]
+            values = [(answer if in_watts else answer["PowerWatts"] or {}).get("Reading")]
         known = [_number(self.name, "power", value) for value in values if value is not None]
         if not known:
             raise SourceError(f"{self.name} reports no power (null); the host may be off or the sensor absent")
@@ -401,15 +403,17 @@ def _says_why(body: bytes) -> bool:
 class NodePower:
     """idle_w and full_w of the nodes, fitted as they run: metered load on utilisation 0–1, older samples fading.
 
-    Recursive least squares with forgetting; before the load has moved, the commissioned figures hold. Shape: Fan,
-    Weber, Barroso, ISCA 2007.
+    Recursive least squares with forgetting. What is forgotten leaves the figures as they are with the weight that they
+    began with: of a load that does not move only its own power is learnt, for however long. Before it has moved, the
+    commissioned figures hold. Shape: Fan, Weber, Barroso, ISCA 2007.
     """
 
     FORGET = 0.999
+    SAMPLES = 3.3  # as many the commissioned figures count for
 
     def __init__(self, idle_w: float, full_w: float):
         self._weights = [idle_w, full_w - idle_w]
-        self._spread = [[0.3, 0.0], [0.0, 0.3]]  # the commissioned figures count as three samples
+        self._known = (self.SAMPLES, 0.0, self.SAMPLES)  # of the two, with what they share between them
 
     @property
     def idle_w(self) -> float:
@@ -429,15 +433,10 @@ class NodePower:
         """One sample; one that cannot be (outside 0–1, below 0 W, no number) is left out."""
         if not (0 <= utilisation <= 1 and 0 <= metered_w < math.inf):
             return
-        (a, b), (_, d) = self._spread
-        up, down = a + b * utilisation, b + d * utilisation
-        total = self.FORGET + up + down * utilisation
-        error = metered_w - self.power_w(utilisation)
-        self._weights[0] += up / total * error
-        self._weights[1] += down / total * error
-        spread = [a - up * up / total, b - up * down / total, d - down * down / total]
-        # Without movement of the load the spread would grow without end, and one odd sample then rule.
-        grown = [
-            min(1.0, value / self.FORGET) if index != 1 else value / self.FORGET for index, value in enumerate(spread)
-        ]
-        self._spread = [[grown[0], grown[1]], [grown[1], grown[2]]]
+        begun = (1 - self.FORGET) * self.SAMPLES
+        idle, shared, slope = (self.FORGET * known for known in self._known)
+        idle, shared, slope = idle + begun + 1, shared + utilisation, slope + begun + utilisation**2
+        error, size = metered_w - self.power_w(utilisation), idle * slope - shared**2
+        self._weights[0] += (slope - shared * utilisation) / size * error
+        self._weights[1] += (idle * utilisation - shared) / size * error
+        self._known = idle, shared, slope

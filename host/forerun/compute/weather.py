@@ -109,5 +109,5 @@ def _utc_s(name: str, text, offset_s: float) -> int:
         at = datetime.fromisoformat(text)
         at_s = at.timestamp() if at.tzinfo else at.replace(tzinfo=UTC).timestamp() - offset_s
     if at_s % HOUR_S:
-        raise SourceError(f"{name}: {text} is no whole hour")
+        raise SourceError(f"{name}: {text} is no whole hour of UTC; ask for UTC, without a time zone of half hours")
     return int(at_s)
