@@ -30,7 +30,7 @@ from forerun.store.sitekey import key_path, signing_key
 from forerun_verify.check import Known, verify
 
 DAY = 96
-TRIES = int(os.environ.get("FORERUN_TAMPER_TRIES", "400"))
+TRIES = int(os.environ.get("FORERUN_TAMPER_TRIES", "200"))
 
 
 @pytest.fixture

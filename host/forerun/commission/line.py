@@ -60,13 +60,20 @@ def read(line: Line, unit: int, address: int, count: int, patience_s: float = LO
     return Answer(OK, tuple(reply[i] << 8 | reply[i + 1] for i in range(3, 3 + 2 * count, 2)))
 
 
+def _shifted_out(crc: int) -> int:
+    for _ in range(8):
+        crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    return crc
+
+
+_BYTES = [_shifted_out(byte) for byte in range(256)]
+
+
 def crc16(data: bytes) -> bytes:
     """CRC-16/MODBUS as on the line, low byte first (Modbus over Serial Line V1.02, 6.2.2)."""
     crc = 0xFFFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+        crc = crc >> 8 ^ _BYTES[(crc ^ byte) & 0xFF]
     return bytes((crc & 0xFF, crc >> 8))
 
 
