@@ -362,6 +362,8 @@ class Inverter:
             var = control["VarSet"]
         elif immediate["VArPct_Ena"] and immediate["VArPct_Mod"] == 1:
             var = immediate["VArWMaxPct"] * self.w_max / 100.0
+        if not var:
+            return 0.0
         most = sqrt(max(0.0, self._limit_va**2 - self.power_w**2))
         return max(-most, min(most, var))
 
