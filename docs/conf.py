@@ -1,25 +1,23 @@
 """Builds the documentation (`make docs`): hand-written pages, and a reference made from the code it describes."""
 
-import ast
 import dataclasses
-import importlib.util
+import importlib
+import pkgutil
 import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from sphinx import addnodes
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference"
 MERMAID = HERE / "node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js"
 
 project = "Forerun"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["node_modules", "_build"]
 html_theme = "furo"
 html_title = "Forerun"
@@ -29,7 +27,11 @@ html_show_copyright = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
+autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
+autodoc_use_type_comments = False  # there are none
 toc_object_entries = False  # modules are enough beside a page; with each function each page takes twice as long
+autodoc_mock_imports = ["machine", "micropython", "pins", "rp2", "esp32"]
 suppress_warnings = ["myst.xref_missing"]  # pages shown here in part link to files of the repository
 
 
@@ -127,88 +129,26 @@ def _events() -> str:
 
 
 def _code() -> str:
-    """Read, not imported: that takes half the time of autodoc, and a signature says what the source says."""
     lines = ["# Code", "", "Public definitions and their units, from the docstrings.", ""]
     for room in ("forerun", "forerun_verify", "forerun_wire", "forerun_board"):
-        package = Path(importlib.util.find_spec(room).origin).parent
+        package = importlib.import_module(room)
         lines += [f"## {room}", ""]
-        for file in sorted(package.rglob("*.py")):
-            name = ".".join([room, *file.relative_to(package).with_suffix("").parts])
-            if file.stem in ("__init__", "__main__") or ".hal." in name:
+        for module in sorted(pkgutil.walk_packages(package.__path__, room + "."), key=lambda found: found.name):
+            if module.ispkg or module.name.endswith("__main__") or ".hal." in module.name:
                 continue  # run, not imported; or for one chip's interpreter
-            tree = ast.parse(file.read_text())
-            lines += [f"### {name}", "", "```{eval-rst}", f".. py:module:: {name}", "", *_prose(tree), *_members(tree),
-                      "```", ""]  # fmt: skip
+            lines += [f"### {module.name}", "", "```{eval-rst}", f".. automodule:: {module.name}", "```", ""]
     return "\n".join(lines)
 
 
-_classes: Counter = Counter()  # how many have this name
-
-
-def _members(holder: ast.Module | ast.ClassDef) -> list[str]:
-    """What a module or class shows to others and has words about, in the source's order."""
-    lines = []
-    for node in holder.body:
-        if (not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or node.name.startswith("_")
-                or not ast.get_docstring(node)):  # fmt: skip
-            continue
-        words = [ast.unparse(word) for word in node.decorator_list]
-        options = [f":{word}:" for word in words if word in ("staticmethod", "classmethod")]
-        if isinstance(node, ast.ClassDef):
-            raised = any(ast.unparse(base).endswith(("Error", "Exception", "Trouble", "Usage")) for base in node.bases)
-            kind, shown = "exception" if raised else "class", "" if raised else f"({_made_with(node)})"
-            _classes[node.name] += 1
-        elif any(word.endswith("property") for word in words):
-            kind, shown = "property", ""
-            options += [f":type: {ast.unparse(node.returns)}"] if node.returns else []
-        else:
-            kind = "method" if isinstance(holder, ast.ClassDef) else "function"
-            bound = kind == "method" and "staticmethod" not in words
-            shown = f"({_arguments(node, bound)})"
-            shown += f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        inside = [*options, "", *_prose(node)]
-        inside += _members(node) if isinstance(node, ast.ClassDef) else []
-        lines += [f".. py:{kind}:: {node.name}{shown}", *(f"   {line}".rstrip() for line in inside)]
-    return lines
-
-
-def _made_with(node: ast.ClassDef) -> str:
-    """Arguments of its __init__, or the fields of a dataclass."""
-    begins = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-    if begins:
-        return _arguments(begins[0], bound=True)
-    if not any(ast.unparse(word).startswith(("dataclass", "dataclasses.dataclass")) for word in node.decorator_list):
-        return ""
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and "ClassVar" not in ast.dump(item)]
-    return ", ".join(f"{item.target.id}: {ast.unparse(item.annotation)}" + (" = ..." if item.value else "")
-                     for item in fields)  # fmt: skip
-
-
-def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool) -> str:
-    """As written, without the first one of what is bound to an object."""
-    given = node.args
-    if bound:
-        (given.posonlyargs or given.args).pop(0)
-    return ast.unparse(given)
-
-
-def _prose(node) -> list[str]:
+def _as_prose(app, what, name, obj, options, lines) -> None:
     """Docstrings here are prose: a star in them is a star, and an underscore ends a name."""
-    words = ast.get_docstring(node) or ""
-    return [re.sub(r"\*|(?<=\w)_(?!\w)", r"\\\g<0>", line) for line in words.splitlines()] + [""]
-
-
-def _link_types(app, doctree) -> None:
-    """A type in a signature leads to its class where that is the only one of the name."""
-    for node in list(doctree.findall(addnodes.pending_xref)):
-        if node["refdomain"] == "py" and _classes[node["reftarget"]] != 1:
-            node.replace_self(node.children)
+    lines[:] = [re.sub(r"\*|(?<=\w)_(?!\w)", r"\\\g<0>", line) for line in lines]
 
 
 def setup(app) -> None:
     """Called by Sphinx."""
     write_reference()
-    app.connect("doctree-read", _link_types)
+    app.connect("autodoc-process-docstring", _as_prose)
     app.add_directive("mermaid", Mermaid)
     if MERMAID.exists():
         shutil.copy(MERMAID, HERE / "_static/mermaid.tiny.js")

@@ -179,7 +179,8 @@ class PvSection:
 
 @dataclass(frozen=True, slots=True)
 class TariffSection:
-    """Prices in `currency`. energy_price_per_kwh: one number, or 24 of them, one per hour of the UTC day."""
+    """Prices in `currency`. energy_price_per_kwh: one number, or 24 of them, one per hour of the UTC day.
+    demand_charge_per_kw_month: on the highest hour of import in a month of reporting.timezone."""
 
     currency: str = _key(str)
     energy_price_per_kwh: Decimal | tuple[Decimal, ...] = _key(Decimal, -100_000, 100_000, hourly=True)

@@ -174,3 +174,24 @@ def test_board_and_plan_agree_on_the_least_load_of_a_set_and_on_what_the_battery
         assert given_w >= least_w - 50 and plan.genset_w[0] >= least_w - 50
     if possible_w == 0:
         assert board_w == 0 and planned_w <= 1
+
+
+OSLO_FEBRUARY = 1_769_900_400  # 2026-01-31T23:00Z: February has begun there, but not in UTC
+
+
+def test_the_peak_that_is_billed_already_is_the_highest_hour_of_the_sites_own_month():
+    """An inrush of milliseconds is in no bill, and January's peak not in February's."""
+    planner = Planner(replace(site(), reporting=replace(site().reporting, timezone="Europe/Oslo")))
+    start_s, import_wh, found = OSLO_FEBRUARY - 3 * 3600, 0, []
+
+    def peak_w(now_s: int) -> float:
+        return planner.outlook(now_s, 0.5, 6000.0, []).situation.peak_so_far_w
+
+    for step in range(5 * 12 + 1):
+        import_wh += (300, 800, 500, 200, 250)[(step - 1) // 12] if step else 0
+        values = {"interval_s": 300, "import_wh": import_wh, "import_max_w": 29_000, "soc_permille": 500}
+        planner.learn(start_s + 300 * step, m.INTERVAL, [values.get(name, 0) for name in m.INTERVAL_FIELDS])
+        if step and step % 12 == 0:
+            found.append(peak_w(start_s + 300 * step - 1))
+    assert found == [3600, 9600, 9600, 2400, 3000]
+    assert peak_w(start_s + 40 * 86_400) == 0

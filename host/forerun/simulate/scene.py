@@ -53,7 +53,10 @@ def scene() -> Scene:
     hours_w = day_w(year_w, WEATHER_MONTH, WEATHER_DAY - HISTORY_DAYS, HISTORY_DAYS + 2)
     centres = (np.arange(len(hours_w)) + 0.5) * 3600 - HISTORY_DAYS * DAY_S
     steps = (np.arange(HISTORY_DAYS * per_day) + 0.5) * FORECAST_STEP_S - HISTORY_DAYS * DAY_S
-    history = History(DAY_START_UTC_S - HISTORY_DAYS * DAY_S, list(past_w), list(np.interp(steps, centres, hours_w)))
+    sun_w = np.interp(steps, centres, hours_w)
+    history = History(DAY_START_UTC_S - HISTORY_DAYS * DAY_S, list(past_w), list(sun_w))
+    for at_s, import_w in zip(steps, np.clip(past_w - sun_w, 0, None), strict=True):
+        history.bill(int(DAY_START_UTC_S + at_s), float(import_w) * FORECAST_STEP_S / 3600)
     hour_before = HISTORY_DAYS * 24 - 1
     return Scene(
         load=Series(0, FORECAST_STEP_S * 1_000_000, today_w),

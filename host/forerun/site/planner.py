@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Planner:
 
     def configure(self, site: SiteFile) -> None:
         """Plan for this site file from now on."""
-        self.site = site
+        self.site, self._zone = site, ZoneInfo(site.reporting.timezone)
         self._model: JobModel | None = None
         self._refit_at_s = 0
         self._dispatchers: dict[bool, Dispatcher] = {}
@@ -65,7 +66,7 @@ class Planner:
     def learn(self, utc_s: int, kind: int, body: list) -> bool:
         """Take a record of the board; True when it asks for a new plan."""
         if kind == messages.INTERVAL:
-            self.history.learn(utc_s, messages.fields_named(messages.INTERVAL_FIELDS, body))
+            self.history.learn(utc_s, messages.fields_named(messages.INTERVAL_FIELDS, body), self._zone)
         elif kind == messages.BOOT:
             self.note(utc_s, None)
         elif kind == messages.EVENT:
@@ -102,7 +103,7 @@ class Planner:
             self._model = JobModel(load_w, FORECAST_STEP_S, count, first_s, self.job_log.told)
             self._refit_at_s = start_s + REFIT_S
         known = Known(
-            start_s, load_w, pv_w, soc, load_now_w, float(self.history.peak_import_w),
+            start_s, load_w, pv_w, soc, load_now_w, self.history.peak_import_w(now_s, self._zone),
             genset_run_s=0.0 if self.set_since_s is None else max(1.0, float(now_s - self.set_since_s)),
             battery_temperature_c=UNKNOWN_C if self.cell_c is None else self.cell_c,
         )  # fmt: skip
