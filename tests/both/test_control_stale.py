@@ -32,6 +32,30 @@ def test_a_stale_pcc_meter_stops_the_battery():
     ) == 1_000
 
 
+def test_a_meter_that_is_not_heard_while_the_inverter_moves_is_acted_on_once():
+    """Until it counts as stale, its last reading belongs to the inverter's power of then."""
+    scene = Scene(stale_ms=1_000, ramp_w_per_s=6_000)
+    controller, image = scene.controller, scene.image
+    controller.lease.grant(m.HOLD_PCC, 0, 600_000)
+    for _ in range(20):
+        scene.tick(pcc_import_w=0, active_power_w=6_000)
+    assert controller.setpoint_w == 6_000
+    for target_w, settles_w in ((5_000, 1_000), (-3_000, 9_000)):
+        scene.silent = ("pcc_age_ms",)
+        controller.lease.grant(m.HOLD_PCC, target_w, 600_000)
+        for _ in range(20):  # as long as the meter is believed
+            scene.tick(active_power_w=controller.setpoint_w)
+            between = settles_w <= controller.setpoint_w <= 6_000 or 6_000 <= controller.setpoint_w <= settles_w
+            assert between and controller.load_w == 6_000
+        scene.silent = ()
+        scene.tick(pcc_import_w=6_000 - image.active_power_w)
+        controller.lease.grant(m.HOLD_PCC, 0, 600_000)
+        for _ in range(40):
+            scene.tick(active_power_w=controller.setpoint_w, pcc_import_w=6_000 - controller.setpoint_w)
+        assert abs(controller.setpoint_w - 6_000) < 50
+    assert m.METER_STALE not in scene.codes()
+
+
 def test_stale_battery_data_stop_the_battery():
     # 3 s and not 1: limits are read once a second, and three readings have to be missing.
     assert _stop_and_go(

@@ -110,6 +110,8 @@ class Controller:
         self._hold_trim = Trim()
         self._grid_lost = Persistence(GRID_LOST_MS, GRID_BACK_MS)
         self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
+        self._metered_w = 0  # PCC import and inverter together when the meter was read last
+        self._net_w = 0  # what the inverter would have to give for zero import, as of then
         self._hurry_ms = 0
         self._order_ms = 0  # since the setpoint was another one
         self._empty = False
@@ -150,10 +152,11 @@ class Controller:
         elif not self.meter.stale:
             export_w = self.config.export_limit_w - self.config.export_margin_w
             self.export_hold.step(image.pcc_import_w, export_w, self.pv_w, dt_ms)
-        net_w = image.pcc_import_w + self._active_w(image, running)  # what it would have to give for zero import
+        if image.pcc_age_ms == 0:
+            self._net_w = image.pcc_import_w + self._active_w(image, running)
 
-        self._open_window(image, net_w, running)
-        wanted_w = self._wanted_w(dt_ms, net_w)
+        self._open_window(image, self._net_w, running)
+        wanted_w = self._wanted_w(dt_ms, self._net_w)
         previous_w = 0
         if running:
             previous_w = self.setpoint_w if image.commanded else image.active_power_w
@@ -175,7 +178,8 @@ class Controller:
         asleep = image.inverter_state == im.INVERTER_ASLEEP
         held = self.faults & (FAULT_TRIP | FAULT_DOOR) or self._grid_lost.active
         self.wake = self.command and not held and (self.prepare.active or (asleep and self.setpoint_w != 0))
-        self._trim(image, dt_ms, running)
+        if image.pcc_age_ms == 0:
+            self._trim(image, dt_ms, running)
         self._watch_limit(image, dt_ms)
         self._conclude(image)
 
@@ -207,8 +211,12 @@ class Controller:
         self.host.step(image.host_age_ms, host_ms, dt_ms, self.events)
 
         faults = 0
+        # A reading of before stands beside the inverter's power of then: beside that of now, it would be acted on in
+        # each round again, further every time.
+        if image.pcc_age_ms == 0:
+            self._metered_w = image.pcc_import_w + image.active_power_w
         # Nothing flows through an open contactor, whatever was measured before it opened.
-        self.load_w = image.active_power_w if tie_open else image.pcc_import_w + image.active_power_w
+        self.load_w = image.active_power_w if tie_open else self._metered_w
         self.load_known = not (self.inverter.stale or (self.meter.stale and not tie_open))
         if image.inputs & im.INPUT_FAST_TRIP:
             faults |= FAULT_TRIP
