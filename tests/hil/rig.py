@@ -130,6 +130,8 @@ class Rig:
             utc_offset_us=1_000_000 * self.utc_s,
             say=lambda sentence: self.said.append((self.now_s, sentence)),
         )
+        # As if in the middle of a month: an hour of this load is billed already, so no plan is about that.
+        self.host.planner.history.bill(self.utc_s, self.site.load_w)
         self.bench.host = self.host
 
     def kill_host(self) -> None:

@@ -110,6 +110,8 @@ class Controller:
         self._hold_trim = Trim()
         self._grid_lost = Persistence(GRID_LOST_MS, GRID_BACK_MS)
         self._over_limit = Persistence(LIMIT_MS, LIMIT_MS)
+        self._heard = False  # whether this round knows more of the import than the one before
+        self._import_w = 0
         self._metered_w = 0  # PCC import and inverter together when the meter was read last
         self._net_w = 0  # what the inverter would have to give for zero import, as of then
         self._hurry_ms = 0
@@ -152,7 +154,7 @@ class Controller:
         elif not self.meter.stale:
             export_w = self.config.export_limit_w - self.config.export_margin_w
             self.export_hold.step(image.pcc_import_w, export_w, self.pv_w, dt_ms)
-        if image.pcc_age_ms == 0:
+        if self._heard:
             self._net_w = image.pcc_import_w + self._active_w(image, running)
 
         self._open_window(image, self._net_w, running)
@@ -178,7 +180,7 @@ class Controller:
         asleep = image.inverter_state == im.INVERTER_ASLEEP
         held = self.faults & (FAULT_TRIP | FAULT_DOOR) or self._grid_lost.active
         self.wake = self.command and not held and (self.prepare.active or (asleep and self.setpoint_w != 0))
-        if image.pcc_age_ms == 0:
+        if self._heard:
             self._trim(image, dt_ms, running)
         self._watch_limit(image, dt_ms)
         self._conclude(image)
@@ -212,8 +214,10 @@ class Controller:
 
         faults = 0
         # A reading of before stands beside the inverter's power of then: beside that of now, it would be acted on in
-        # each round again, further every time.
-        if image.pcc_age_ms == 0:
+        # each round again, further every time. What analogue channels tell between readings is another import.
+        self._heard = image.pcc_age_ms == 0 or image.pcc_import_w != self._import_w
+        self._import_w = image.pcc_import_w
+        if self._heard:
             self._metered_w = image.pcc_import_w + image.active_power_w
         # Nothing flows through an open contactor, whatever was measured before it opened.
         self.load_w = image.active_power_w if tie_open else self._metered_w
