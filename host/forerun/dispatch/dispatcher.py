@@ -155,16 +155,19 @@ def plan_steps(horizon_h: int) -> np.ndarray:
     return fine[: np.searchsorted(np.cumsum(fine), horizon_h * 3600) + 1]
 
 
-def board_points(plan: Plan, set_lead_s: float = 0.0) -> list[tuple[int, int, int]]:
+def board_points(plan: Plan, set_lead_s: float = 0.0, import_limit_w: float = math.inf) -> list[tuple[int, int, int]]:
     """(duration_s, mode, value_w) for the board, at most MAX_POINTS: hold the planned import while the battery works,
     so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle. Making
     headroom just before an announced step is the part of the board (its prepare state): no re-plan can lose it.
 
+    Where the plan's import reaches `import_limit_w`, what it aims at, that limit is held: a battery that is idle there
+    is empty, and what the sun gives beyond its forecast would be exported beside a set that runs for want of charge.
+
     WITH_SET marks where the diesel set runs, from set_lead_s before the plan gives it load: it has to start and warm.
     """
     points: list[tuple[int, int, int]] = []
-    works = ((np.abs(plan.battery_w) >= _IDLE_W) | (plan.genset_w > 0)).tolist()
-    import_w = np.round(plan.pcc_import_w).astype(int).tolist()
+    works = (np.abs(plan.battery_w) >= _IDLE_W) | (plan.genset_w > 0) | (plan.pcc_import_w >= import_limit_w)
+    works, import_w = works.tolist(), np.round(np.minimum(plan.pcc_import_w, import_limit_w)).astype(int).tolist()
     for duration_s, step, with_set in _pieces(plan, set_lead_s):
         mode, value_w = (HOLD_PCC, import_w[step]) if works[step] else (HOLD_BATTERY, 0)
         mode += WITH_SET * with_set

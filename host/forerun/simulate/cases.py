@@ -234,8 +234,9 @@ class Planner:
 
     def points(self, made: Outlook) -> list[tuple[int, int]]:
         """(mode, value_w) of the board's lease for each of the next steps."""
-        plan = self._dispatchers[made.start_s % DAY_S // SLOT_S].plan(made.situation)
-        return [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
+        dispatcher = self._dispatchers[made.start_s % DAY_S // SLOT_S]
+        plan, limit_w = dispatcher.plan(made.situation), dispatcher.storage.import_limit_w
+        return [(mode, value_w) for duration_s, mode, value_w in board_points(plan, import_limit_w=limit_w)
                 for _ in range(duration_s // STEP_S)]  # fmt: skip
 
 

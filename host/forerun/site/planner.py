@@ -135,7 +135,7 @@ class Planner:
         """(duration_s, mode, value_w) of the plan in force for the board, without its first `after_s` seconds."""
         # Warm before the lead that everything else has too: an engine that fails at first has its other tries left.
         lead_s = LEAD_S + CRANK_S + self.site.functions.genset_warm_up_s
-        points = board_points(self.plan, lead_s)
+        points = board_points(self.plan, lead_s, _storage(self.site, False).import_limit_w)
         while after_s and points and points[0][0] <= after_s:
             after_s -= points[0][0]
             points = points[1:]
