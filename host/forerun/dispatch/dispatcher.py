@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situa
 
 __all__ = ["HOLD_BATTERY", "HOLD_PCC", "LEAD_S", "MAX_POINTS", "WITH_SET", "DispatchInputError", "Dispatcher", "Genset",
            "Plan", "Situation", "Storage", "Surge", "board_points",
-           "litre_costs", "plan_steps", "storage_of"]  # fmt: skip
+           "litre_costs", "plan_steps", "ruled_storage", "rules_set", "storage_of"]  # fmt: skip
 
 HOLD_BATTERY, HOLD_PCC = 0, 1
 WITH_SET = 2  # added to either: the diesel set runs
 MAX_POINTS = 96
+_RULES_SET = 128  # bit of the setting `functions`
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
 _FREE, _SET = "free", "set"  # the programme without and with least power
@@ -127,6 +128,23 @@ def storage_of(site) -> Storage:
         demand_charge_per_kw=float(site.tariff.demand_charge_per_kw_month),
         genset=_genset_of(site),
     )
+
+
+def ruled_storage(site, with_set: bool) -> Storage:
+    """storage_of the site with the set as its board would rule it, within what the board holds it to as well, or
+    without one: a plan counts on no set that only stands in for a lost grid."""
+    storage = storage_of(site)
+    if not with_set:
+        return replace(storage, genset=None)
+    genset, rules = storage.genset, site.functions
+    least = max(genset.min_load, min(1.0, rules.genset_min_load_w / genset.rated_w))
+    genset = replace(genset, min_load=least, min_run_s=max(genset.min_run_s, rules.genset_min_run_s))
+    return replace(storage, genset=genset)
+
+
+def rules_set(site) -> bool:
+    """Whether the site's board starts and stops a set on the plan's order."""
+    return bool(site.genset.rated_w and site.functions.functions & _RULES_SET)
 
 
 def _genset_of(site) -> Genset | None:
