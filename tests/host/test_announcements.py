@@ -105,6 +105,7 @@ def ahead(name: str, power_w: float, start_s: float, duration_s: float = 1800, c
 
 
 FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
+LONG, AFTER_IT = ahead("a", 5000, 600, 9000), (660, 8000, 2340, 1800)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,10 @@ FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
         # Corrected before it comes; while it runs it is no new step, and over when it is.
         ({0: [FIRST], 9: [ahead("a", 7000, 900)]}, [(0, 5000, 600, 1800), (9, 7000, 891, 1800)]),
         ({0: [FIRST], 900: [ahead("a", 5000, 900, 900)]}, [(0, 5000, 600, 1800), (1800, 0, 0, 1)]),
+        # The same while the step after it is told of or has just come, or after the board began anew.
+        ({0: [LONG, SECOND], 900: [ahead("a", 5000, 900, 4000), SECOND]}, [(0, 5000, 600, 9000), AFTER_IT]),
+        ({0: [LONG, SECOND], 3010: [ahead("a", 5000, 3010, 4000), SECOND]}, [(0, 5000, 600, 9000), AFTER_IT]),
+        ({0: [ahead("a", 5000, -600), SECOND], 9: [ahead("a", 5000, 9), SECOND]}, [(0, 8000, 3000, 1800)]),
         # One that did not start and was put off, while the board waits for it and long after.
         ({0: [FIRST], 620: [ahead("a", 5000, 900)]}, [(0, 5000, 600, 1800), (620, 5000, 280, 1800)]),
         ({0: [FIRST], 1500: [ahead("a", 5000, 3900)]}, [(0, 5000, 600, 1800), (1500, 5000, 2400, 1800)]),
