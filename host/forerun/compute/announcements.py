@@ -87,7 +87,7 @@ class Preparing:
         """(power_w, start_in_s, duration_s) that the board has to be told now; None when it knows. 0 W: what it was
         told of does not come."""
         jobs = [job for job in jobs if job.confidence >= PREPARED_FROM and job.power_w >= 1
-                and now_s < job.start_utc_s + job.duration_s and job.start_utc_s <= now_s + PREPARE_AHEAD_S]  # fmt: skip
+                and job.start_utc_s - PREPARE_AHEAD_S <= now_s < job.start_utc_s + job.duration_s]  # fmt: skip
         wanted = self._wanted(jobs, now_s)
         self._running = frozenset(job.job for job in jobs if job.start_utc_s <= now_s)
         before, self.step = self.step, wanted
