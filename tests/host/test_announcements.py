@@ -54,6 +54,17 @@ def test_a_job_is_announced_listed_replaced_and_cancelled(ask, site):
     assert [(body[0], body[1]) for body in kept[-3:]] == [("train", 6000.0), ("train", 7000.0), ("train", 0.0)]
 
 
+def test_what_is_said_again_is_one_job_and_one_entry(ask, site):
+    """A scheduler may say each minute what it knows: a journal does not grow by that."""
+    ahead, runs = job(), job(job="runs", start_utc_s=round(time.time()) - 60.0)
+    kept = lambda: [entry.body for entry in read(site.running.journal.path) if entry.kind == "job"]  # noqa: E731
+    before = len(kept())
+    for _ in range(3):
+        assert ask("POST", "/v1/jobs", ahead) == (201, ahead) and ask("POST", "/v1/jobs", runs)[0] == 201
+    assert ask("POST", "/v1/jobs", {**ahead, "confidence": 0.5})[0] == 201
+    assert [(body[0], body[4]) for body in kept()[before:]] == [("train", "0.9"), ("runs", "0.9"), ("train", "0.5")]
+
+
 CANNOT = ("it was over", "more than 14 days ahead", "more than 366 days", "more than the site's")  # as things are
 
 
