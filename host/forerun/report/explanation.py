@@ -33,8 +33,8 @@ def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
                          f"{highest_w / 1000:.1f} kW in all.")  # fmt: skip
     sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
     if site.genset.rated_w and not rules_set(site) and plan.pcc_import_w.max() > told.storage.import_limit_w + 1:
-        sentences.append("What is above the import limit is left to the set's own panel: this plan has no order for "
-                         "the set (functions 128 would give it one), and counts its kWh at the grid's price.")  # fmt: skip
+        sentences.append("What is above the import limit is left to the set's own panel, its kWh are counted at the "
+                         "grid's price: this plan has no order for the set (functions 128 gives it one).")  # fmt: skip
     parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]
     sentences.append(f"It costs {plan.cost:.2f} {site.tariff.currency} over {plan.step_s.sum() / 3600:.0f} h"
                      f"{': ' + ', '.join(parts) if len(parts) > 1 else ''}.")  # fmt: skip
