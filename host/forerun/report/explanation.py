@@ -5,15 +5,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from forerun.dispatch.dispatcher import Plan, storage_of
+from forerun.dispatch.dispatcher import Plan, rules_set, storage_of
 from forerun.dispatch.planning import Outlook, cost_parts
 from forerun.dispatch.reserve import reserve_level_wh, surge_targets
-from forerun.dispatch.situation import Storage, Surge, checked
+from forerun.dispatch.situation import Storage, Surge, checked, temperature_shares
 from forerun.report.pictures import clock, date
 from forerun.sections import SiteFile
 
 _WORTH_SAYING_W = 50.0
 _WORTH_SAYING_WH = 10.0
+_WORTH_SAYING_KWH = 0.05  # less is read as 0.0
 _DAY_S = 86_400
 _GIVES, _TAKES = "gives", "takes"
 
@@ -24,7 +25,8 @@ _SURGES_TOLD = 12  # one by one; nobody reads a thousand
 def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
     """The plan in sentences, in order of time; then what is relaxed, and what it costs by component."""
     told = _Told(site, made, plan)
-    sentences = [f"It stands on {made.basis}. Times are UTC.", *told.battery_and_set(), *told.unused_pv()]
+    sentences = [f"It stands on {made.basis}. Times are UTC.", *told.cells(), *told.battery_and_set(),
+                 *told.unused_pv()]  # fmt: skip
     surges = made.situation.surges
     sentences += [told.surge(surge) for surge in surges[:_SURGES_TOLD]]
     if len(surges) > _SURGES_TOLD:
@@ -32,6 +34,9 @@ def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
         sentences.append(f"Announced loads change {len(surges) - _SURGES_TOLD} times more after that; the highest is "
                          f"{highest_w / 1000:.1f} kW in all.")  # fmt: skip
     sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
+    if site.genset.rated_w and not rules_set(site) and plan.pcc_import_w.max() > told.storage.import_limit_w + 1:
+        sentences.append("What is above the import limit is left to the set's own panel, its kWh are counted at the "
+                         "grid's price: this plan has no order for the set (functions 128 gives it one).")  # fmt: skip
     parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]
     sentences.append(f"It costs {plan.cost:.2f} {site.tariff.currency} over {plan.step_s.sum() / 3600:.0f} h"
                      f"{': ' + ', '.join(parts) if len(parts) > 1 else ''}.")  # fmt: skip
@@ -75,6 +80,15 @@ class _Told:
         days = [date(round(self.made.start_s + at_s)) for at_s in (start_s, end_s)]
         return f"{self.time(start_s)}–{self.time(end_s, start_s < _DAY_S or days[0] != days[1])}"
 
+    def cells(self) -> list[str]:
+        """What the battery's temperature leaves of its power, where that is not all."""
+        celsius = self.made.situation.battery_temperature_c
+        charge, discharge = temperature_shares(celsius)
+        if min(charge, discharge) >= 1:
+            return []
+        return [f"The battery's cells are at {celsius:.0f} °C, where they may take {100 * charge:.0f} % and give "
+                f"{100 * discharge:.0f} % of their power."]  # fmt: skip
+
     def battery_and_set(self) -> list[str]:
         sentences = []
         for each in self.stretches:
@@ -84,6 +98,8 @@ class _Told:
                 sentences.append(f"{when}: the diesel set runs and gives {kwh:.1f} kWh, because {self._why_set(each)}.")
             elif each.kind:
                 kwh = float(np.abs(self.plan.battery_w[each.part]) @ hours) / 1000
+                if kwh < _WORTH_SAYING_KWH:
+                    continue
                 why = self._why_gives(each) if each.kind == _GIVES else self._why_takes(each)
                 sentences.append(f"{when}: the battery {each.kind} {kwh:.1f} kWh, to "
                                  f"{100 * self.plan.soc[each.last - 1]:.0f} %, because {why}.")  # fmt: skip
@@ -125,6 +141,8 @@ class _Told:
             if kind[first] == 0:
                 continue
             kwh = float(self.plan.curtail_w[first:last] @ self.hours[first:last]) / 1000
+            if kwh < _WORTH_SAYING_KWH:
+                continue
             if kind[first] == 2:
                 why = f"taking from the grid is paid for, {self._mean(self.price, first, last)} a kWh"
             elif self.inputs.export_price_per_kwh[first:last].mean() < 0:
@@ -139,6 +157,8 @@ class _Told:
         return f"{np.average(price[first:last], weights=self.hours[first:last]):.3f} {self.currency}"
 
     def _idle(self) -> str:
+        if max(self.inputs.charge_max_w, self.inputs.discharge_max_w) <= 0:
+            return "The battery stays idle: it may neither take nor give."
         through = 1 - self.storage.efficiency_charge * self.storage.efficiency_discharge
         return (f"The battery stays idle: a kWh costs from {self.price.min():.3f} to {self.price.max():.3f} "
                 f"{self.currency}, which is not worth {100 * through:.0f} % of losses and "
@@ -156,7 +176,8 @@ class _Told:
         reached_w, limit_w = self.net_w[each.part].max(), self.storage.import_limit_w
         if reached_w <= limit_w + 1:
             return None
-        return f"the load reaches {reached_w / 1000:.1f} kW and the grid gives {limit_w / 1000:.1f} kW"
+        gives = f"the grid gives {limit_w / 1000:.1f} kW" if limit_w else "nothing may be imported"
+        return f"the load reaches {reached_w / 1000:.1f} kW and {gives}"
 
     def _lops(self, each: _Stretch) -> str | None:
         peak_w = float(self.plan.pcc_import_w.max())
