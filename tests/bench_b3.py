@@ -6,6 +6,7 @@ no demand charge, no wear and no reserve. Where it finds no plan, the battery is
 """
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ class EmhassPlanner(cases.Planner):
     peer: subprocess.Popen
     without = 0
 
-    def points(self, made: Outlook) -> list[tuple[int, int]]:
+    def points(self, made: Outlook) -> list[tuple[int, int, float, float]]:
         site, limits, battery = self.site, self.site.limits, self.site.battery
         steps = np.full(PLANNED, float(STEP_S))
         price = by_hour(site.tariff.energy_price_per_kwh, made.start_s, steps)
@@ -48,8 +49,8 @@ class EmhassPlanner(cases.Planner):
         answer = json.loads(self.peer.stdout.readline())
         if "grid_w" not in answer:
             EmhassPlanner.without += 1
-            return [(HOLD_BATTERY, 0)] * PLANNED
-        return [(HOLD_PCC, round(watts)) for watts in answer["grid_w"]]
+            return [(HOLD_BATTERY, 0, 0.0, math.nan)] * PLANNED
+        return [(HOLD_PCC, round(watts), 0.0, math.nan) for watts in answer["grid_w"]]
 
 
 def figures(site: config.SiteFile, weather: cases.Weather, played: cases.Played, first: int) -> dict:

@@ -13,9 +13,11 @@ from pathlib import Path
 from forerun import config
 from forerun.site.running import Running
 from forerun.store.journal import Journal
+from forerun.web.reports import MAKE_S
 from forerun.web.server import WebServer
 from forerun_wire import messages
 
+ANSWER_S = MAKE_S + 60  # a report is made by a process that gives way to all others: under load it takes its time
 SETPOINT = {"action": "setpoint", "mode": "hold_battery", "value_w": 2000, "lease_s": 600}
 JOB = {"action": "announce", "job": "train", "power_w": 4000.0, "duration_s": 600.0}
 
@@ -45,7 +47,7 @@ class Client:
             sent.setdefault("Content-Type", "application/json")
         request = urllib.request.Request(self.url + path, body, sent, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
                 return answer.status, _read(answer), answer.headers
         except urllib.error.HTTPError as refused:
             return refused.code, _read(refused), refused.headers

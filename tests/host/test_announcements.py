@@ -54,6 +54,17 @@ def test_a_job_is_announced_listed_replaced_and_cancelled(ask, site):
     assert [(body[0], body[1]) for body in kept[-3:]] == [("train", 6000.0), ("train", 7000.0), ("train", 0.0)]
 
 
+def test_what_is_said_again_is_one_job_and_one_entry(ask, site):
+    """A scheduler may say each minute what it knows: a journal does not grow by that."""
+    ahead, runs = job(), job(job="runs", start_utc_s=round(time.time()) - 60.0)
+    kept = lambda: [entry.body for entry in read(site.running.journal.path) if entry.kind == "job"]  # noqa: E731
+    before = len(kept())
+    for _ in range(3):
+        assert ask("POST", "/v1/jobs", ahead) == (201, ahead) and ask("POST", "/v1/jobs", runs)[0] == 201
+    assert ask("POST", "/v1/jobs", {**ahead, "confidence": 0.5})[0] == 201
+    assert [(body[0], body[4]) for body in kept()[before:]] == [("train", "0.9"), ("runs", "0.9"), ("train", "0.5")]
+
+
 CANNOT = ("it was over", "more than 14 days ahead", "more than 366 days", "more than the site's")  # as things are
 
 
@@ -105,6 +116,7 @@ def ahead(name: str, power_w: float, start_s: float, duration_s: float = 1800, c
 
 
 FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
+LONG, AFTER_IT = ahead("a", 5000, 600, 9000), (660, 8000, 2340, 1800)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +136,10 @@ FIRST, SECOND = ahead("a", 5000, 600), ahead("b", 8000, 3000)
         # Corrected before it comes; while it runs it is no new step, and over when it is.
         ({0: [FIRST], 9: [ahead("a", 7000, 900)]}, [(0, 5000, 600, 1800), (9, 7000, 891, 1800)]),
         ({0: [FIRST], 900: [ahead("a", 5000, 900, 900)]}, [(0, 5000, 600, 1800), (1800, 0, 0, 1)]),
+        # The same while the step after it is told of or has just come, or after the board began anew.
+        ({0: [LONG, SECOND], 900: [ahead("a", 5000, 900, 4000), SECOND]}, [(0, 5000, 600, 9000), AFTER_IT]),
+        ({0: [LONG, SECOND], 3010: [ahead("a", 5000, 3010, 4000), SECOND]}, [(0, 5000, 600, 9000), AFTER_IT]),
+        ({0: [ahead("a", 5000, -600), SECOND], 9: [ahead("a", 5000, 9), SECOND]}, [(0, 8000, 3000, 1800)]),
         # One that did not start and was put off, while the board waits for it and long after.
         ({0: [FIRST], 620: [ahead("a", 5000, 900)]}, [(0, 5000, 600, 1800), (620, 5000, 280, 1800)]),
         ({0: [FIRST], 1500: [ahead("a", 5000, 3900)]}, [(0, 5000, 600, 1800), (1500, 5000, 2400, 1800)]),

@@ -200,3 +200,14 @@ def test_why_the_battery_gives_where_the_price_of_import_is_no_reason(export, so
 def test_a_load_that_no_step_of_the_plan_can_store_for_is_told_as_what_it_is(start_s, duration_s, words):
     job = Announcement("train", 9000, MIDNIGHT + start_s, duration_s)
     assert words in told(site_with(), jobs=(job,))[2].split("\n")
+
+
+def test_where_nothing_may_be_imported_the_words_say_who_carries_the_load():
+    """Who has a set that the plan may not start is told so, and is not told of a grid that gives 0 kW."""
+    _, plan, words = told(site_with(limits={"import_limit_w": 0}, genset={"rated_w": 0}), soc=0.9)
+    assert "the load reaches 6.0 kW and nothing may be imported" in words and "panel" not in words
+    panel = site_with(limits={"import_limit_w": 0})
+    made = replace(told(panel)[0], situation=replace(told(panel)[0].situation, soc=0.9))
+    assert "left to the set's own panel" in "\n".join(explained(panel, made, plan))
+    ruled = replace(panel, functions=replace(panel.functions, functions=128))
+    assert "panel" not in "\n".join(explained(ruled, made, Dispatcher(storage_of(ruled)).plan(made.situation)))

@@ -117,6 +117,48 @@ def test_jobs_told_late_are_expected_at_the_hour_at_which_they_used_to_come():
     assert np.abs(got.q50 - real_w[N:])[noon].mean() < 300
 
 
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    "said",  # (s from the job's start on, power_w, s by which it starts later, duration_s)
+    [
+        [(-18 * HOUR, 4000, 0, 7200), (-6 * HOUR, 4000, 0, 7200), (-600, 4000, 0, 7200)],
+        [(-18 * HOUR, 4100, 900, 7200), (-6 * HOUR, 3900, -600, 7200), (-600, 4000, 0, 7200)],  # as a queue moves
+        [(1200, 4000, 0, 7200), (2400, 4000, 0, 7200), (3600, 4000, 0, 7200)],  # while it runs
+        [(1200, 4000, 0, 9000), (2400, 4000, 0, 8000), (3600, 4000, 0, 7200)],
+    ],
+)
+def test_a_job_that_is_said_again_or_corrected_is_known_since_it_was_first_told_of(said):
+    """A day ahead of each night's job, and then again: what was known is not expected beside it."""
+    log, base_w, nights = JobLog(), beneath(5), [day * 86_400 + 7200 for day in range(15)]
+    said = [(-86_400, 4000, 0, 7200), *said]
+    heard = [(night_s + at_s, Announcement(f"backup-{night_s}", power_w, night_s + later_s, duration_s))
+             for night_s in nights for at_s, power_w, later_s, duration_s in said]  # fmt: skip
+    for at_s, job in sorted(heard, key=lambda item: item[0]):
+        if at_s <= N * STEP_S:
+            log.announce(at_s, job)
+    real_w = base_w + drawn([Told(0.0, Announcement("", 4000, night_s, 7200)) for night_s in nights])
+    got = JobModel(real_w[:N], STEP_S, DAY, 0.0, log.told).forecast(real_w[:N], DAY, 0.0, log.told)
+    assert np.abs(got.q50 - real_w[N:])[:60].mean() < 500
+
+
+def test_a_log_says_since_when_each_part_of_a_job_is_known():
+    log = JobLog()
+    log.announce(0, Announcement("a", 1000, 600, 600))
+    log.announce(10, Announcement("a", 1000, 600, 600))  # no news
+    assert [item.known for item in log.told] == [()]
+    log.announce(20, Announcement("a", 1000, 300, 600))  # sooner: its first half is news
+    log.announce(30, Announcement("a", 1200, 300, 1800))  # longer
+    assert log.told[-1].known == ((600, 20), (900, 0))
+    log.announce(800, Announcement("a", 1200, 300, 1800))  # it runs: what is left of it is no news either
+    assert len(log.told) == 3
+    log.announce(950, Announcement("a", 1200, 300, 2000))
+    assert log.told[-1].known == ((2100, 30),) and log.told[-1].job.start_utc_s == 950
+    log.announce(960, Announcement("a", 9000, 300, 2000))  # so much more was not known
+    assert log.told[-1].known == () and log.told[-2].ended_utc_s == 960
+
+
 def test_nothing_that_is_told_later_reaches_a_forecast():
     real_w, told = beneath(6)[:N], announced(7, lead_s=3600.0)
     now_s = float(STEP_S * N)

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "tests" / "both").glob("test_*.py"))
 TIMEOUT_S = 300
-# Words are twice as wide on the 64-bit port: what 192 KiB hold on a board takes 384 here. The rest is for the host's end
-# and for a second board after the first, of which a collector that reads its own stack may keep pieces; 424 were too few
-# where these lay badly. That a board fits its memory is shown by the 32-bit lane and by tests/hil.
+# Words are twice as wide on the 64-bit port: what 192 KiB hold on a board takes 384 here. The rest is for the host's
+# end and for a second board after the first, of which a collector that reads its own stack may keep pieces; 424 were
+# too few where these lay badly. That a board fits its memory is shown by the 32-bit lane and by tests/hil.
 HEAP_64_BIT = "heapsize=512k"
 
 

@@ -11,7 +11,6 @@ from forerun import config
 from forerun.compute.load import Announcement
 from forerun.dispatch import dispatcher as d
 from forerun.dispatch.planning import quiet_steps
-from forerun.site import planner as planner_module
 from forerun.site.planner import Planner
 from forerun_board.control import image as im
 from forerun_board.control.config import Config
@@ -158,7 +157,7 @@ def test_board_and_plan_agree_on_the_least_load_of_a_set_and_on_what_the_battery
     there = replace(there, genset=replace(there.genset, min_load=share),
                     limits=replace(there.limits, charge_max_w=charge_max_w, export_limit_w=0))  # fmt: skip
     board_w, given_w = board_beside_a_set(there, load_w, soc, cell_c)
-    storage = replace(planner_module._storage(there, True), import_limit_w=0.0)
+    storage = replace(d.ruled_storage(there, True), import_limit_w=0.0)
     step_s = np.full(12, 300.0)
     plan = d.Dispatcher(storage).plan(d.Situation(step_s, np.full(12, float(load_w)), np.zeros(12), 0.2, soc=soc,
                                                   genset_run_s=60.0, battery_temperature_c=cell_c))  # fmt: skip

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 
 from openapi import described
-from site_web import running_site, site_file
+from site_web import ANSWER_S, running_site, site_file
 
 EXAMPLES = 10  # of each operation and kind of input
 
@@ -43,7 +43,7 @@ def test_answers_are_as_described(name, made_up, site, operations):
     @hypothesis.given(case=operations[name].as_strategy(generation_mode=mode))
     def fuzz(case):
         token = {"Authorization": f"Bearer {site.tokens['commission']}"}
-        case.call_and_validate(base_url=site.server.url, headers=token)
+        case.call_and_validate(base_url=site.server.url, headers=token, timeout=ANSWER_S)
 
     fuzz()
     assert not [sentence for sentence in site.said if " failed: " in sentence]

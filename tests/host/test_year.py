@@ -103,7 +103,7 @@ def test_the_planner_sees_what_the_mains_give_beside_the_set_of_the_panel(site, 
     seen = []
     weak = replace(site, limits=replace(site.limits, import_limit_w=5_000))
     planner = cases.Planner(weak, fortnight, 0)
-    planner.rule, planner.saw = lambda *asked: None, lambda step, import_w: seen.append(import_w)
+    planner.rule, planner.saw = lambda *asked: (False, 0.0), lambda step, import_w, ruled: seen.append(import_w)
     played = cases._with_battery(weak, fortnight, 0, 288, planner)
     assert played.genset_on.sum() >= cases.PANEL_STEPS
     np.testing.assert_array_equal(seen, played.import_w)
@@ -135,7 +135,7 @@ def test_the_year_plans_with_the_peak_that_its_month_has_billed_already(site, fo
     planner.saw(12 * cases.MONTH_H - 1, 5000.0)
     assert planner._peak_w == 0.0
     asked = []
-    planner.points = lambda made: asked.append(made.situation.peak_so_far_w) or [(0, 0)]
+    planner.points = lambda made: asked.append(made.situation.peak_so_far_w) or [(0, 0, 0.0, 0.5)]
     planner._peak_w = 8000.0
     planner._replan(14 * 144, fortnight.start_s + 14 * 144 * 300, 0.5)
     assert asked == [8000.0]
@@ -150,6 +150,42 @@ def test_stretches_played_at_once_give_the_year_that_one_play_gives(site, fortni
     np.testing.assert_allclose(halves.import_w.sum(), whole.import_w.sum(), rtol=0.002)
     np.testing.assert_allclose(halves.stored_wh[-1], whole.stored_wh[-1], rtol=0.01, atol=1.0)
     assert cases.stretches("ours", 365 * 288)[-1][1] == 365 * 288 and len(cases.stretches("B0", 365 * 288)) == 1
+
+
+@pytest.fixture(scope="module")
+def sunny(fortnight):
+    """Four days under clouds that come and go, which at noon leave a little more than the load takes."""
+    hours, rng = np.arange(4 * 288) / 12 % 24, np.random.default_rng(3)
+    sky_w = 20_000 * np.clip(np.sin(np.pi * (hours - 6) / 12), 0, None) * rng.uniform(0.1, 0.8, len(hours))
+    same = {name: getattr(fortnight, name)[: len(hours)] for name in ("load_w", "cell_c", "heater_w")}
+    return replace(fortnight, pv_w=sky_w, jobs=(), **same)
+
+
+@pytest.mark.parametrize("limit_w", [0, 500])
+def test_a_site_off_the_grid_stores_the_sun_that_no_forecast_saw_beside_its_set(site, sunny, limit_w):
+    off = replace(site, limits=replace(site.limits, import_limit_w=limit_w))
+    greedy, ours = (figures(name, off, sunny) for name in ("B1", "ours"))
+    assert greedy["diesel_h"] > 24 and ours["replans"] > 12
+    assert ours["cost"] <= 1.001 * greedy["cost"] and ours["genset_kwh"] <= 1.001 * greedy["genset_kwh"]
+
+
+@pytest.mark.parametrize("limit_w", [0, 2_000])
+def test_a_set_that_the_board_rules_is_run_full_by_the_plan_and_then_rests(site, sunny, limit_w):
+    """At a third of its power all day and night, as its panel runs it, it burns for its turning as much as for load."""
+    ruled = replace(site, limits=replace(site.limits, import_limit_w=limit_w),
+                    functions=replace(site.functions, functions=128))  # fmt: skip
+    played = cases.play("ours", ruled, sunny, 0, len(sunny.load_w))
+    greedy, ours = figures("B1", ruled, sunny), year._figures(ruled, sunny, played, drawn_years(200, 1152, 3))
+    ours_eur, greedy_eur = (each["cost"] - each["cost_parts"]["demand"] for each in (ours, greedy))  # days, no months
+    assert ours["diesel_h"] < 0.5 * greedy["diesel_h"] and ours_eur < 0.9 * greedy_eur
+    assert ours["over_limit_h"] == 0 and played.import_w.max() <= limit_w + 1
+    net_w = sunny.load_w + sunny.heater_w - sunny.pv_w + cases.INVERTER_OWN_W
+    given_w, rated_w = net_w - played.import_w - played.genset_w, site.genset.rated_w
+    assert played.genset_w.max() <= rated_w and np.median(played.genset_w[played.genset_w > 0]) > 0.9 * rated_w
+    full = played.genset_w > 0.95 * rated_w
+    assert np.all(given_w[full & (net_w < 12_000)] < -3000), "what the load leaves of it is charged"
+    lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], played.genset_on, [0]]))))[::2]
+    assert lengths.min() >= site.genset.min_run_s / 300, "an engine that has started runs its least time"
 
 
 def test_a_weak_grid_makes_the_set_of_the_naive_cases_run(site, fortnight):

@@ -65,6 +65,7 @@ class Preparing:
     def __init__(self) -> None:
         self.step: Step | None = None
         self._begun_s: float | None = None  # the board was told of what began until then; None: of nothing yet
+        self._running: frozenset[str] = frozenset()  # at the last look: announced anew, they begin no second time
 
     def step_of(self, name: str) -> Step | None:
         """The step that the board was told of with this job in it."""
@@ -72,7 +73,7 @@ class Preparing:
 
     def forget(self) -> None:
         """The board knows of none: it is another, or began anew."""
-        self.step = self._begun_s = None
+        self.step, self._begun_s, self._running = None, None, frozenset()
 
     def clock_stepped(self, by_s: float) -> None:
         """The host's clock was set: the board counts on, so that what it was told of comes so much later by it."""
@@ -85,9 +86,10 @@ class Preparing:
     def due(self, jobs: Iterable[Announcement], now_s: float) -> tuple[int, int, int] | None:
         """(power_w, start_in_s, duration_s) that the board has to be told now; None when it knows. 0 W: what it was
         told of does not come."""
-        wanted = self._wanted([job for job in jobs if job.confidence >= PREPARED_FROM and job.power_w >= 1
-                               and now_s < job.start_utc_s + job.duration_s
-                               and job.start_utc_s <= now_s + PREPARE_AHEAD_S], now_s)  # fmt: skip
+        jobs = [job for job in jobs if job.confidence >= PREPARED_FROM and job.power_w >= 1
+                and job.start_utc_s - PREPARE_AHEAD_S <= now_s < job.start_utc_s + job.duration_s]  # fmt: skip
+        wanted = self._wanted(jobs, now_s)
+        self._running = frozenset(job.job for job in jobs if job.start_utc_s <= now_s)
         before, self.step = self.step, wanted
         if wanted == before:
             return None
@@ -99,16 +101,19 @@ class Preparing:
 
     def _wanted(self, jobs: list[Announcement], now_s: float) -> Step | None:
         told = self.step
+        # One that runs and is announced anew starts now by its announcement, but steps no more.
+        steps = [job for job in jobs if job.start_utc_s > now_s or job.job not in self._running]
         if told and told.start_utc_s <= now_s:
             # A job of this step that is still to start did not come with it: it was put off, or the clock was wrong.
-            others = [job for job in jobs if job.job not in told.names or job.start_utc_s > now_s]
+            others = [job for job in steps if job.job not in told.names or job.start_utc_s > now_s]
+            came = any(job.job in told.names and job.start_utc_s <= now_s for job in jobs)
             next_s = min((job.start_utc_s for job in others if job.start_utc_s > told.last_utc_s), default=None)
             waits_s = TOGETHER_S if next_s is None else min(TOGETHER_S, (next_s - told.last_utc_s) / 4)
             self._begun_s = told.last_utc_s
-            if len(others) < len(jobs) and (next_s is None or now_s < told.last_utc_s + waits_s):
+            if came and (next_s is None or now_s < told.last_utc_s + waits_s):
                 return told
         since_s = now_s - TOGETHER_S if self._begun_s is None else self._begun_s
-        found = _first([job for job in jobs if job.start_utc_s > since_s])
+        found = _first([job for job in steps if job.start_utc_s > since_s])
         # After a new connection jobs may run that the board was never told of: they come after what is still to start.
         return found or (_first(jobs) if told is None and self._begun_s is None else None)
 

@@ -50,6 +50,14 @@ class Announcement:
                 allowed = "from 0 to 1" if high == 1 else "a number from 0"
                 raise AnnouncementError(f"announced job {self.job!r}: {name} is {value}; it must be {allowed}")
 
+    def repeats(self, earlier: "Announcement", now_s: float) -> bool:
+        """Whether it says nothing that an earlier announcement of the name did not: the same job, or what is left of it
+        now (to the second, as a journal has the time)."""
+        begun = max(self.start_utc_s, earlier.start_utc_s) < now_s + 1
+        length_s = self.start_utc_s - earlier.start_utc_s + self.duration_s - earlier.duration_s
+        return (self.power_w == earlier.power_w and self.confidence == earlier.confidence and abs(length_s) < 1e-3
+                and (begun or self.start_utc_s == earlier.start_utc_s))  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class LoadTrace:

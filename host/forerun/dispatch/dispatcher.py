@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from forerun.dispatch.situation import DispatchInputError, Genset, Inputs, Situa
 
 __all__ = ["HOLD_BATTERY", "HOLD_PCC", "LEAD_S", "MAX_POINTS", "WITH_SET", "DispatchInputError", "Dispatcher", "Genset",
            "Plan", "Situation", "Storage", "Surge", "board_points",
-           "litre_costs", "plan_steps", "storage_of"]  # fmt: skip
+           "litre_costs", "plan_steps", "ruled_storage", "rules_set", "storage_of"]  # fmt: skip
 
 HOLD_BATTERY, HOLD_PCC = 0, 1
 WITH_SET = 2  # added to either: the diesel set runs
 MAX_POINTS = 96
+_RULES_SET = 128  # bit of the setting `functions`
 _IDLE_W = 50.0
 _TOLERANCE_KW = 1e-6
 _FREE, _SET = "free", "set"  # the programme without and with least power
@@ -129,6 +130,23 @@ def storage_of(site) -> Storage:
     )
 
 
+def ruled_storage(site, with_set: bool) -> Storage:
+    """storage_of the site with the set as its board would rule it, within what the board holds it to as well, or
+    without one: a plan counts on no set that only stands in for a lost grid."""
+    storage = storage_of(site)
+    if not with_set:
+        return replace(storage, genset=None)
+    genset, rules = storage.genset, site.functions
+    least = max(genset.min_load, min(1.0, rules.genset_min_load_w / genset.rated_w))
+    genset = replace(genset, min_load=least, min_run_s=max(genset.min_run_s, rules.genset_min_run_s))
+    return replace(storage, genset=genset)
+
+
+def rules_set(site) -> bool:
+    """Whether the site's board starts and stops a set on the plan's order."""
+    return bool(site.genset.rated_w and site.functions.functions & _RULES_SET)
+
+
 def _genset_of(site) -> Genset | None:
     if not site.genset.rated_w:
         return None
@@ -155,16 +173,19 @@ def plan_steps(horizon_h: int) -> np.ndarray:
     return fine[: np.searchsorted(np.cumsum(fine), horizon_h * 3600) + 1]
 
 
-def board_points(plan: Plan, set_lead_s: float = 0.0) -> list[tuple[int, int, int]]:
+def board_points(plan: Plan, set_lead_s: float = 0.0, import_limit_w: float = math.inf) -> list[tuple[int, int, int]]:
     """(duration_s, mode, value_w) for the board, at most MAX_POINTS: hold the planned import while the battery works,
     so that it takes up what the load does otherwise, and hold the battery at 0 W where the plan leaves it idle. Making
     headroom just before an announced step is the part of the board (its prepare state): no re-plan can lose it.
 
+    Where the plan's import reaches `import_limit_w`, what it aims at, that limit is held: a battery that is idle there
+    is empty, and what the sun gives beyond its forecast would be exported beside a set that runs for want of charge.
+
     WITH_SET marks where the diesel set runs, from set_lead_s before the plan gives it load: it has to start and warm.
     """
     points: list[tuple[int, int, int]] = []
-    works = ((np.abs(plan.battery_w) >= _IDLE_W) | (plan.genset_w > 0)).tolist()
-    import_w = np.round(plan.pcc_import_w).astype(int).tolist()
+    works = (np.abs(plan.battery_w) >= _IDLE_W) | (plan.genset_w > 0) | (plan.pcc_import_w >= import_limit_w)
+    works, import_w = works.tolist(), np.round(np.minimum(plan.pcc_import_w, import_limit_w)).astype(int).tolist()
     for duration_s, step, with_set in _pieces(plan, set_lead_s):
         mode, value_w = (HOLD_PCC, import_w[step]) if works[step] else (HOLD_BATTERY, 0)
         mode += WITH_SET * with_set

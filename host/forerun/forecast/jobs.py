@@ -22,16 +22,22 @@ _UNSEEN = 0.25  # a job that draws less than that of what it ought to has not co
 _TELLING = 2.0  # times the change from one look to the next that the load itself seldom exceeds
 _UNSEEN_CONFIDENCE = 0.3  # of a job that has not come at its time: it widens the band only
 _BESIDE_S = 1800  # jobs of so much earlier or later in the day count as of the same time
+_MUCH_MORE = 1.5
 _EVERY_S = 900  # what is unannounced is looked up so often
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A job, when it was announced, and when it was taken back or said to have ended (inf: never)."""
+    """A job, when it was announced, and when it was taken back, replaced or said to have ended (inf: never).
+
+    known: (until_utc_s, announced_utc_s) of parts of its time, from its start on, of which an earlier announcement of
+    the same name had told already; the rest is known since its own.
+    """
 
     announced_utc_s: float
     job: Announcement
     ended_utc_s: float = np.inf
+    known: tuple[tuple[float, float], ...] = ()
 
     @property
     def end_utc_s(self) -> float:
@@ -40,7 +46,8 @@ class Told:
 
 
 class JobLog:
-    """What was announced, oldest first, as a journal tells it. The same name again replaces the job from then on."""
+    """What was announced, oldest first, as a journal tells it. The same name again replaces the job from then on; what
+    of its time was known before stays known, however often a scheduler says or corrects it."""
 
     def __init__(self):
         self.told: list[Told] = []
@@ -48,18 +55,23 @@ class JobLog:
 
     def announce(self, at_utc_s: float, job: Announcement) -> None:
         """The job is known from at_utc_s on."""
-        self.cancel(at_utc_s, job.job)
         if job.start_utc_s < at_utc_s:
             left_s = max(0.0, job.start_utc_s + job.duration_s - at_utc_s)
             job = replace(job, start_utc_s=at_utc_s, duration_s=left_s)
+        before = self.told[self._latest[job.job]] if job.job in self._latest else None
+        if before is not None and job.repeats(before.job, at_utc_s):
+            return
+        self.cancel(at_utc_s, job.job)
         self._latest[job.job] = len(self.told)
-        self.told.append(Told(at_utc_s, job))
+        self.told.append(Told(at_utc_s, job, known=_known_before(before, job, at_utc_s) if before else ()))
 
     def cancel(self, at_utc_s: float, name: str) -> None:
         """The job of that name will not come, or ends now; a name that nobody announced changes nothing."""
         index = self._latest.pop(name, None)
         if index is not None:
-            self.told[index] = replace(self.told[index], ended_utc_s=at_utc_s)
+            item = self.told[index]
+            needed = sum(until_s < at_utc_s for until_s, _ in item.known) + 1
+            self.told[index] = replace(item, ended_utc_s=at_utc_s, known=item.known[:needed])
 
     def forget(self, before_utc_s: float) -> None:
         """Drop what was over by then."""
@@ -68,6 +80,21 @@ class JobLog:
         for index, item in enumerate(kept):
             if item.ended_utc_s == np.inf:
                 self._latest[item.job.job] = index
+
+
+def _known_before(before: Told, job: Announcement, at_utc_s: float) -> tuple[tuple[float, float], ...]:
+    """Told.known of a job that replaces `before`. What draws over half more than was told of, or was too unlikely to be
+    counted on, was not known."""
+    if job.power_w > _MUCH_MORE * before.job.power_w or before.job.confidence < min(0.5, job.confidence):
+        return ()
+    first_s, last_s, found = job.start_utc_s, job.start_utc_s + job.duration_s, []
+    for until_s, since_s in ((before.job.start_utc_s, at_utc_s), *before.known,
+                             (before.job.start_utc_s + before.job.duration_s, before.announced_utc_s)):  # fmt: skip
+        until_s = min(until_s, last_s)
+        if until_s > first_s:
+            found.append((until_s, since_s))
+            first_s = until_s
+    return tuple(found)
 
 
 class JobModel:
@@ -112,10 +139,11 @@ class JobModel:
 
     def _unannounced(self, past: list[Told], n: int) -> np.ndarray | None:
         """(leads, n) W of jobs in each past step that nobody had announced that many steps ahead; None without any."""
-        unknown_w = np.stack([
-            _drawn_w(past, self.share, self._start_utc_s, self.step_s, n, self.step_s * (lead - 1.0))
-            for lead in self._base.leads
-        ])  # fmt: skip
+        pieces = [piece for item in past for piece in _pieces(item)]
+        if not pieces:
+            return None
+        unknown_w = np.stack([_of_pieces_w(np.array(pieces).T, self.share, self._start_utc_s, self.step_s, n,
+                                           self.step_s * (lead - 1.0)) for lead in self._base.leads])  # fmt: skip
         return unknown_w if unknown_w.any() else None
 
     def _like(self, now_s: float, count: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -263,20 +291,36 @@ def _parts(told: list[Told], start_utc_s: float, step_s: float, count: int) -> n
     return np.stack([_drawn_w(told, row, start_utc_s, step_s, count) for row in np.eye(PARTS)], axis=1)
 
 
-def _drawn_w(told: list[Told], share: np.ndarray, start_utc_s: float, step_s: float, count: int,
-             unseen_s: float = np.inf) -> np.ndarray:  # fmt: skip
-    """(count,) W as step means that jobs draw when of what was announced they draw share (PARTS,), as far as they came.
-
-    With unseen_s, only what lies before unseen_s after its own announcement: what was not known so long ahead.
-    """
+def _drawn_w(told: list[Told], share: np.ndarray, start_utc_s: float, step_s: float, count: int) -> np.ndarray:
+    """(count,) W as step means that jobs draw when of what was announced they draw share (PARTS,), as far as they
+    came."""
     if not told:
         return np.zeros(count)
-    begin, length, power, end, heard = np.array([
-        (item.job.start_utc_s, item.job.duration_s, item.job.power_w, item.end_utc_s, item.announced_utc_s)
-        for item in told
-    ]).T  # fmt: skip
+    whole = np.array([(item.job.start_utc_s, item.job.duration_s, item.job.power_w, item.job.start_utc_s,
+                       item.end_utc_s, item.announced_utc_s) for item in told]).T  # fmt: skip
+    return _of_pieces_w(whole, share, start_utc_s, step_s, count)
+
+
+def _pieces(item: Told) -> list[tuple[float, float, float, float, float, float]]:
+    """(start, duration, power of the whole job; from, to, known since of the piece) of the job's time, as far as it
+    came: in one, or where a part of it was known before in several."""
+    job, found = item.job, []
+    first_s = job.start_utc_s
+    for until_s, since_s in (*item.known, (np.inf, item.announced_utc_s)):
+        last_s = min(until_s, item.end_utc_s)
+        if last_s > first_s:
+            found.append((job.start_utc_s, job.duration_s, job.power_w, first_s, last_s, since_s))
+            first_s = last_s
+    return found
+
+
+def _of_pieces_w(pieces: np.ndarray, share: np.ndarray, start_utc_s: float, step_s: float, count: int,
+                 unseen_s: float = np.inf) -> np.ndarray:  # fmt: skip
+    """(count,) W as step means of pieces (6, k) of jobs. With unseen_s, only what lies before unseen_s after it was
+    known: what was not known so long ahead."""
+    begin, length, power, first, end, since = pieces
     edges = begin + length * np.arange(PARTS + 1)[:, None] / PARTS  # of the parts; what ends early leaves some empty
-    edges = np.minimum(edges, np.maximum(begin, np.minimum(end, heard + unseen_s)))
+    edges = np.clip(edges, first, np.maximum(first, np.minimum(end, since + unseen_s)))
     power = share[:, None] * power
     times, order = np.unique(np.concatenate([edges[:-1], edges[1:]]), return_inverse=True)
     change_w = np.bincount(order.ravel(), np.concatenate([power, -power]).ravel(), len(times))

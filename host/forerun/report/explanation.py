@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from forerun.dispatch.dispatcher import Plan, storage_of
+from forerun.dispatch.dispatcher import Plan, rules_set, storage_of
 from forerun.dispatch.planning import Outlook, cost_parts
 from forerun.dispatch.reserve import reserve_level_wh, surge_targets
 from forerun.dispatch.situation import Storage, Surge, checked
@@ -32,6 +32,9 @@ def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
         sentences.append(f"Announced loads change {len(surges) - _SURGES_TOLD} times more after that; the highest is "
                          f"{highest_w / 1000:.1f} kW in all.")  # fmt: skip
     sentences += [f"Not kept: {sentence}." for sentence in plan.relaxed]
+    if site.genset.rated_w and not rules_set(site) and plan.pcc_import_w.max() > told.storage.import_limit_w + 1:
+        sentences.append("What is above the import limit is left to the set's own panel, its kWh are counted at the "
+                         "grid's price: this plan has no order for the set (functions 128 gives it one).")  # fmt: skip
     parts = [f"{value:.2f} {name}" for name, value in cost_parts(site, made, plan).items() if abs(value) >= 0.005]
     sentences.append(f"It costs {plan.cost:.2f} {site.tariff.currency} over {plan.step_s.sum() / 3600:.0f} h"
                      f"{': ' + ', '.join(parts) if len(parts) > 1 else ''}.")  # fmt: skip
@@ -156,7 +159,8 @@ class _Told:
         reached_w, limit_w = self.net_w[each.part].max(), self.storage.import_limit_w
         if reached_w <= limit_w + 1:
             return None
-        return f"the load reaches {reached_w / 1000:.1f} kW and the grid gives {limit_w / 1000:.1f} kW"
+        gives = f"the grid gives {limit_w / 1000:.1f} kW" if limit_w else "nothing may be imported"
+        return f"the load reaches {reached_w / 1000:.1f} kW and {gives}"
 
     def _lops(self, each: _Stretch) -> str | None:
         peak_w = float(self.plan.pcc_import_w.max())

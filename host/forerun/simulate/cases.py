@@ -2,14 +2,14 @@
 (`forerun.plant.site` has those). Where there is a battery, the board's own control code decides.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 
 from forerun import config
 from forerun.compute.load import Announcement
-from forerun.dispatch.dispatcher import Dispatcher, board_points, storage_of
+from forerun.dispatch.dispatcher import HOLD_PCC, WITH_SET, Dispatcher, board_points, ruled_storage, rules_set
 from forerun.dispatch.planning import STEP_S, Known, Outlook, outlook
 from forerun.dispatch.situation import temperature_shares
 from forerun.forecast.jobs import JobModel, Told
@@ -32,6 +32,7 @@ REFIT_S = 48 * 86_400  # two fits a stretch and its warm-up; a running site fits
 HISTORY = 28 * 288
 MONTH_H = 730  # a twelfth of the year
 INVERTER_OWN_W = 60.0
+MISSED = 0.1  # of the charge, as on a running site
 LOPPING_SHARE, LOPPING_STEPS = 0.8, 12  # B2: the set runs from so much of the import limit on, an hour at least
 PANEL_STEPS = 6  # the panel runs a set half an hour at least
 
@@ -117,15 +118,15 @@ def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int
     # Above the limit the feeder's voltage is too low: the panel starts the set and gives it what the mains gave.
     rated_w, panel_until = float(site.genset.rated_w), 0
     capacity, charge_eff, discharge_eff = battery.capacity_wh, battery.efficiency_charge, battery.efficiency_discharge
-    energy, power, hours = 0.5 * capacity, 0.0, STEP_S / 3600
+    energy, power, hours, ruled, set_w = 0.5 * capacity, 0.0, STEP_S / 3600, False, 0.0
     low_wh, high_wh, export_w = limits.soc_min * capacity, limits.soc_max * capacity, float(limits.export_limit_w)
     load = (weather.load_w + weather.heater_w + INVERTER_OWN_W)[first:last].tolist()
     sun, cells = weather.pv_w[first:last].tolist(), weather.cell_c[first:last].tolist()
     rows = []
     for step in range(last - first):
         if planner:
-            planner.rule(first + step, energy / capacity, controller.lease)
-        net = load[step] - sun[step]
+            ruled, set_w = planner.rule(first + step, energy / capacity, controller.lease)
+        net = load[step] - sun[step] - set_w
         if step % 12 == 0:
             charge_share, discharge_share = temperature_shares(cells[step])
             charge_w, discharge_w = limits.charge_max_w * charge_share, limits.discharge_max_w * discharge_share
@@ -146,17 +147,19 @@ def _with_battery(site: config.SiteFile, weather: Weather, first: int, last: int
         while controller.events.pop():
             pass
         energy -= (power / discharge_eff if power > 0 else power * charge_eff) * hours
-        grid, genset_w = net - power, 0.0
-        if grid > limits.import_limit_w + 1 and rated_w:
-            panel_until = step + PANEL_STEPS
-        on = step < panel_until
-        if on:
+        grid, genset_w = net + set_w - power, 0.0
+        on = ruled or step < panel_until
+        if ruled:  # a set beside the mains gives more where they would pass their limit, and less before it exports
+            genset_w = min(max(min(set_w, grid), grid - limits.import_limit_w, 0.0), rated_w)
+        if grid - genset_w > limits.import_limit_w + 1 and rated_w:
+            panel_until, on = step + PANEL_STEPS, True
+        if step < panel_until:
             genset_w = min(max(grid, 0.0), rated_w)
-            grid -= genset_w
+        grid -= genset_w
         import_w = max(grid, -export_w)  # PV that nobody may take is curtailed
         rows.append((import_w, import_w - grid, genset_w, on, max(0.0, power), max(0.0, energy - low_wh)))
         if planner:
-            planner.saw(first + step, import_w)
+            planner.saw(first + step, import_w, ruled)
     import_w, curtailed_w, genset_w, on, discharge_w, stored_wh = np.array(rows).T
     return Played(import_w, curtailed_w, genset_w, on > 0, discharge_w, stored_wh, import_w > limits.import_limit_w + 1,
                   planner.replans if planner else 0)  # fmt: skip
@@ -182,26 +185,30 @@ class Planner:
 
     def __init__(self, site: config.SiteFile, weather: Weather, first: int):
         self.site, self.weather, self.replans = site, weather, 0
-        # In parallel with the mains the set has no order to run, as on the real site: the plan does without. One for
-        # each part of the day: from yesterday's plan at this time it is half as far as from that of six hours ago.
-        self._dispatchers = [Dispatcher(replace(storage_of(site), genset=None)) for _ in range(DAY_S // SLOT_S)]
+        # As on the real site, a set that the board does not rule has no order to run beside the mains: the plan does
+        # without. One dispatcher for each part of the day: from yesterday's plan at this time it is half as far as from
+        # that of six hours ago.
+        self._dispatchers = [Dispatcher(ruled_storage(site, rules_set(site))) for _ in range(DAY_S // SLOT_S)]
         self._model: JobModel | None = None
         self._told: list[Told] = []
         self._next_s = self._refit_s = weather.start_s + first * STEP_S
         self._announced: list[Announcement] = []
         self._waiting = list(weather.jobs)[::-1]
-        self._points: list[tuple[int, int]] = []
+        self._points: list[tuple[int, int, float, float]] = []
         self._from = 0
-        self._hour_wh, self._peak_w = 0.0, 0.0
+        self._hour_wh, self._peak_w, self._run_s = 0.0, 0.0, 0.0
 
-    def saw(self, step: int, import_w: float) -> None:
-        """Take a step's import: the month's highest hour so far is billed anyway."""
+    def saw(self, step: int, import_w: float, ruled: bool = False) -> None:
+        """Take a step's import, and whether the set ran on an order: the month's highest hour so far is billed
+        anyway."""
+        self._run_s = self._run_s + STEP_S if ruled else 0.0
         self._hour_wh = max(0.0, import_w) / 12 + (self._hour_wh if step % 12 else 0.0)
         month_begins = (step + 1) % (MONTH_H * 12) == 0
         self._peak_w = 0.0 if month_begins else max(self._peak_w, self._hour_wh)
 
-    def rule(self, step: int, soc: float, lease) -> None:
-        """Grant the board's lease for this step, planning anew when it is time or something was announced."""
+    def rule(self, step: int, soc: float, lease) -> tuple[bool, float]:
+        """Grant the board's lease for this step, planning anew when it is time, when something was announced, or when
+        the charge that a set was to fill is far off; whether the set is to run, and what the plan counts on from it."""
         now_s = self.weather.start_s + step * STEP_S
         while self._waiting and self._waiting[-1][0] <= now_s:
             heard_s, job = self._waiting.pop()
@@ -209,10 +216,12 @@ class Planner:
             if job.start_utc_s + job.duration_s > now_s:
                 self._announced.append(job)
                 self._next_s = now_s
-        if now_s >= self._next_s:
+        before = self._points[min(step - self._from, len(self._points)) - 1] if self._points else None
+        if now_s >= self._next_s or (rules_set(self.site) and abs(before[3] - soc) >= MISSED):
             self._replan(step, now_s, soc)
-        mode, value_w = self._points[min(step - self._from, len(self._points) - 1)]
-        lease.grant(mode, value_w, 2 * STEP_S * 1000)
+        mode, value_w, set_w, _ = self._points[min(step - self._from, len(self._points) - 1)]
+        lease.grant(mode & HOLD_PCC, value_w, 2 * STEP_S * 1000)
+        return mode >= WITH_SET, set_w
 
     def _replan(self, step: int, now_s: int, soc: float) -> None:
         self._announced = [job for job in self._announced if job.start_utc_s + job.duration_s > now_s]
@@ -226,17 +235,23 @@ class Planner:
         if self._model is None:
             history = history[-5 * 288 :]  # too short for a model; more would fit one at every plan
         load_now_w = float(history[-1] if step else self.weather.load_w[0])
-        known = Known(now_s, history, sun, soc, load_now_w, self._peak_w,
+        known = Known(now_s, history, sun, soc, load_now_w, self._peak_w, self._run_s,
                       battery_temperature_c=float(self.weather.cell_c[step]))  # fmt: skip
         self._points = self.points(outlook(self.site, known, self._announced, self._model, self._told))
         self._from, self._next_s = step, now_s + REPLAN_S
         self.replans += 1
 
-    def points(self, made: Outlook) -> list[tuple[int, int]]:
-        """(mode, value_w) of the board's lease for each of the next steps."""
-        plan = self._dispatchers[made.start_s % DAY_S // SLOT_S].plan(made.situation)
-        return [(mode, value_w) for duration_s, mode, value_w in board_points(plan)
-                for _ in range(duration_s // STEP_S)]  # fmt: skip
+    def points(self, made: Outlook) -> list[tuple[int, int, float, float]]:
+        """(mode, value_w) of the board's points for each of the next steps, and what the plan counts on from the set
+        and as charge, 0–1, at the end of each."""
+        dispatcher = self._dispatchers[made.start_s % DAY_S // SLOT_S]
+        plan, limit_w = dispatcher.plan(made.situation), dispatcher.storage.import_limit_w
+        set_w = np.repeat(plan.genset_w, (plan.step_s // STEP_S).astype(int)).tolist()
+        ends_s = np.concatenate([[0.0], np.cumsum(plan.step_s)])
+        soc = np.interp(STEP_S * np.arange(1, len(set_w) + 1), ends_s, [made.situation.soc, *plan.soc]).tolist()
+        orders = [(mode, value_w) for duration_s, mode, value_w in board_points(plan, STEP_S, limit_w)
+                  for _ in range(duration_s // STEP_S)]  # fmt: skip
+        return [(*order, *counted) for order, *counted in zip(orders, set_w, soc, strict=True)]
 
 
 PLANNERS: dict[str, type[Planner]] = {"ours": Planner}  # case -> who plans in it

@@ -9,10 +9,10 @@ import numpy as np
 
 from forerun.compute.load import Announcement
 from forerun.compute.weather import Sky
-from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, storage_of
+from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, ruled_storage, rules_set, storage_of
 from forerun.dispatch.planning import Known, Outlook, outlook
 from forerun.dispatch.reserve import LEAD_S
-from forerun.dispatch.situation import Storage, temperature_shares
+from forerun.dispatch.situation import temperature_shares
 from forerun.forecast.jobs import JobLog, JobModel
 from forerun.forecast.model import can_fit
 from forerun.sections import SiteFile
@@ -23,7 +23,6 @@ REFIT_S = 6 * 3600  # the load model is fitted anew so often
 MISSED_PERMILLE = 100
 CRANK_S = 20  # of the board's own table: how long an engine is cranked at most
 UNKNOWN_C = 20.0  # the plan takes so much for cells that nobody measures; the board and the BMS guard them all the same
-_GENSET = 128  # bit of the setting `functions`
 _EXERCISE = 5  # reason with which a board's diesel set runs to stay fit, for no load
 _SHARE = 0.1  # of the battery's power: a temperature that takes or gives so much makes another plan
 
@@ -61,7 +60,7 @@ class Planner:
     @property
     def counts_on_set(self) -> bool:
         """Whether a plan may run the diesel set now."""
-        return bool(self.site.genset.rated_w and self.site.functions.functions & _GENSET) and not self.locked_out
+        return rules_set(self.site) and not self.locked_out
 
     def learn(self, utc_s: int, kind: int, body: list) -> bool:
         """Take a record of the board; True when it asks for a new plan."""
@@ -116,7 +115,7 @@ class Planner:
         made = self.outlook(now_s, soc, load_now_w, jobs)
         with_set = self.counts_on_set
         if with_set not in self._dispatchers:
-            self._dispatchers[with_set] = Dispatcher(_storage(self.site, with_set))
+            self._dispatchers[with_set] = Dispatcher(ruled_storage(self.site, with_set))
         plan = self._dispatchers[with_set].plan(made.situation)
         self.plan, self.made, self.start_s = plan, made, made.start_s
 
@@ -135,21 +134,10 @@ class Planner:
         """(duration_s, mode, value_w) of the plan in force for the board, without its first `after_s` seconds."""
         # Warm before the lead that everything else has too: an engine that fails at first has its other tries left.
         lead_s = LEAD_S + CRANK_S + self.site.functions.genset_warm_up_s
-        points = board_points(self.plan, lead_s)
+        points = board_points(self.plan, lead_s, storage_of(self.site).import_limit_w)
         while after_s and points and points[0][0] <= after_s:
             after_s -= points[0][0]
             points = points[1:]
         if after_s and points:
             points = [(points[0][0] - after_s, *points[0][1:]), *points[1:]]
         return points
-
-
-def _storage(site: SiteFile, with_set: bool) -> Storage:
-    """Battery, connection and the set, within what the board holds the set to as well."""
-    storage = storage_of(site)
-    if not with_set:
-        return replace(storage, genset=None)
-    genset, rules = storage.genset, site.functions
-    least = max(genset.min_load, min(1.0, rules.genset_min_load_w / genset.rated_w))
-    genset = replace(genset, min_load=least, min_run_s=max(genset.min_run_s, rules.genset_min_run_s))
-    return replace(storage, genset=genset)

@@ -164,7 +164,10 @@ class Service:
         self.change_jobs([], [job], now_us)
 
     def change_jobs(self, come: Sequence[Announcement], gone: Sequence[Announcement], now_us: int) -> None:
-        """Several jobs come, or do not come or end now: remembered, and one plan for all of it."""
+        """Several jobs come, or do not come or end now: remembered, and one plan for all of it. What is said again is
+        no news."""
+        now_s, known = self._utc_s(now_us), self.jobs
+        come = [job for job in come if job.job not in known or not job.repeats(known[job.job], now_s)]
         for job in gone:
             self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
             self.jobs.pop(job.job, None)
