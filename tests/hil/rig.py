@@ -1,5 +1,6 @@
 """The bench of the hardware-in-the-loop tests: emulated site, real MicroPython board and host in lockstep."""
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from forerun import config
 from forerun.plant import devices
 from forerun.plant.board import HEAP_BYTES, BoardProcess
-from forerun.plant.lockstep import Lockstep
+from forerun.plant.lockstep import Lockstep, on_processors
 from forerun.plant.recording import Totals
 from forerun.plant.senses import CURRENT_MA, VOLTAGE_MV, Senses
 from forerun.plant.series import Series
@@ -61,6 +62,7 @@ class Rig:
         self.slave = devices.slave(self.site, baud, models=models)
         self.board = BoardProcess(folder / "flash", lockstep=True, nonce_seed=seed, log=folder / "board.log",
                                   heap=heap)
+        self._processors = contextlib.ExitStack()
         self.bench = Lockstep(self.site, self.slave, self.board, None)
         self.bench.senses = Senses(self.site) if senses else None
         self.bench.watchdog_us = WATCHDOG_US
@@ -76,13 +78,12 @@ class Rig:
             self.start_host()
 
     def __enter__(self) -> "Rig":
-        self._processors = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, own_processor(self._processors))
+        self._processors.enter_context(on_processors(own_processor))
         self.bench.power_on()
         return self
 
     def __exit__(self, kind, *exc) -> None:
-        os.sched_setaffinity(0, self._processors)
+        self._processors.close()
         self.board.close()
         if self.journal is not None:
             self.journal.close()

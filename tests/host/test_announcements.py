@@ -1,8 +1,11 @@
 """Announcements over HTTP and from schedulers: what is taken and what is refused (docs/announcements.md)."""
 
+import http.client
 import json
 import re
+import socket
 import time
+import urllib.parse
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -221,6 +224,22 @@ def test_what_is_no_request_gets_a_sentence_too(ask, site):
     assert "valid dictionary" in ask("POST", "/v1/jobs", b"[]")[1]["error"]
     assert ask("GET", "/nothing")[0] == 404 and ask("POST", "/nothing", JOB)[0] == 404
     assert ask("POST", "/v1/jobs", b" " * 70_000)[0] == 413
+
+
+@pytest.mark.parametrize("sent", [
+    b"GET /v1/jobs HTTP/1.1\r\n\r\n",  # no Host
+    b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: -4\r\n\r\n",
+    b"GET /v1/jobs/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # as https begins
+])  # fmt: skip
+def test_what_is_no_http_is_refused_in_the_form_of_every_other_refusal(site, sent):
+    address = urllib.parse.urlsplit(site.server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as line:
+        line.sendall(sent)
+        answer = http.client.HTTPResponse(line)
+        answer.begin()
+        assert answer.status == 400 and answer.headers["Content-Type"] == "application/json"
+        assert "no HTTP/1.1 request that is understood" in json.loads(answer.read())["error"]
 
 
 def test_a_scheduler_needs_a_token_that_may_operate(site):

@@ -46,6 +46,8 @@ def test_a_csv_trace_is_read():
     trace = trace_of_csv("rack.csv", ["utc_s, power_w", "1000,50", "1060,60.5", "1120,0", ""])
     assert (trace.start_utc_s, trace.step_s) == (1000, 60)
     assert list(trace.power_w) == [50, 60.5, 0]
+    late = ["utc_s,power_w", "1700000000.001,5", "1700000060.000,5", "1700000120.004,5"]
+    assert trace_of_csv("rack.csv", late).step_s == pytest.approx(60, abs=0.005)
 
 
 def test_a_parquet_trace_is_read_or_refused(tmp_path):
@@ -65,6 +67,11 @@ def test_a_parquet_trace_is_read_or_refused(tmp_path):
     path.write_text("utc_s,power_w")
     with pytest.raises(TraceError, match="cannot be read as Parquet"):
         trace_of_parquet(path)
+    for first_s, zone in ((0, "Nowhere/Land"), (10**15, "UTC")):  # a zone that nobody knows, a year that no date has
+        times = pyarrow.array([first_s, first_s + 60], pyarrow.timestamp("s", zone))
+        parquet.write_table(pyarrow.table({"utc_s": times, "power_w": [5.0, 6.0]}), path)
+        with pytest.raises(TraceError, match=r"cannot be read as Parquet \(.+\)"):
+            trace_of_parquet(path)
 
 
 @pytest.mark.parametrize(

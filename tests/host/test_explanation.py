@@ -28,11 +28,11 @@ def site_with(tariff: dict | None = None, **sections: dict) -> config.SiteFile:
 
 
 def told(site: config.SiteFile, load_w: float = 6000.0, pv_peak_w: float = 0.0, soc: float = 0.5,
-         jobs: tuple[Announcement, ...] = ()) -> tuple[Outlook, Plan, str]:  # fmt: skip
+         jobs: tuple[Announcement, ...] = (), **known: float) -> tuple[Outlook, Plan, str]:  # fmt: skip
     """What is known, the plan, and its sentences, after three days of one load and a clear sky."""
     hour = (np.arange(3 * 288) + 0.5) / 12 % 24
     pv_w = pv_peak_w * np.clip(np.cos((hour - 13.7) / 12 * np.pi), 0, None)  # noon of the site's longitude
-    made = outlook(site, Known(MIDNIGHT, np.full(3 * 288, load_w), pv_w, soc, load_w), jobs)
+    made = outlook(site, Known(MIDNIGHT, np.full(3 * 288, load_w), pv_w, soc, load_w, **known), jobs)
     plan = Dispatcher(storage_of(site)).plan(made.situation)
     assert sum(cost_parts(site, made, plan).values()) == pytest.approx(plan.cost, abs=0.01)
     return made, plan, "\n".join(explained(site, made, plan))
@@ -172,6 +172,29 @@ def test_reserve_is_filled_first_and_named_with_its_hours():
     assert none[1].soc.max() < 0.25 and careful[1].soc[30] > 0.45
     assert "because the reserve for an outage of 4 h, " in careful[2] and "%, has to be filled" in careful[2]
     assert "reserve" not in none[2]
+
+
+@pytest.mark.parametrize(("celsius", "limits", "words", "idle"), [
+    (-30.0, {}, "cells are at -30 °C, where they may take 0 % and give 0 % of their power.", True),
+    (3.0, {}, "cells are at 3 °C, where they may take 30 % and give 100 % of their power.", False),
+    (20.0, {"charge_max_w": 0, "discharge_max_w": 0}, "", True),
+])  # fmt: skip
+def test_a_battery_that_may_not_work_is_not_called_not_worth_it(celsius, limits, words, idle):
+    site = site_with({"energy_price_per_kwh": hours(h7="0.90")}, limits=limits)
+    said = told(site, battery_temperature_c=celsius)[2]
+    assert words in said and ("cells" in said) == bool(words)
+    assert ("The battery stays idle: it may neither take nor give." in said) == idle and "not worth" not in said
+
+
+def test_what_rounds_to_nothing_is_not_told():
+    """A step that the month's highest import cuts by a few watt-hours."""
+    prices = hours(h7="0.90")
+    site = site_with({"energy_price_per_kwh": prices, "demand_charge_per_kw_month": Decimal(5)})
+    made, plan, _ = told(site)
+    tiny = replace(plan, battery_w=np.where(np.arange(len(plan.battery_w)) % 3 == 0, 60.0, 0.0),
+                   curtail_w=np.where(np.arange(len(plan.curtail_w)) % 3 == 0, 60.0, 0.0))  # fmt: skip
+    said = "\n".join(explained(site, made, tiny))
+    assert " 0.0 kWh" not in said and "the battery gives 0.1 kWh" in said
 
 
 def test_a_stretch_that_ends_a_day_later_or_more_says_on_which_day():

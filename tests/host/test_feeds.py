@@ -219,14 +219,14 @@ def test_who_was_stopped_says_and_does_nothing_more(tmp_path):
 
 
 def test_a_replayed_trace_is_a_source_and_a_trace_with_a_doubled_hour_is_refused(tmp_path):
-    rows = [f"{300 * index},{5000 + 100 * index}" for index in range(4)]
-    (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w", *rows]))
+    rows = [f"{300 * index},{5000 + 100 * index},by\u2028hand" for index in range(4)]  # no line end in CSV
+    (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w,note", *rows]))
     bench = Bench(tmp_path, replay="rack.csv")
     for index in (0, 1, 3, 4):  # over and over
         bench.now_s = 1200.0 * 100 + 300 * index
         bench.feeds.once()
         assert bench.feeds.latest["replay"] == Reading(bench.now_s, 5000 + 100 * (index % 4))
-    (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w", *rows, *rows[1:]]))
+    (tmp_path / "rack.csv").write_text("\n".join(["utc_s,power_w,note", *rows, *rows[1:]]))
     bench.journal.close()
     with pytest.raises(Trouble, match="row 6 comes -600 s after"):
         Bench(tmp_path, replay="rack.csv")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 
@@ -235,7 +236,7 @@ def _power_sources(compute, clock: Callable[[], float]) -> dict:
         path = Path(compute.replay)
         try:
             trace = trace_of_parquet(path) if path.suffix == ".parquet" else trace_of_csv(
-                str(path), path.read_text(encoding="utf-8").splitlines())  # fmt: skip
+                str(path), StringIO(path.read_text(encoding="utf-8")))  # fmt: skip
         except UnicodeDecodeError as problem:
             raise WrongUsage(f"compute.replay: {path} is not UTF-8 text ({problem})") from problem
         except (OSError, ValueError) as problem:

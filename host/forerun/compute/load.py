@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forerun.forecast.model import Forecast
 
 COLUMNS = ("utc_s", "power_w")
+_UNEVEN = 0.01  # of a step: a logger's clock is read some milliseconds late
 _LATEST_S = 1e11  # of the year 5138; in milliseconds it was passed in 1973
 
 
@@ -143,8 +144,9 @@ def trace_of_parquet(path: Path) -> LoadTrace:
         raise TraceError(f"{path}: Parquet needs pyarrow: pip install 'forerun[parquet]', or write CSV") from problem
     try:
         columns = parquet.read_table(path).to_pydict()
-    except (OSError, ValueError) as problem:
-        raise TraceError(f"{path}: cannot be read as Parquet ({str(problem).splitlines()[0]})") from problem
+    except (OSError, ValueError, LookupError, ArithmeticError) as problem:  # zones and years that nobody knows, too
+        words = (str(problem) or repr(problem)).splitlines()[0]
+        raise TraceError(f"{path}: cannot be read as Parquet ({words})") from problem
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise TraceError(f"{path}: there is no column {missing[0]}; it must have {' and '.join(COLUMNS)}")
@@ -214,7 +216,7 @@ def _whole(name: str, values: np.ndarray) -> np.ndarray:
 def _even_step_s(name: str, times: np.ndarray) -> float:
     steps = np.diff(times)
     step_s = float(np.median(steps))
-    odd = np.flatnonzero(np.abs(steps - step_s) > 1e-6 * max(1.0, abs(step_s)))
+    odd = np.flatnonzero(np.abs(steps - step_s) > _UNEVEN * abs(step_s))
     if len(odd):
         raise TraceError(
             f"{name}: row {odd[0] + 3} comes {steps[odd[0]]:g} s after the one before, the others {step_s:g} s; "

@@ -31,6 +31,9 @@ _LARGEST_ANSWER = 1 << 20
 _LARGEST_LIST = 1 << 24  # of a thousand jobs a scheduler publishes up to 10 kB each
 _LONGEST_SENTENCE = 400
 _CODINGS = {"identity": 0, "gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window bits of what HTTP names so
+_TO_DO = {401: "is its authorisation right?", 403: "is its authorisation right?", 404: "is the path right?",
+          429: "is it asked too often?", 503: "is it starting or overloaded?",
+          **dict.fromkeys((301, 302, 303, 307, 308), "it sends in a circle, or nowhere")}  # fmt: skip
 # What a document raises where its shape or its numbers are of a kind that nobody foresaw.
 UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -94,13 +97,26 @@ class Prometheus:
         if kind not in ("scalar", "vector"):
             raise SourceError(f"{self.name} answers the query with a {kind}; ask for one value now, without a range "
                               "as [5m] at its end")  # fmt: skip
-        if any("histogram" in item for item in found if kind == "vector"):
-            raise SourceError(f"{self.name} answers the query with a histogram; ask for a gauge in W")
-        samples = [found] if kind == "scalar" else [item.get("value") for item in found]
-        if not samples:
+        series = [({}, found)] if kind == "scalar" else [(item.get("metric", {}), item) for item in found]
+        if not series:
             raise SourceError(f"{self.name} knows nothing that matches the query; is the exporter scraped?")
-        pairs = [(_number(self.name, "time", at), _number(self.name, "value", value)) for at, value in samples]
+        pairs = []
+        for labels, item in series:
+            what = self._gauge(labels, item)
+            at, value = item if kind == "scalar" else item.get("value")
+            pairs.append((_number(self.name, "time", at), _number(self.name, what, value)))
         return Reading(min(at for at, _ in pairs), sum(value for _, value in pairs))
+
+    def _gauge(self, labels: dict[str, str], item) -> str:
+        """What to call its value. Raises SourceError for a series whose value, of whatever size, is no power."""
+        name = labels.get("__name__", "")
+        if "histogram" in item or "le" in labels:
+            raise SourceError(f"{self.name} answers the query with a histogram; ask for a gauge in W")
+        if name.endswith("_total"):
+            raise SourceError(f"{self.name} answers the query with {name}, which counts up; ask for how fast, as "
+                              f"rate({name}[1m])")  # fmt: skip
+        words = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
+        return f"value of {name}{{{words}}}" if labels else "value"
 
 
 # What a BMC may list beside the server whose power it is a part of: by its PhysicalContext, or its name without one.
@@ -241,6 +257,8 @@ class Watched:
 
 def _number(name: str, what: str, value) -> float:
     try:
+        if isinstance(value, bool):
+            raise TypeError(value)
         number = float(value)
     except (OverflowError, TypeError, ValueError) as problem:
         raise SourceError(f"{name}: its {what} is {brief(repr(value), 80)}, which is no number") from problem
@@ -281,12 +299,11 @@ def _get_json(name: str, url: str, headers: dict[str, str] | None = None, most: 
                               "environment variable SSL_CERT_FILE") from problem  # fmt: skip
         raise SourceError(f"{name} does not answer ({problem!r}); is it running?") from problem
     if not 200 <= status < 300 and not _says_why(body):
-        hint = "; is its authorisation right?" if status in (401, 403) else ""
-        raise SourceError(f"{name} answered with status {status}{hint}")
+        raise SourceError(f"{name} answered with status {status}; {_TO_DO.get(status, 'what does its own log say?')}")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as problem:
-        raise SourceError(f"{name} answered with what is not JSON") from problem
+        raise SourceError(f"{name} answered with what is not JSON; is it the address of its API?") from problem
 
 
 class _Slow(OSError):

@@ -5,12 +5,13 @@ reads exactly that many, works out what happens next, advances the clock to it, 
 it. Nothing depends on how the operating system schedules, so one seed replays a run byte for byte.
 """
 
+import contextlib
 import heapq
 import itertools
 import os
 import select
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from forerun.plant.board import POWER_ON, RESTARTS, WATCHDOG, BoardProcess, line_rate
@@ -44,6 +45,26 @@ class Host(Protocol):
     def step(self, now_us: int) -> None: ...
     def outgoing(self) -> bytes: ...
     def next_deadline_us(self, now_us: int) -> int: ...
+
+
+@contextlib.contextmanager
+def on_processors(wanted: Callable[[set[int]], Iterable[int]]) -> Iterator[None]:
+    """What is started meanwhile, and this process, run on those that `wanted` picks of the processors there are. Bench
+    and board take turns: they hand over sooner on one processor than on two. A system without such a choice decides."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, wanted(every))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, every)
+
+
+def last_processor(every: set[int]) -> set[int]:
+    """One; interrupts are mostly served by the first."""
+    return {max(every)}
 
 
 class Lockstep:

@@ -8,12 +8,13 @@ import numpy as np
 from forerun.dispatch.dispatcher import Plan, rules_set, storage_of
 from forerun.dispatch.planning import Outlook, cost_parts
 from forerun.dispatch.reserve import reserve_level_wh, surge_targets
-from forerun.dispatch.situation import Storage, Surge, checked
+from forerun.dispatch.situation import Storage, Surge, checked, temperature_shares
 from forerun.report.pictures import clock, date
 from forerun.sections import SiteFile
 
 _WORTH_SAYING_W = 50.0
 _WORTH_SAYING_WH = 10.0
+_WORTH_SAYING_KWH = 0.05  # less is read as 0.0
 _DAY_S = 86_400
 _GIVES, _TAKES = "gives", "takes"
 
@@ -24,7 +25,8 @@ _SURGES_TOLD = 12  # one by one; nobody reads a thousand
 def explained(site: SiteFile, made: Outlook, plan: Plan) -> list[str]:
     """The plan in sentences, in order of time; then what is relaxed, and what it costs by component."""
     told = _Told(site, made, plan)
-    sentences = [f"It stands on {made.basis}. Times are UTC.", *told.battery_and_set(), *told.unused_pv()]
+    sentences = [f"It stands on {made.basis}. Times are UTC.", *told.cells(), *told.battery_and_set(),
+                 *told.unused_pv()]  # fmt: skip
     surges = made.situation.surges
     sentences += [told.surge(surge) for surge in surges[:_SURGES_TOLD]]
     if len(surges) > _SURGES_TOLD:
@@ -78,6 +80,15 @@ class _Told:
         days = [date(round(self.made.start_s + at_s)) for at_s in (start_s, end_s)]
         return f"{self.time(start_s)}–{self.time(end_s, start_s < _DAY_S or days[0] != days[1])}"
 
+    def cells(self) -> list[str]:
+        """What the battery's temperature leaves of its power, where that is not all."""
+        celsius = self.made.situation.battery_temperature_c
+        charge, discharge = temperature_shares(celsius)
+        if min(charge, discharge) >= 1:
+            return []
+        return [f"The battery's cells are at {celsius:.0f} °C, where they may take {100 * charge:.0f} % and give "
+                f"{100 * discharge:.0f} % of their power."]  # fmt: skip
+
     def battery_and_set(self) -> list[str]:
         sentences = []
         for each in self.stretches:
@@ -87,6 +98,8 @@ class _Told:
                 sentences.append(f"{when}: the diesel set runs and gives {kwh:.1f} kWh, because {self._why_set(each)}.")
             elif each.kind:
                 kwh = float(np.abs(self.plan.battery_w[each.part]) @ hours) / 1000
+                if kwh < _WORTH_SAYING_KWH:
+                    continue
                 why = self._why_gives(each) if each.kind == _GIVES else self._why_takes(each)
                 sentences.append(f"{when}: the battery {each.kind} {kwh:.1f} kWh, to "
                                  f"{100 * self.plan.soc[each.last - 1]:.0f} %, because {why}.")  # fmt: skip
@@ -128,6 +141,8 @@ class _Told:
             if kind[first] == 0:
                 continue
             kwh = float(self.plan.curtail_w[first:last] @ self.hours[first:last]) / 1000
+            if kwh < _WORTH_SAYING_KWH:
+                continue
             if kind[first] == 2:
                 why = f"taking from the grid is paid for, {self._mean(self.price, first, last)} a kWh"
             elif self.inputs.export_price_per_kwh[first:last].mean() < 0:
@@ -142,6 +157,8 @@ class _Told:
         return f"{np.average(price[first:last], weights=self.hours[first:last]):.3f} {self.currency}"
 
     def _idle(self) -> str:
+        if max(self.inputs.charge_max_w, self.inputs.discharge_max_w) <= 0:
+            return "The battery stays idle: it may neither take nor give."
         through = 1 - self.storage.efficiency_charge * self.storage.efficiency_discharge
         return (f"The battery stays idle: a kWh costs from {self.price.min():.3f} to {self.price.max():.3f} "
                 f"{self.currency}, which is not worth {100 * through:.0f} % of losses and "

@@ -14,7 +14,7 @@ from forerun.carbon import accounting
 from forerun.errors import Trouble
 from forerun.plant.board import BoardProcess
 from forerun.plant.devices import slave
-from forerun.plant.lockstep import BoardHung, Lockstep
+from forerun.plant.lockstep import BoardHung, Lockstep, last_processor, on_processors
 from forerun.plant.site import Site
 from forerun.report import rendering
 from forerun.simulate.scene import (
@@ -63,7 +63,8 @@ def play_day(out: Path, seed: int, *, quiet: bool) -> dict:
         played, site_file = scene(), demo_site(Path(folder))
         without = new_site(played, seed)
         without[0].advance(DAY_S * 1_000_000)
-        *with_, rounds, spoken = play_with(played, site_file, Path(folder), seed, tick)
+        with on_processors(last_processor):
+            *with_, rounds, spoken = play_with(played, site_file, Path(folder), seed, tick)
         entries = list(read(site_file.store.path))
         shutil.copyfile(site_file.store.path, out / "journal.forerun")
     document = _document(seed, site_file, without, with_, entries, spoken, rounds)

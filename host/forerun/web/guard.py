@@ -4,6 +4,7 @@ a browser is held to by."""
 import asyncio
 import json
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_LINES = 400  # connections at once; a process mostly may open 1024 files, and journal and port need theirs
@@ -49,6 +50,16 @@ class Line(H11Protocol):
             self._late = None
         elif not asked and self._late is None:
             self._late = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def send_400_response(self, msg: str) -> None:
+        """What was not understood, in the form of every other refusal."""
+        body = _problem("this is no HTTP/1.1 request that is understood; for https put a TLS proxy before this server")
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+                   (b"connection", b"close")]  # fmt: skip
+        for event in (h11.Response(status_code=400, headers=headers, reason=b"Bad Request"), h11.Data(data=body),
+                      h11.EndOfMessage()):  # fmt: skip
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._late is not None:
@@ -126,8 +137,12 @@ def _replay(body: bytes, receive):
     return next_message
 
 
+def _problem(sentence: str) -> bytes:
+    return json.dumps({"error": sentence}).encode()
+
+
 async def _answer(send, status: int, sentence: str) -> None:
-    body = json.dumps({"error": sentence}).encode()
+    body = _problem(sentence)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
                (b"connection", b"close")]  # fmt: skip
     await send({"type": "http.response.start", "status": status, "headers": headers})
