@@ -56,6 +56,64 @@ def test_a_meter_that_is_not_heard_while_the_inverter_moves_is_acted_on_once():
     assert m.METER_STALE not in scene.codes()
 
 
+def _step_unheard(load_w, phase_ms, silent_ms, inverter):
+    """(W above the import limit from 250 ms after a load step on, highest setpoint, lowest import) while the inverter
+    cannot be read: it follows within 30 ms, does not, or only up to 4 kW. Then whether the limit is held again."""
+    scene = Scene(stale_ms=3_000)
+    controller, image = scene.controller, scene.image
+    controller.lease.grant(m.HOLD_BATTERY, 0, 600_000)
+    power_w = target_w = above_w = most_w = 0
+    least_w = 15_000
+    for now_ms in range(-200, silent_ms + 600, 10):
+        import_w = 10_000 + (load_w if now_ms >= phase_ms else 0) - power_w
+        unheard = 0 <= now_ms < silent_ms
+        if now_ms % 50 == 0:
+            scene.silent = ("inverter_age_ms",) if unheard else ()
+            if not unheard:
+                image.active_power_w = power_w
+        elif now_ms % 50 == 10:  # the meter is read after the inverter, and answers
+            most_w = max(most_w, scene.tick(50, pcc_import_w=import_w).setpoint_w)
+        elif now_ms % 50 == 20:
+            target_w = controller.setpoint_w
+        least_w = min(least_w, import_w)
+        if phase_ms + 250 <= now_ms < silent_ms:
+            above_w = max(above_w, import_w - 15_000)
+        if inverter == "follows" or not unheard:
+            power_w += (target_w - power_w) // 3
+        elif inverter == "derated":
+            power_w += (min(target_w, 4_000) - power_w) // 3
+    assert m.INVERTER_LOST not in scene.codes()
+    assert 13_400 < import_w <= 15_000, "as soon as it is heard again; what the trim added fades"
+    return above_w, most_w, least_w
+
+
+def test_an_inverter_that_is_not_heard_is_not_asked_for_less_because_it_follows():
+    """What the import fell by, it has given; but it has given no more than that, so the setpoint never winds up."""
+    for load_w in (6_000, 9_000, 14_000):
+        enough_w = load_w - 4_700  # to the margin below the limit
+        for phase_ms in (0, 20, 40, 90):
+            for silent_ms in (300, 800, 2_500):
+                case = (load_w, phase_ms, silent_ms)
+                above_w, most_w, least_w = _step_unheard(load_w, phase_ms, silent_ms, "follows")
+                assert above_w <= 0, (case, above_w)
+                assert most_w <= enough_w + enough_w // 4 + 100 and least_w >= 10_000, (case, most_w, least_w)
+                for inverter, gives_w in (("stuck", 0), ("derated", 4_000)):
+                    above_w, most_w, _ = _step_unheard(load_w, phase_ms, silent_ms, inverter)
+                    assert above_w <= max(0, load_w - 5_000 - gives_w) + 3, (case, inverter, above_w)
+                    assert most_w <= enough_w + enough_w // 4 + 1_400, (case, inverter, most_w)
+
+
+def test_with_meter_and_inverter_silent_nothing_moves():
+    scene = Scene(stale_ms=1_000)
+    scene.controller.lease.grant(m.HOLD_PCC, 0, 600_000)
+    for _ in range(20):
+        scene.tick(pcc_import_w=0, active_power_w=6_000)
+    scene.silent = ("pcc_age_ms", "inverter_age_ms")
+    for _ in range(20):
+        assert scene.tick().setpoint_w == 6_000 and scene.controller.load_w == 6_000
+    assert scene.tick().setpoint_w == 0 and not scene.controller.command
+
+
 def test_stale_battery_data_stop_the_battery():
     # 3 s and not 1: limits are read once a second, and three readings have to be missing.
     assert _stop_and_go(

@@ -102,5 +102,6 @@ def test_a_restart_that_is_sooner_than_the_reversion_leaves_the_import_limit_hel
         bench.run_until(lambda: bench.bench.bites, WATCHDOG_US / 1e6 + 1)
         bench.run(10)
         assert bench.site.inverter.reversions == 0 and 9_000 < bench.site.pcc_import_w <= 10_000
-        assert bench.host.latest["bound_by"] == m.BOUND_IMPORT_LIMIT and boots(bench) == [1, WATCHDOG]
+        by = bench.host.latest["bound_by"]  # none where the plan holds the import at its limit itself
+        assert by in (m.BOUND_NONE, m.BOUND_IMPORT_LIMIT) and boots(bench) == [1, WATCHDOG]
         bench.assert_held(over_s=0.2)

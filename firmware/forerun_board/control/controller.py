@@ -154,8 +154,6 @@ class Controller:
         elif not self.meter.stale:
             export_w = self.config.export_limit_w - self.config.export_margin_w
             self.export_hold.step(image.pcc_import_w, export_w, self.pv_w, dt_ms)
-        if self._heard:
-            self._net_w = image.pcc_import_w + self._active_w(image, running)
 
         self._open_window(image, self._net_w, running)
         wanted_w = self._wanted_w(dt_ms, self._net_w)
@@ -215,10 +213,11 @@ class Controller:
         faults = 0
         # A reading of before stands beside the inverter's power of then: beside that of now, it would be acted on in
         # each round again, further every time. What analogue channels tell between readings is another import.
-        self._heard = image.pcc_age_ms == 0 or image.pcc_import_w != self._import_w
+        import_w = self._import_w
+        self._heard = image.pcc_age_ms == 0 or image.pcc_import_w != import_w
         self._import_w = image.pcc_import_w
         if self._heard:
-            self._metered_w = image.pcc_import_w + image.active_power_w
+            self._find_net(image, import_w)
         # Nothing flows through an open contactor, whatever was measured before it opened.
         self.load_w = image.active_power_w if tie_open else self._metered_w
         self.load_known = not (self.inverter.stale or (self.meter.stale and not tie_open))
@@ -258,6 +257,26 @@ class Controller:
         if self._grid_lost.step(image.pcc_voltage_mv < threshold_mv, dt_ms):
             code = ev.GRID_LOST if self._grid_lost.active else ev.GRID_BACK
             self.events.push(code, image.pcc_voltage_mv, threshold_mv)
+
+    def _find_net(self, image, before_w):
+        """What the inverter would have to give for zero import; before_w: the import known in the round before.
+
+        Where the inverter was not heard it has gone some of the way to its setpoint, from where it was in the round
+        before: the load counts as unchanged if that explains the import, else as changed by no more than it must.
+        """
+        import_w = image.pcc_import_w
+        running = image.inverter_state == im.INVERTER_RUNNING and not self.inverter.stale
+        if image.inverter_age_ms == 0:
+            self._net_w = import_w + self._active_w(image, running)
+            self._metered_w = import_w + image.active_power_w
+            return
+        least_w = most_w = self._net_w - before_w
+        under_way = self._order_ms - image.inverter_age_ms < MOVING_MS
+        if running and image.commanded and under_way:
+            least_w = min(least_w, self.setpoint_w)
+            most_w = max(most_w, self.setpoint_w)
+        self._net_w = max(import_w + least_w, min(import_w + most_w, self._net_w))
+        self._metered_w = self._net_w
 
     def _active_w(self, image, running):
         """The inverter's power when the meter was read. On a slow line it has gone where it was told by then, if it was
@@ -317,6 +336,8 @@ class Controller:
         is left, never so far that it could export.
         """
         active_power_w = image.active_power_w
+        if image.inverter_age_ms > 0:
+            active_power_w = self._metered_w - image.pcc_import_w
         hurried_w = needed_w + max(0, min((needed_w - active_power_w) // 4, held_w))
         if image.inverter_age_ms >= self._order_ms:
             return max(hurried_w, self.setpoint_w)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from forerun.compute.load import Announcement
+from forerun.compute.trust import Trust
 from forerun.compute.weather import Sky
 from forerun.dispatch.dispatcher import Dispatcher, Plan, board_points, ruled_storage, rules_set, storage_of
 from forerun.dispatch.planning import Known, Outlook, outlook
@@ -37,6 +38,7 @@ class Planner:
     def __init__(self, site: SiteFile, history: History | None = None):
         self.history = copy.deepcopy(history) if history else History()  # it grows here
         self.job_log = JobLog()  # what the forecast takes out of the past
+        self.trust = Trust()
         self.sky = Sky()
         self.plan: Plan | None = None
         self.made: Outlook | None = None
@@ -108,6 +110,9 @@ class Planner:
         )  # fmt: skip
         # The running step began a moment ago; what was announced since then is known all the same.
         told = [replace(item, announced_utc_s=min(item.announced_utc_s, start_s)) for item in self.job_log.told]
+        believed = self.trust.believed  # what has begun is judged by the meter alone
+        told = [item if item.job.start_utc_s <= now_s else replace(item, job=believed(item.job)) for item in told]
+        jobs = [job for job in jobs if believed(job) is job]  # no energy is stored for the others
         return outlook(self.site, known, jobs, self._model, told, self.sky)
 
     def make(self, now_s: int, soc: float, load_now_w: float, jobs: Iterable[Announcement]) -> None:

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from forerun import __version__
 from forerun.carbon.intake import DOUBTED, RECORD_KEY
-from forerun.compute.announcements import Preparing
 from forerun.compute.load import Announcement
 from forerun.config import board_settings
 from forerun.dispatch.situation import DispatchInputError
@@ -19,6 +18,7 @@ from forerun.forecast.model import ForecastError
 from forerun.sections import SiteFile
 from forerun.site import alarms
 from forerun.site.history import History
+from forerun.site.jobs import Jobs
 from forerun.site.lookback import LookBack
 from forerun.site.planner import Planner
 from forerun.site.record_times import RecordTimes
@@ -35,6 +35,7 @@ COMMIT_AGAIN_US = 5_000_000
 TIME_S = 900  # how often the board is told the time of day; zones change their clocks on quarter hours
 CELL_AT = messages.INFO_FIELDS.index("cell_decic")
 CLOCK = "clock"
+LOAD_UNKNOWN = sum(1 << messages.FAULTS.index(name) for name in ("pcc_meter", "inverter"))
 CLOCK_PATIENCE_US = 3_000_000  # records wait so long for the first comparison of the clocks
 JOB = "job"
 CONTROL = "control"
@@ -82,8 +83,8 @@ class Service:
         self.replies: dict[int, tuple[int, list]] = {}
         self.witness = Witness(journal, key, record_keys, commitments)
         self._times = RecordTimes()
-        self.jobs: dict[str, Announcement] = {}
-        self.preparing = Preparing()  # which of them the board was told of
+        self._jobs = Jobs(self.planner)
+        self.jobs, self.preparing = self._jobs.ahead, self._jobs.preparing
         self._plan_id = 0
         self._replan_at_s = 0
         self._planned_us = self._prepared_us = -APART_US
@@ -118,14 +119,14 @@ class Service:
         self._handle_events(now_us)
         self._seal(now_us)
         now_s = self._utc_s(now_us)
-        if self._times.known and self._ready(self._prepared_us, now_us) and self.session.up:
-            order = self.preparing.due(self.jobs.values(), now_s)
+        if self._times.known and self.session.up and self._ready(self._prepared_us, now_us):
+            order = self._jobs.order(now_s)
             if order is not None:
                 self._prepared_us = now_us
                 self.session.command(messages.PREPARE, *order)
         if self.session.up and now_s >= self._tell_time_at_s:
             self._tell_time(now_s)
-        if self._plannable() and now_s >= self._replan_at_s and self._ready(self._planned_us, now_us):
+        if self._plannable and now_s >= self._replan_at_s and self._ready(self._planned_us, now_us):
             self._replan(now_us)
 
     def outgoing(self) -> bytes:
@@ -141,7 +142,7 @@ class Service:
     def next_deadline_us(self, now_us: int) -> int:
         """When `step` has something to do at the latest."""
         due_us = now_us + 1000 * self.session.next_deadline_ms(_ms(now_us))
-        if self._plannable():
+        if self._plannable and not self._behind:
             replan_us = max(now_us, self._replan_at_s * 1_000_000 - self.utc_offset_us, self._planned_us + APART_US)
             due_us = min(due_us, replan_us)
         return due_us
@@ -166,17 +167,10 @@ class Service:
     def change_jobs(self, come: Sequence[Announcement], gone: Sequence[Announcement], now_us: int) -> None:
         """Several jobs come, or do not come or end now: remembered, and one plan for all of it. What is said again is
         no news."""
-        now_s, known = self._utc_s(now_us), self.jobs
-        come = [job for job in come if job.job not in known or not job.repeats(known[job.job], now_s)]
-        for job in gone:
-            self._journal(now_us, JOB, [job.job, 0.0, job.start_utc_s, 0.0, "0"])
-            self.jobs.pop(job.job, None)
-            self.planner.job_log.cancel(self._utc_s(now_us), job.job)
-        for job in come:
-            self._journal(now_us, JOB, [job.job, job.power_w, job.start_utc_s, job.duration_s, str(job.confidence)])
-            self.jobs[job.job] = job
-            self.planner.job_log.announce(self._utc_s(now_us), job)
-        if come or gone:
+        bodies = self._jobs.change(come, gone, self._utc_s(now_us))
+        for body in bodies:
+            self._journal(now_us, JOB, body)
+        if bodies:
             self._commit()
             self._replan_at_s = 0
             self.step(now_us)
@@ -228,6 +222,7 @@ class Service:
             elif name == "telemetry":
                 self.latest = messages.fields_named(messages.TELEMETRY_FIELDS, event[1])
                 self.latest_us = now_us
+                self._look_for_jobs(now_us)
             elif name == "clock":
                 self._on_clock(event, now_us)
             elif name == "hello":
@@ -386,16 +381,11 @@ class Service:
             elif kind == RECORD:
                 self._learn(entry.utc_us // 1_000_000, entry.body[5], entry.body[6:])
             elif kind == JOB:
-                name, power_w, start_s, duration_s, confidence = entry.body
-                at_s = entry.utc_us // 1_000_000
-                if duration_s:
-                    self.jobs[name] = Announcement(name, power_w, start_s, duration_s, float(confidence))
-                    self.planner.job_log.announce(at_s, self.jobs[name])
-                else:  # cancelled
-                    self.jobs.pop(name, None)
-                    self.planner.job_log.cancel(at_s, name)
+                self._jobs.recall(entry.body, entry.utc_us // 1_000_000)
             elif kind == PLAN:
                 self._plan_id = entry.body[0]
+            elif kind == SOURCE:
+                self.planner.trust.recall(*entry.body[:2], entry.utc_us // 1_000_000)
             elif kind == RECORD_KEY:
                 self.witness.recall(entry.body["sha256"])
 
@@ -403,6 +393,16 @@ class Service:
         """What a record says, for whoever looks and for the planner."""
         self.lookback.learn(utc_s, kind, body)
         if self.planner.learn(utc_s, kind, body):
+            self._replan_at_s = 0
+
+    def _look_for_jobs(self, now_us: int) -> None:
+        """Whether announced jobs come, as the meter has it; what changes for a source is remembered and planned for."""
+        if self.latest["faults"] & LOAD_UNKNOWN:
+            return
+        for news in self._jobs.look(self._utc_s(now_us), self.latest["load_w"]):
+            self._journal(now_us, SOURCE, list(news))
+            self._commit()
+            self.say(news[-1])
             self._replan_at_s = 0
 
     @property
@@ -414,22 +414,25 @@ class Service:
 
     # ---- planning
 
+    @property
     def _plannable(self) -> bool:
-        """True when the board's clock and the battery's state of charge are known, and it is not behind."""
-        known = self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
-        return known and self.session.waiting <= MOST_WAITING
+        """Whether the board's clock and the battery's state of charge are known."""
+        return self._times.known and bool(self.latest) and not self.latest["faults"] & messages.FAULT_BATTERY
+
+    @property
+    def _behind(self) -> bool:
+        return self.session.waiting > MOST_WAITING
 
     def _ready(self, last_us: int, now_us: int) -> bool:
         """Whether the board can take one more after the one of last_us."""
-        return now_us >= last_us + APART_US and self.session.waiting <= MOST_WAITING
+        return now_us >= last_us + APART_US and not self._behind
 
     def _replan(self, now_us: int) -> None:
         now_s = self._utc_s(now_us)
         self._planned_us = now_us
         period_s = self.site.plan.period_s
         self._replan_at_s = (now_s // period_s + 1) * period_s
-        for name in [name for name, job in self.jobs.items() if job.start_utc_s + job.duration_s <= now_s]:
-            del self.jobs[name]
+        self._jobs.drop_over(now_s)
         self._tell_if_missed(now_us)
         try:
             self.planner.make(now_s, self.latest["soc_permille"] / 1000, self.latest["load_w"], self.jobs.values())

@@ -17,6 +17,7 @@ from forerun.carbon.factors import HOUR_S
 from forerun.carbon.intake import REGISTERS, Reading
 from forerun.compute.announcements import Step
 from forerun.compute.load import Announcement
+from forerun.compute.trust import unseen_words
 from forerun.dispatch.dispatcher import Plan
 from forerun.dispatch.planning import STEP_S, Outlook
 from forerun.sections import SiteFile
@@ -478,6 +479,9 @@ def _alarms(
                            "report may be wrong", "`timedatectl set-ntp true`, or start chrony"))  # fmt: skip
     for sentence in service.planner.plan.relaxed if service.planner.plan else ():
         found.append(Alarm("plan_relaxed", WARNING, f"the plan does not keep: {sentence}", "`forerun plan explain`"))
+    for source, since_s in service.planner.trust.doubted.items():
+        found.append(Alarm("jobs_unseen", WARNING, unseen_words(source), "look whether its queue is an old one, or its "
+                           "jobs are held; take back what will not run", int(since_s)))  # fmt: skip
     for part, sentence in around.complaints:
         found.append(Alarm("integration_failed", WARNING, f"{sentence}; the site runs on without it", remedy_of(part)))
     return tuple(sorted(found, key=lambda alarm: alarm.severity))
