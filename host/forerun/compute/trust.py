@@ -123,11 +123,11 @@ class Trust:
             self._missed.update(dict.fromkeys(sources, 0))
             return [source for source in sources if self.doubted.pop(source, None) is not None]
         left = look.names & jobs.keys()
-        put_off = left & self._ahead
-        if now_s < look.until_s and left != put_off:
+        waits = left <= self._ahead  # what is left of it: a scheduler's estimate moves
+        if now_s < look.until_s and not waits:
             return []
         self._looks.remove(look)
-        if put_off or (not left and now_s < look.start_s + TOGETHER_S) or not can_tell:
+        if (waits and (left or now_s < look.start_s + TOGETHER_S)) or not can_tell:
             return []
         followed = any(look.start_s - _BEFORE_S <= end_s <= now_s for end_s in self._ends.values())
         if followed and high_w - look.least_w < tells_w:  # as one ended the load did not fall: this one may have come

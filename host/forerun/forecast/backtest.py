@@ -21,6 +21,7 @@ DAY = DAY_S // STEP_S
 HORIZONS = (1, 12, 288)
 EVERY = 100  # steps between two origins
 _MOST = 1e15  # a load, in whatever unit
+_LONGEST_GAP_S = 2 * 3600  # local times jump by an hour
 _FIRST_S = 500_000_000  # numbers below it are no seconds since 1970
 _NO_FIT_S = 1e-3  # a fit that took less was one of before
 ALARM_EVERY = 6  # steps between two questions whether a surge is coming
@@ -245,13 +246,18 @@ def _series(file: Path) -> np.ndarray:
     if not load.all():
         raise WrongUsage(f"{file}: row {2 + int(load.argmin())} ends with no number that a load can be; the last "
                          "column must be the load")  # fmt: skip
-    if columns > 1 and any(word in rows[0][0].lower() for word in ("time", "utc", "date")):
+    if known.min() < 0:
+        at = int((known < 0).argmax())
+        raise WrongUsage(f"{file}: row {2 + at} ends with {known[at]:g}; a load is not below 0")
+    named = any(word in rows[0][0].lower() for word in ("time", "utc", "date", "epoch"))
+    if columns > 1 and (named or math.isnan(_number(rows[1][0]))):
         _check_times(file, [row[0] for row in rows[1:]])
     return known
 
 
 def _check_times(file: Path, cells: list[str]) -> None:
-    """Local times step back an hour once a year, a few rows may be missing, and times in another form are no matter."""
+    """Local times step back an hour once a year, rows of an hour may be missing, and times in another form are no
+    matter."""
     times = np.array([_time_s(cell) for cell in cells])
     if len(times) < 2 or not (times > _FIRST_S).all():
         return
@@ -261,6 +267,10 @@ def _check_times(file: Path, cells: list[str]) -> None:
         raise WrongUsage(f"{file}: row {number} is of an earlier time than the one before; sort the rows")
     if (step_s := float(np.median(steps))) != STEP_S:
         raise WrongUsage(f"{file}: its rows are {step_s:g} s apart; a backtest needs means of 5 min")
+    if (gap := steps > _LONGEST_GAP_S).any():
+        number = 3 + int(gap.argmax())
+        raise WrongUsage(f"{file}: row {number} is {steps[number - 3] / 3600:.1f} h after the one before, which moves "
+                         "all days; fill the gap or begin after it")  # fmt: skip
 
 
 def _time_s(text: str) -> float:
