@@ -46,9 +46,9 @@ class Trust:
     """How far the sources of announced jobs are believed. Times are UTC seconds, powers W.
 
     A step counts as missed when, LATE_S after its start or at its end, the load has at no moment risen by SEEN of it.
-    One that is taken back before it could show, that may have followed another without a step of the load, or that is
-    too small to be told from the load's own changes, counts for nothing. After MISSES missed steps in a row a source
-    is doubted; the first step that is seen ends that.
+    One that is taken back before it could show or put off before it is judged, that may have followed another without
+    a step of the load, or that is too small to be told from the load's own changes, counts for nothing. After MISSES
+    missed steps in a row a source is doubted; the first step that is seen ends that.
     """
 
     def __init__(self) -> None:
@@ -119,12 +119,13 @@ class Trust:
             self._came(look, jobs)
             self._missed.update(dict.fromkeys(sources, 0))
             return [source for source in sources if self.doubted.pop(source, None) is not None]
-        gone = look.names.isdisjoint(jobs)
-        if now_s < look.until_s and not gone:
+        left = look.names & jobs.keys()
+        waits = all(jobs[name].start_utc_s > now_s for name in left)  # what is left of it: a scheduler's estimate moves
+        if now_s < look.until_s and not waits:
             return []
         self._looks.remove(look)
         low_w, high_w = look.before_w
-        if (gone and now_s < look.start_s + TOGETHER_S) or tells_w <= high_w - low_w:
+        if (waits and (left or now_s < look.start_s + TOGETHER_S)) or tells_w <= high_w - low_w:
             return []
         followed = any(look.start_s - _BEFORE_S <= end_s <= now_s for end_s in self._ends.values())
         if followed and high_w - look.least_w < tells_w:  # as one ended the load did not fall: this one may have come
