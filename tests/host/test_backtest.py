@@ -128,6 +128,7 @@ def test_the_last_days_are_scored_and_only_they():
         ("time,load\n2026-03-01T00:10Z,1\n2026-03-01T00:15Z,1\n2026-02-01T00:00Z,2\n", "row 4 is of an earlier time"),
         ("when,load\n2026-03-01T00:00Z,1\n2026-03-01T01:00Z,1\n", "rows are 3600 s apart"),
         ("utc_s,load\n1780000200,1\n1780000500,1\n1780000800,1\n1780030800,1\n", "row 5 is 8.3 h after the one before"),
+        ("utc_s,load\n1780000800,1\n1780000500,1\n1780000200,1\n", "row 3 is of an earlier time .* the oldest first"),
         ("load\n1\n-0.5\n", "row 3 ends with -0.5; a load is not below 0"),
         ("time;load\n1;2,5\n2;2,7\n", "separated by semicolons"),
     ],

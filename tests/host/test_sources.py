@@ -248,6 +248,7 @@ def test_parts_of_a_server_are_not_counted_beside_it(served, controls, watts):
         ((200, b'{"@odata.type": "#Chassis.v1_25_0.Chassis"}'), "there is no power in #Chassis.v1_25_0.Chassis; name"),
         ((200, b'{"PowerWatts": null}'), "reports no power"),
         ((200, b'{"Reading": null, "ReadingUnits": "W"}'), "reports no power"),
+        ((200, b'{"Reading": 0, "ReadingUnits": "W", "Status": {"State": "Absent"}}'), "reports no power"),
         ((200, b'{"Reading": 40, "ReadingUnits": "Cel"}'), "or a Sensor in W"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": null}]}'), "reports no power"),
         ((200, b'{"PowerControl": [{"PowerConsumedWatts": "NaN"}]}'), "no reading"),

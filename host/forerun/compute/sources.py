@@ -150,9 +150,11 @@ class Redfish:
             controls = answer["PowerControl"]
             named = [(item, item.get("PhysicalContext") or item.get("Name") or "") for item in controls]
             whole = [item for item, name in named if not _PART.search(name)]
-            values = [item.get("PowerConsumedWatts") for item in whole or controls]
+            read = [(item, item.get("PowerConsumedWatts")) for item in whole or controls]
         else:
-            values = [(answer if in_watts else answer["PowerWatts"] or {}).get("Reading")]
+            read = [(answer, (answer if in_watts else answer["PowerWatts"] or {}).get("Reading"))]
+        # What is absent has no reading, whatever stands there: 0 by some BMCs.
+        values = [value for item, value in read if (item.get("Status") or {}).get("State") != "Absent"]
         known = [_number(self.name, "power", value) for value in values if value is not None]
         if not known:
             raise SourceError(f"{self.name} reports no power (null); the host may be off or the sensor absent")

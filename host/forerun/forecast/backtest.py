@@ -262,9 +262,10 @@ def _check_times(file: Path, cells: list[str]) -> None:
     if len(times) < 2 or not (times > _FIRST_S).all():
         return
     steps = np.diff(times)
-    if (back := steps < -3600).any():
-        number = 3 + int(back.argmax())
-        raise WrongUsage(f"{file}: row {number} is of an earlier time than the one before; sort the rows")
+    if (back := steps < -3600).any() or float(np.median(steps)) <= 0:
+        number = 3 + int(back.argmax() if back.any() else (steps <= 0).argmax())
+        raise WrongUsage(f"{file}: row {number} is of an earlier time than the one before; sort the rows, "
+                         "the oldest first")  # fmt: skip
     if (step_s := float(np.median(steps))) != STEP_S:
         raise WrongUsage(f"{file}: its rows are {step_s:g} s apart; a backtest needs means of 5 min")
     if (gap := steps > _LONGEST_GAP_S).any():
