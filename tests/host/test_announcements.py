@@ -263,6 +263,7 @@ def test_what_is_no_http_is_refused_in_the_form_of_every_other_refusal(site, sen
         answer = http.client.HTTPResponse(line)
         answer.begin()
         assert answer.status == 400 and answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "no HTTP/1.1 request that is understood" in json.loads(answer.read())["error"]
 
 

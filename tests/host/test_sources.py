@@ -322,7 +322,7 @@ def test_an_answer_that_was_compressed_unasked_is_read_up_to_the_same_length(raw
     ("string", [1, "7"], "with a string; ask for one value now"),
     ("vector", [{"metric": {}, "histogram": [1, {"count": "1", "sum": "7"}]}], "with a histogram; ask for a gauge"),
     ("vector", [{"metric": {"__name__": "node_rapl_package_joules_total"}, "value": [1, "20000"]}],
-     r"joules_total, which counts up; ask for how fast, as rate\(node_rapl"),
+     r"joules_total, by its name a counter; ask for how fast it rises, rate\(node_rapl"),
     ("vector", [{"metric": {"__name__": "w_bucket", "le": "1"}, "value": [1, "5"]}], "histogram; ask for a gauge"),
     ("vector", [{"metric": {"__name__": "w", "node": "b"}, "value": [1, "NaN"]}], 'value of w{node="b"} is .NaN.; the'),
     ("vector", [], "knows nothing that matches"),

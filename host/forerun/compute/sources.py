@@ -113,8 +113,8 @@ class Prometheus:
         if "histogram" in item or "le" in labels:
             raise SourceError(f"{self.name} answers the query with a histogram; ask for a gauge in W")
         if name.endswith("_total"):
-            raise SourceError(f"{self.name} answers the query with {name}, which counts up; ask for how fast, as "
-                              f"rate({name}[1m])")  # fmt: skip
+            raise SourceError(f"{self.name} answers the query with {name}, by its name a counter; ask for how fast it "
+                              f"rises, rate({name}[1m]), or for sum({name}) if it is W all the same")  # fmt: skip
         words = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
         return f"value of {name}{{{words}}}" if labels else "value"
 
