@@ -1,20 +1,25 @@
 """Announcements over HTTP and from schedulers: what is taken and what is refused (docs/announcements.md)."""
 
+import asyncio
 import http.client
 import json
 import re
 import socket
 import time
 import urllib.parse
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from forerun.compute.announcements import MOST_JOBS, Preparing, taken
 from forerun.compute.load import Announcement, AnnouncementError
 from forerun.compute.schedulers import jobs_of_kubernetes, jobs_of_slurm
+from forerun.errors import Trouble
 from forerun.store.journal import read
+from forerun.web import commands
 from site_web import Client, running_site, site_file
 
 DATA = Path(__file__).parent / "data"
@@ -190,6 +195,25 @@ def test_jobs_are_taken_up_to_a_number_that_every_plan_can_look_at():
     assert taken(FIRST, NOW, 10_000, names - {"job 1"} | {"a"}) == FIRST, "a correction is no further job"
 
 
+def test_nothing_was_done_is_said_of_nothing_that_is_being_done(monkeypatch):
+    """The time is up at once: what waits is dropped, what the loop has begun is waited for."""
+    monkeypatch.setattr(commands, "ANSWER_S", 0)
+
+    def ask(work: Future) -> object:
+        async def asked():
+            asyncio.get_running_loop().call_later(0.01, lambda: work.cancelled() or work.set_result("announced"))
+            return await commands.in_loop(SimpleNamespace(running=SimpleNamespace(ask=lambda action: work)), None)
+
+        return asyncio.run(asked())
+
+    begun, waiting = Future(), Future()
+    begun.set_running_or_notify_cancel()
+    assert ask(begun) == "announced"
+    with pytest.raises(Trouble, match="nothing was done"):
+        ask(waiting)
+    assert waiting.cancelled()
+
+
 def test_a_job_cancelled_late_ends(ask):
     begun = job(start_utc_s=time.time() - 600)
     assert 2990 < ask("POST", "/v1/jobs", begun)[1]["duration_s"] <= 3000
@@ -239,6 +263,7 @@ def test_what_is_no_http_is_refused_in_the_form_of_every_other_refusal(site, sen
         answer = http.client.HTTPResponse(line)
         answer.begin()
         assert answer.status == 400 and answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "no HTTP/1.1 request that is understood" in json.loads(answer.read())["error"]
 
 

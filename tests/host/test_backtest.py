@@ -66,7 +66,8 @@ def test_the_table_fits_a_terminal_of_80_columns_and_no_word_is_cut(capsys, tmp_
     naive = {"foreseen": 1, "missed": 0, "alarms": 2, "false_alarms": 1}
     backtest.show({
         "summary": dict.fromkeys(models, scores), "not_installed": [],
-        "files": {"a.csv": {"origins": 9, "times": {model: {"fit_s": 12.3, "predict_ms": 1234.5} for model in models}}},
+        "files": {"a.csv": {"note": "row 5 is late", "origins": 9,
+                            "times": {model: {"fit_s": 12.3, "predict_ms": 1234.5} for model in models}}},
         "surges": {"surges": 1, "forerun_q90": naive, "forerun_q50": naive, "seasonal_naive": naive},
         "announced_jobs": {"mean_absolute_error_over_mean_load_24_h": {"told_0_to_24_h_ahead": {"forerun": 0.2}}},
     })  # fmt: skip
@@ -75,6 +76,7 @@ def test_the_table_fits_a_terminal_of_80_columns_and_no_word_is_cut(capsys, tmp_
     assert len(rows) == 4 and max(map(len, rows)) <= 80
     assert rows[3].split() == ["statsforecast_mstl", *["12.345"] * 3, *["0.100"] * 3, *["0.800"] * 3]
     assert "statsforecast_mstl: fit 12.30 s, forecast 1234.5 ms of processor time" in lines
+    assert "a.csv: 9 origins; row 5 is late" in lines
 
 
 def test_a_library_that_is_installed_forecasts_beside_ours():
@@ -127,7 +129,7 @@ def test_the_last_days_are_scored_and_only_they():
         ("utc_s,load\n1780000200,1\n1780003800,2\n", "rows are 3600 s apart; a backtest needs means of 5 min"),
         ("time,load\n2026-03-01T00:10Z,1\n2026-03-01T00:15Z,1\n2026-02-01T00:00Z,2\n", "row 4 is of an earlier time"),
         ("when,load\n2026-03-01T00:00Z,1\n2026-03-01T01:00Z,1\n", "rows are 3600 s apart"),
-        ("utc_s,load\n1780000200,1\n1780000500,1\n1780000800,1\n1780030800,1\n", "row 5 is 8.3 h after the one before"),
+        ("utc_s,load\n1780000800,1\n1780000500,1\n1780000200,1\n", "row 3 is of an earlier time .* the oldest first"),
         ("load\n1\n-0.5\n", "row 3 ends with -0.5; a load is not below 0"),
         ("time;load\n1;2,5\n2;2,7\n", "separated by semicolons"),
     ],
@@ -136,3 +138,12 @@ def test_a_file_that_cannot_be_scored_is_refused(tmp_path, text, said):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(WrongUsage, match=said):
         backtest.backtest([tmp_path / "a.csv"])
+
+
+def test_a_long_gap_is_told_beside_the_scores(tmp_path):
+    """The rows after it are of another time of day than they seem; whoever reads the scores decides what they say."""
+    (tmp_path / "a.csv").write_text("utc_s,load\n1780000200,1\n1780000500,2\n1780000800,3\n1780030800,4\n")
+    (tmp_path / "b.csv").write_text("load\n1\n2\n3\n4\n")
+    assert backtest._series(tmp_path / "b.csv")[1] == ""
+    values, note = backtest._series(tmp_path / "a.csv")
+    assert list(values) == [1, 2, 3, 4] and "row 5 comes 8.3 h after the one before (gaps of more than 2 h: 1)" in note

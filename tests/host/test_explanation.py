@@ -156,6 +156,21 @@ def test_a_surge_is_told_with_the_lead_that_the_plan_has():
     assert "Until 00:35 an announced load of 22.0 kW in all runs; the" in runs and "At 00:00" not in runs
 
 
+def test_what_is_too_unlikely_is_ignored_and_what_needs_nothing_is_no_reason():
+    train = Announcement("train", 16_000, MIDNIGHT + 7200, 2700, confidence=0.1)
+    assert len(told(site_with(), soc=0.12, jobs=(train,))[0].situation.surges) == 1
+    none = told(site_with(), soc=0.12)
+    made, plan, words = told(site_with(), soc=0.12, jobs=(replace(train, confidence=0.09),))
+    assert made.situation.surges == () and "announced load" not in words
+    np.testing.assert_allclose(plan.battery_w, none[1].battery_w)
+    cheap = site_with({"energy_price_per_kwh": hours(h1="0.01", h7="0.90")})
+    for job in (replace(train, power_w=2000.0), replace(train, start_utc_s=MIDNIGHT + 10 * 86_400)):
+        words = told(cheap, jobs=(job,))[2]
+        assert "the battery takes" in words and "because an announced load needs it" not in words
+    week = replace(train, power_w=2000.0, duration_s=7 * 86_400.0)
+    assert "comes for 168 h; the grid carries it" in told(site_with(), jobs=(week,))[2]
+
+
 def test_carbon_of_the_sets_fuel_has_a_part_and_a_word_of_its_own():
     taxed = {"energy_price_per_kwh": Decimal("1.5"), "carbon_price_per_tonne": Decimal(200)}
     made, plan, words = told(site := site_with(taxed, **SET), 9000.0, soc=0.25)

@@ -1,5 +1,7 @@
 """Announced jobs that do not come: how far their source is believed, and what that changes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,14 +14,15 @@ from site_service import Bench
 BASE_W = 6_000.0
 
 
-def play(trust: Trust, jobs, drawn=(), until_s=4_000, noise_w=20.0, gone=()):
+def play(trust: Trust, jobs, drawn=(), until_s=4_000, noise_w=20.0, gone=(), anew=()):
     """[(second, name, trouble)] of what changes: `drawn` are (first s, last s, W) on top of the base; `gone`: (second,
-    job) that is taken back."""
+    job) that is taken back; `anew`: (second, job) as it is announced anew."""
     rng, found, jobs = np.random.default_rng(5), [], {job.job: job for job in jobs}
     for now_s in range(until_s):
         for at_s, name in gone:
             if at_s == now_s:
                 jobs.pop(name)
+        jobs.update((job.job, job) for at_s, job in anew if at_s == now_s)
         ahead = [job for job in jobs.values() if job.start_utc_s + job.duration_s > now_s]
         load_w = BASE_W + rng.normal(0, noise_w) + sum(watts for first, last, watts in drawn if first <= now_s < last)
         found += [(now_s, name, trouble) for name, trouble, _ in trust.look(now_s, load_w, ahead)]
@@ -47,6 +50,11 @@ def test_jobs_that_never_come_are_found_beside_one_that_comes():
     assert found == [(1_600, "jobs of api", UNSEEN)], "the three after it"
 
 
+def test_a_job_too_small_to_be_seen_restores_nothing():
+    tiny = [Announcement(f"tiny-{i}", watts, 2_000.0 + 300 * i, 200.0) for i, watts in enumerate((0.0, 1.0, 80.0))]
+    assert play(Trust(), [*steps(MISSES), *tiny]) == [(1_600, "jobs of api", UNSEEN)]
+
+
 def test_what_is_doubted_is_neither_prepared_nor_planned_for():
     trust = Trust()
     play(trust, steps(MISSES), until_s=1_700)
@@ -57,16 +65,24 @@ def test_what_is_doubted_is_neither_prepared_nor_planned_for():
     assert trust.believed(other) is other, "each source for itself"
 
 
-@pytest.mark.parametrize("case", ["late", "weak", "in a chain", "taken back", "small", "at once", "unlooked"])
+HONEST = ("late", "weak", "in a chain", "taken back", "put off", "told again", "small", "at once", "unlooked")
+
+
+@pytest.mark.parametrize("case", HONEST)
 def test_honest_announcements_are_never_doubted(case):
-    jobs, drawn, gone, noise_w = steps(6), [], [], 20.0
+    jobs, drawn, gone, anew, noise_w = steps(6), [], [], [], 20.0
     if case == "late":  # by four minutes, each of them
         drawn = [(340 + i * 600, 700 + i * 600, 5_000.0) for i in range(6)]
     elif case == "weak":
         drawn = [(100 + i * 600, 500 + i * 600, 1_600.0) for i in range(6)]
     elif case == "in a chain":  # each begins as the one before ends, which the meter cannot see
         jobs, drawn = steps(9, every_s=400.0), [(100, 3_700, 5_000.0)]
-    elif case == "taken back":  # or put off, half a minute after it should have begun
+    elif case == "put off":  # again and again, two minutes after it should have begun
+        jobs, anew = steps(1), [(at_s, replace(jobs[0], start_utc_s=at_s + 300.0)) for at_s in range(220, 4_000, 420)]
+    elif case == "told again":  # while it runs, with the end that is expected now
+        jobs, drawn = [replace(jobs[0], duration_s=3_000.0)], [(100, 3_100, 5_000.0)]
+        anew = [(at_s, Announcement("job-0", 5_000.0, at_s, 3_100.0 - at_s)) for at_s in range(600, 3_000, 300)]
+    elif case == "taken back":  # half a minute after it should have begun
         gone = [(130 + i * 600, f"job-{i}") for i in range(6)]
     elif case == "small":
         jobs, noise_w = steps(6, power_w=400.0), 100.0
@@ -75,7 +91,7 @@ def test_honest_announcements_are_never_doubted(case):
     else:
         jobs = [Announcement(f"job-{i}", 5_000.0, 0.0, 400.0) for i in range(6)]
     trust = Trust()
-    assert play(trust, jobs, drawn, noise_w=noise_w, gone=gone) == [] and not trust.doubted
+    assert play(trust, jobs, drawn, noise_w=noise_w, gone=gone, anew=anew) == [] and not trust.doubted
 
 
 def test_jobs_of_which_none_ever_comes_are_told_once_kept_through_a_restart_and_shown(tmp_path):

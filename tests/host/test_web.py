@@ -133,6 +133,7 @@ def test_malformed_bodies_get_a_sentence(site):
     for change in ({**SETPOINT, "value_w": 2.5}, {**SETPOINT, "value_w": "2000"}, {**SETPOINT, "value_w": True},
                    {**SETPOINT, "lease_s": 0}, {**SETPOINT, "lease_s": 90_000}, {**SETPOINT, "mode": "max"},
                    {**SETPOINT, "more": 1}, {**SETPOINT, "value_w": 90_000}, {**job(), "start_utc_s": 5.0},
+                   {**job(), "duration_s": 0.0},
                    {**SETPOINT, "mode": "hold_pcc", "value_w": 13_000}):  # fmt: skip
         status = site.operate.ask("POST", "/api/v1/controls", {"change": change})[0]
         cannot = change.get("value_w") in (90_000, 13_000) or change.get("start_utc_s") == 5.0

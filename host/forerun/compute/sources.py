@@ -113,8 +113,8 @@ class Prometheus:
         if "histogram" in item or "le" in labels:
             raise SourceError(f"{self.name} answers the query with a histogram; ask for a gauge in W")
         if name.endswith("_total"):
-            raise SourceError(f"{self.name} answers the query with {name}, which counts up; ask for how fast, as "
-                              f"rate({name}[1m])")  # fmt: skip
+            raise SourceError(f"{self.name} answers the query with {name}, by its name a counter; ask for how fast it "
+                              f"rises, rate({name}[1m]), or for sum({name}) if it is W all the same")  # fmt: skip
         words = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
         return f"value of {name}{{{words}}}" if labels else "value"
 
@@ -150,9 +150,11 @@ class Redfish:
             controls = answer["PowerControl"]
             named = [(item, item.get("PhysicalContext") or item.get("Name") or "") for item in controls]
             whole = [item for item, name in named if not _PART.search(name)]
-            values = [item.get("PowerConsumedWatts") for item in whole or controls]
+            read = [(item, item.get("PowerConsumedWatts")) for item in whole or controls]
         else:
-            values = [(answer if in_watts else answer["PowerWatts"] or {}).get("Reading")]
+            read = [(answer, (answer if in_watts else answer["PowerWatts"] or {}).get("Reading"))]
+        # What is absent has no reading, whatever stands there: 0 by some BMCs.
+        values = [value for item, value in read if (item.get("Status") or {}).get("State") != "Absent"]
         known = [_number(self.name, "power", value) for value in values if value is not None]
         if not known:
             raise SourceError(f"{self.name} reports no power (null); the host may be off or the sensor absent")

@@ -46,9 +46,9 @@ class Trust:
     """How far the sources of announced jobs are believed. Times are UTC seconds, powers W.
 
     A step counts as missed when, LATE_S after its start or at its end, the load has at no moment risen by SEEN of it.
-    One that is taken back before it could show, that may have followed another without a step of the load, or that is
-    too small to be told from the load's own changes, counts for nothing. After MISSES missed steps in a row a source
-    is doubted; the first step that is seen ends that.
+    One that is put off, or taken back before it could show, that may have followed another without a step of the load,
+    or that is too small to be told from the load's own changes, counts for nothing. After MISSES missed steps in a row
+    a source is doubted; the first step that is seen ends that.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Trust:
         self._missed: dict[str, int] = {}
         self._recent: deque[tuple[float, float]] = deque()
         self._looks: list[_Look] = []
-        self._began: dict[str, float] = {}  # jobs that were looked at: their start
+        self._ahead: set[str] = set()  # a job that runs when it is announced, or announced anew, does not begin
         self._ends: dict[str, float] = {}  # of those that came: when they are over
 
     def believed(self, job: Announcement) -> Announcement:
@@ -82,10 +82,10 @@ class Trust:
             self._recent.clear()  # nobody looked for a while, or the clock was set: what began meanwhile is not judged
             self._looks.clear()
         if self._recent:
-            for job in jobs.values():
-                if self._recent[-1][0] < job.start_utc_s <= now_s and self._began.get(job.job) != job.start_utc_s:
-                    self._begin(job)
-        self._began = {name: start_s for name, start_s in self._began.items() if name in jobs}
+            begun = [jobs[name] for name in self._ahead & jobs.keys() if jobs[name].start_utc_s <= now_s]
+            for job in sorted(begun, key=lambda job: job.start_utc_s):
+                self._begin(job)
+        self._ahead = {name for name, job in jobs.items() if job.start_utc_s > now_s}
         for name, end_s in list(self._ends.items()):
             if name not in jobs:
                 self._ends[name] = min(end_s, now_s)
@@ -100,7 +100,6 @@ class Trust:
                 for source in changed]  # fmt: skip
 
     def _begin(self, job: Announcement) -> None:
-        self._began[job.job] = job.start_utc_s
         look = self._looks[-1] if self._looks else None
         if look is None or job.start_utc_s > look.start_s + TOGETHER_S:
             loads = [load_w for _, load_w in self._recent]
@@ -114,17 +113,21 @@ class Trust:
         """The sources whose standing this step has changed."""
         sources, tells_w = sorted({source_of(name) for name in look.names}), SEEN * look.power_w
         look.least_w = min(look.least_w, load_w)
+        low_w, high_w = look.before_w
+        can_tell = tells_w > high_w - low_w
         if load_w - look.least_w >= tells_w:
             self._looks.remove(look)
             self._came(look, jobs)
+            if not can_tell:
+                return []
             self._missed.update(dict.fromkeys(sources, 0))
             return [source for source in sources if self.doubted.pop(source, None) is not None]
-        gone = look.names.isdisjoint(jobs)
-        if now_s < look.until_s and not gone:
+        left = look.names & jobs.keys()
+        waits = left <= self._ahead  # what is left of it: a scheduler's estimate moves
+        if now_s < look.until_s and not waits:
             return []
         self._looks.remove(look)
-        low_w, high_w = look.before_w
-        if (gone and now_s < look.start_s + TOGETHER_S) or tells_w <= high_w - low_w:
+        if (waits and (left or now_s < look.start_s + TOGETHER_S)) or not can_tell:
             return []
         followed = any(look.start_s - _BEFORE_S <= end_s <= now_s for end_s in self._ends.values())
         if followed and high_w - look.least_w < tells_w:  # as one ended the load did not fall: this one may have come

@@ -18,6 +18,7 @@ from forerun.forecast.sun import forecast_pv
 from forerun.sections import SiteFile
 
 STEP_S = 300  # of histories and forecasts
+_RESERVED_FROM = 0.1  # confidence of a job, as for the .9 quantile of the load
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         export_price_per_kwh=float(site.tariff.export_price_per_kwh),
         soc=min(1.0, max(0.0, known.soc)),
         peak_so_far_w=known.peak_so_far_w,
-        surges=surges(jobs, base.q50, known.start_s, STEP_S),
+        surges=surges([job for job in jobs if job.confidence >= _RESERVED_FROM], base.q50, known.start_s, STEP_S),
         stored_value_per_kwh=stored_value_per_kwh(site, steps, load_w, pv_w, energy_price),
         reserve_wh=folded(reserve, steps),
         genset_run_s=known.genset_run_s,

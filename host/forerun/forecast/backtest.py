@@ -36,9 +36,10 @@ def backtest(files: list[Path], tick: Callable[[float], None] = lambda share: No
     last column is the load, oldest first, 5 min a row.
     """
     series, per_file = {str(file): _series(file) for file in files}, {}
-    for index, (name, values) in enumerate(series.items()):
+    for index, (name, (values, note)) in enumerate(series.items()):
         try:
-            per_file[name] = score_series(values, lambda share, index=index: tick((index + share) / len(series)))
+            scored = score_series(values, lambda share, index=index: tick((index + share) / len(series)))
+            per_file[name] = {"note": note} | scored
         except WrongUsage as problem:
             raise WrongUsage(f"{name}: {problem}") from problem
     models = next(iter(per_file.values()))["models"]
@@ -229,7 +230,8 @@ def _summary(rows: list[dict]) -> dict:
     }  # fmt: skip
 
 
-def _series(file: Path) -> np.ndarray:
+def _series(file: Path) -> tuple[np.ndarray, str]:
+    """The load of a file, and what a reader of its scores has to know about its times."""
     try:
         with open(file, newline="", encoding="utf-8") as opened:
             rows = [row for row in csv.reader(opened) if row]
@@ -250,27 +252,28 @@ def _series(file: Path) -> np.ndarray:
         at = int((known < 0).argmax())
         raise WrongUsage(f"{file}: row {2 + at} ends with {known[at]:g}; a load is not below 0")
     named = any(word in rows[0][0].lower() for word in ("time", "utc", "date", "epoch"))
-    if columns > 1 and (named or math.isnan(_number(rows[1][0]))):
-        _check_times(file, [row[0] for row in rows[1:]])
-    return known
+    timed = columns > 1 and (named or math.isnan(_number(rows[1][0])))
+    return known, _checked_times(file, [row[0] for row in rows[1:]]) if timed else ""
 
 
-def _check_times(file: Path, cells: list[str]) -> None:
-    """Local times step back an hour once a year, rows of an hour may be missing, and times in another form are no
-    matter."""
+def _checked_times(file: Path, cells: list[str]) -> str:
+    """What there is to say of gaps. Local times step back an hour once a year, rows of an hour may be missing, and
+    times in another form are no matter."""
     times = np.array([_time_s(cell) for cell in cells])
     if len(times) < 2 or not (times > _FIRST_S).all():
-        return
+        return ""
     steps = np.diff(times)
-    if (back := steps < -3600).any():
-        number = 3 + int(back.argmax())
-        raise WrongUsage(f"{file}: row {number} is of an earlier time than the one before; sort the rows")
+    if (back := steps < -3600).any() or float(np.median(steps)) <= 0:
+        number = 3 + int(back.argmax() if back.any() else (steps <= 0).argmax())
+        raise WrongUsage(f"{file}: row {number} is of an earlier time than the one before; sort the rows, "
+                         "the oldest first")  # fmt: skip
     if (step_s := float(np.median(steps))) != STEP_S:
         raise WrongUsage(f"{file}: its rows are {step_s:g} s apart; a backtest needs means of 5 min")
-    if (gap := steps > _LONGEST_GAP_S).any():
-        number = 3 + int(gap.argmax())
-        raise WrongUsage(f"{file}: row {number} is {steps[number - 3] / 3600:.1f} h after the one before, which moves "
-                         "all days; fill the gap or begin after it")  # fmt: skip
+    gaps = np.flatnonzero(steps > _LONGEST_GAP_S)
+    if not len(gaps):
+        return ""
+    return (f"row {3 + int(gaps[0])} comes {steps[gaps[0]] / 3600:.1f} h after the one before (gaps of more than "
+            f"2 h: {len(gaps)}); scored as if there were none, which moves the times of day")
 
 
 def _time_s(text: str) -> float:
@@ -304,7 +307,7 @@ def show(result: dict) -> None:
         fit_s, predict_ms = (np.median([row[key] for row in spent]) for key in ("fit_s", "predict_ms"))
         print(f"{model}: fit {fit_s:.2f} s, forecast {predict_ms:.1f} ms of processor time")
     for file, scored in result["files"].items():
-        print(f"{file}: {scored['origins']} origins")
+        print(f"{file}: {scored['origins']} origins{'; ' * bool(scored['note'])}{scored['note']}")
     surges = result["surges"]
     for rule in ("forerun_q90", "forerun_q50", "seasonal_naive"):
         told = surges[rule]

@@ -16,6 +16,7 @@ _WORTH_SAYING_W = 50.0
 _WORTH_SAYING_WH = 10.0
 _WORTH_SAYING_KWH = 0.05  # less is read as 0.0
 _DAY_S = 86_400
+_LONG_MIN = 600
 _GIVES, _TAKES = "gives", "takes"
 
 
@@ -65,6 +66,7 @@ class _Told:
         self.price, self.currency = self.inputs.energy_price_per_kwh, site.tariff.currency
         self.net_w = self.inputs.load_w - self.inputs.pv_w
         self.reserve = reserve_level_wh(self.storage, self.inputs) / self.storage.capacity_wh
+        self.asked_wh, _ = surge_targets(self.storage, self.inputs)
         kinds = np.select([plan.genset_w > 0, plan.battery_w > _WORTH_SAYING_W, plan.battery_w < -_WORTH_SAYING_W],
                           ["set", _GIVES, _TAKES], "")  # fmt: skip
         edges = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(kinds)]
@@ -108,7 +110,9 @@ class _Told:
     def surge(self, surge: Surge) -> str:
         """What an announced load asks of the battery, and when this plan has stored it."""
         load = f"an announced load of {surge.load_w / 1000:.1f} kW in all"
-        comes = f"At {self.time(surge.start_s)} {load} comes for {surge.duration_s / 60:.0f} min"
+        minutes = surge.duration_s / 60
+        length = f"{minutes:.0f} min" if minutes < _LONG_MIN else f"{minutes / 60:.0f} h"
+        comes = f"At {self.time(surge.start_s)} {load} comes for {length}"
         if surge.start_s <= 0:
             comes = f"Until {self.time(surge.start_s + surge.duration_s)} {load} runs"
         alone, _ = surge_targets(self.storage, replace(self.inputs, surges=(surge,)))
@@ -216,9 +220,9 @@ class _Told:
             return f"that is paid for: a kWh costs {self._mean(self.price, each.first, each.last)} then"
         if self._pv_over(each):
             return "PV gives more than the load takes"
-        if any(surge.start_s >= self.ends_s[each.first] - 1 for surge in self.inputs.surges):
-            return "an announced load needs it"
         before = self.plan.soc[each.first - 1] if each.first else self.inputs.soc
+        if self.asked_wh[each.first :].max() > before * self.storage.capacity_wh + _WORTH_SAYING_WH:
+            return "an announced load needs it"
         short = before < self.reserve[each.part].max() - 0.01
         if short and self.plan.soc[each.last - 1] < self.reserve[each.part].max() + 0.02:
             return f"{self._reserve(each)} has to be filled"

@@ -317,3 +317,21 @@ def sentence(code: int, value: int, limit: int) -> str:
         return f"{dict(m.EVENTS).get(code, f'event {code}')}, value {value}, limit {limit}"
     cause, remedy = (text.format(value=value, limit=limit) for text in words)
     return f"{cause}: {remedy}" if remedy else cause
+
+
+def of_keys(key_id: int, has_some: bool, has_it: bool) -> str:
+    """What to tell a person of the board's key (0: it has none) beside those of this host; "" when they fit."""
+    if key_id and not has_it:
+        return (f"the board holds a key (id {key_id:06x}) that this host has not: it can only read; put the key file "
+                "beside the site file")  # fmt: skip
+    if has_some and not key_id:
+        return ("the board holds no key although this host has some: was it taken away on site? Everybody on the line "
+                "may command it until `forerun commission keys provision`")  # fmt: skip
+    return ""
+
+
+def of_charge(measured_permille: int, planned_permille: int) -> str:
+    """What to tell a person of a battery that is not where the plan in force has it by now."""
+    return (f"the battery is at {measured_permille / 10:.0f} % where the plan had {planned_permille / 10:.0f} %; "
+            "the new plan begins there: look for a derated inverter, a limit that bound, or load that nobody "
+            "foresaw")  # fmt: skip

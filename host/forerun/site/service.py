@@ -273,21 +273,14 @@ class Service:
         if self._times.known:
             self._acknowledge()
         self._times.tell_again()
-        self._tell_keys(hello)
+        if odd_keys := alarms.of_keys(hello["key_id"], bool(self.session.keyring), self.session.keyed):
+            self.say(odd_keys)
         self._ask_settings()
         self._replan_at_s = self._tell_time_at_s = 0
         self.say(f"board {hello['identity']} is connected (boot {hello['boot_count']}, {hello['software']})")
 
     def _acknowledge(self) -> None:
         self.session.acknowledge(self.journal.on_disk(self.board["identity"], self.board["store_id"]) or 0)
-
-    def _tell_keys(self, hello: dict) -> None:
-        if hello["key_id"] and not self.session.keyed:
-            self.say(f"the board holds a key (id {hello['key_id']:06x}) that this host has not: it can only read; put "
-                     "the key file beside the site file")  # fmt: skip
-        elif self.session.keyring and not hello["key_id"]:
-            self.say("the board holds no key although this host has some: was it taken away on site? Everybody on the "
-                     "line may command it until `forerun commission keys provision`")  # fmt: skip
 
     def _tell_time(self, now_s: int) -> None:
         """Quiet hours and billing windows are those of people: the board is told the second of the local day."""
@@ -456,10 +449,7 @@ class Service:
         planned = self.planner.missed(self._utc_s(now_us), measured)
         if planned is not None:
             self._journal(now_us, PLAN_MISSED, [self._plan_id, planned, measured])
-            self.say(
-                f"the battery is at {measured / 10:.0f} % where the plan had {planned / 10:.0f} %; the new plan begins "
-                "there: look for a derated inverter, a limit that bound, or load that nobody foresaw"
-            )
+            self.say(alarms.of_charge(measured, planned))
 
     def _send_plan(self, start_s: int) -> None:
         start_uptime_s = self._times.board_us(start_s * 1_000_000 - self.utc_offset_us) // 1_000_000

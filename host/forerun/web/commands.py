@@ -24,11 +24,14 @@ REPLY_LOOK_S = 0.02
 
 async def in_loop(parts: Parts, action: Callable[[Service, int], object]):
     """What `action` returns, done by the thread that runs the site. Raises what it raises, Trouble when it is busy."""
+    work = parts.running.ask(action)
     try:
         async with asyncio.timeout(ANSWER_S):
-            return await asyncio.wrap_future(parts.running.ask(action))
+            return await asyncio.wrap_future(work)
     except (TimeoutError, CancelledError):
-        raise Trouble(f"the site did not take it within {ANSWER_S:.0f} s, so nothing was done: try again") from None
+        if work.cancelled() or work.cancel():
+            raise Trouble(f"the site did not take it within {ANSWER_S:.0f} s, so nothing was done: try again") from None
+    return await asyncio.wrap_future(work)  # it is at it: a plan may take that long, and nobody is told that it is not
 
 
 # ---- controls

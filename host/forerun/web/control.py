@@ -52,7 +52,7 @@ class Announce(_Change):
     job: Name
     power_w: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
     start_utc_s: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
-    duration_s: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+    duration_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
     confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
 
 

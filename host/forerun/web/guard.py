@@ -55,7 +55,8 @@ class Line(H11Protocol):
         """What was not understood, in the form of every other refusal."""
         body = _problem("this is no HTTP/1.1 request that is understood; for https put a TLS proxy before this server")
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
-                   (b"connection", b"close")]  # fmt: skip
+                   (b"connection", b"close"),
+                   *((name.encode(), value.encode()) for name, value in _HEADERS.items())]  # fmt: skip
         for event in (h11.Response(status_code=400, headers=headers, reason=b"Bad Request"), h11.Data(data=body),
                       h11.EndOfMessage()):  # fmt: skip
             self.transport.write(self.conn.send(event))
