@@ -1,8 +1,10 @@
 """The plan of a running site: what it may count on, and what of it the board is given."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from forerun import config
 from forerun.compute.load import Announcement
 from forerun.dispatch import dispatcher as d
 from forerun.dispatch.planning import quiet_steps
+from forerun.site.history import month_left_s
 from forerun.site.planner import Planner
 from forerun_board.control import image as im
 from forerun_board.control.config import Config
@@ -173,6 +176,21 @@ def test_board_and_plan_agree_on_the_least_load_of_a_set_and_on_what_the_battery
         assert given_w >= least_w - 50 and plan.genset_w[0] >= least_w - 50
     if possible_w == 0:
         assert board_w == 0 and planned_w <= 1
+
+
+def test_a_plan_earns_of_a_higher_peak_what_its_day_is_of_the_rest_of_the_month():
+    """A kW more in the cheap half of the day saves some 2 EUR: enough for a day's share of the 20 EUR that
+    it costs the month, far too little for all of them."""
+    prices = tuple(Decimal("0.20") if hour < 12 else Decimal("0.40") for hour in range(24))
+    tariff = replace(SITE.tariff, energy_price_per_kwh=prices, demand_charge_per_kw_month=Decimal(20))
+    highest_w = {}
+    for day in (1, 30):
+        planner = Planner(replace(SITE, tariff=tariff, limits=replace(SITE.limits, import_limit_w=30_000)))
+        highest_w[day] = planned(planner, 0.5, NOW - 19 * 86_400 + (day - 1) * 86_400).pcc_import_w.max()
+    assert highest_w[1] > 10_000 and highest_w[30] < 8000, highest_w
+    at_s = int(datetime(2024, 2, 28, 23, tzinfo=UTC).timestamp())
+    assert month_left_s(at_s) == 25 * 3600 and month_left_s(at_s, ZoneInfo("Europe/Oslo")) == 24 * 3600
+    assert month_left_s(int(datetime(2025, 12, 31, 22, tzinfo=UTC).timestamp())) == 2 * 3600
 
 
 OSLO_FEBRUARY = 1_769_900_400  # 2026-01-31T23:00Z: February has begun there, but not in UTC

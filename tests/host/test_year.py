@@ -135,10 +135,11 @@ def test_the_year_plans_with_the_peak_that_its_month_has_billed_already(site, fo
     planner.saw(12 * cases.MONTH_H - 1, 5000.0)
     assert planner._peak_w == 0.0
     asked = []
-    planner.points = lambda made: asked.append(made.situation.peak_so_far_w) or [(0, 0, 0.0, 0.5)]
+    planner.points = lambda made: asked.append(made.situation) or [(0, 0, 0.0, 0.5)]
     planner._peak_w = 8000.0
     planner._replan(14 * 144, fortnight.start_s + 14 * 144 * 300, 0.5)
-    assert asked == [8000.0]
+    assert [situation.peak_so_far_w for situation in asked] == [8000.0]
+    assert asked[0].demand_share == pytest.approx(24 / (730 - 7 * 24)), "a day of what is left of the month"
 
 
 def test_stretches_played_at_once_give_the_year_that_one_play_gives(site, fortnight):

@@ -148,7 +148,7 @@ class _Search:
         self.width = max(self.levels[1] - self.levels[0], 1e-9)
         self.peak_w, self.beyond = peak_w, OVER_LIMIT * self.dearest / 1000
         # What import is kept below while the set runs, or the battery is to help.
-        self.lop_w = min(peak_w, storage.import_limit_w) if storage.demand_charge_per_kw else storage.import_limit_w
+        self.lop_w = min(peak_w, storage.import_limit_w) if inputs.demand_charge_per_kw else storage.import_limit_w
         even_w = np.linspace(-inputs.charge_max_w, inputs.discharge_max_w, _POWERS)
         self.stored_wh, self.cost = self._actions(even_w[list(_ORDER)])
         # The longer a step, the more powers are told apart: by how many levels they move the charge is what counts.

@@ -49,7 +49,7 @@ def grid_cost(storage: Storage, inputs: Inputs, left_w: np.ndarray, over_per_kwh
         import_w, export_w = np.maximum(here_w, 0), np.maximum(-here_w, 0)
         over_w = np.maximum(import_w - storage.import_limit_w, 0) + np.maximum(export_w - storage.export_limit_w, 0)
         cost = (import_w * price - export_w * export_price + over_w * over_per_kwh) * hours
-        cost += np.maximum(import_w - peak_w, 0) * storage.demand_charge_per_kw
+        cost += np.maximum(import_w - peak_w, 0) * inputs.demand_charge_per_kw
         if best is None:
             best, grid_w = cost, here_w
         else:
@@ -96,7 +96,7 @@ class Envelopes:
         onwards = price - np.append(price[1:], 0.0)
         held = sum(np.minimum(net * lower, net * upper).sum() for lower, upper, net in (
             (lower, upper, cost - onwards) for lower, upper, cost in slices))  # fmt: skip
-        billed = (storage.demand_charge_per_kw / dearest - peak_prices.sum()) * inputs.peak_so_far_w / 1000
+        billed = (inputs.demand_charge_per_kw / dearest - peak_prices.sum()) * inputs.peak_so_far_w / 1000
         return float(start + ways.min(axis=1).sum() + held + billed)
 
     def _build(self, n: int, slices: int) -> None:

@@ -23,7 +23,8 @@ _RESERVED_FROM = 0.1  # confidence of a job, as for the .9 quantile of the load
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a site knows at start_s (UTC, on a whole step): load_w and pv_w are (n,) means of the steps before it."""
+    """What a site knows at start_s (UTC, on a whole step): load_w and pv_w are (n,) means of the steps before it;
+    month_left_s: until the month that is billed ends, as little as a plan's length where that is not known."""
 
     start_s: int
     load_w: np.ndarray
@@ -33,6 +34,7 @@ class Known:
     peak_so_far_w: float = 0.0
     genset_run_s: float = 0.0
     battery_temperature_c: float = 20.0
+    month_left_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ def outlook(site: SiteFile, known: Known, jobs: Iterable[Announcement], model: L
         genset_run_s=known.genset_run_s,
         genset_barred=quiet_steps(site, known.start_s, steps),
         battery_temperature_c=known.battery_temperature_c,
+        # A higher peak serves the rest of the month too: all of its price would be too dear for what one day gains.
+        demand_share=min(1.0, float(steps.sum()) / max(known.month_left_s, 1.0)),
     )
     return Outlook(situation, known.start_s, load, pv)
 

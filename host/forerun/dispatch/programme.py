@@ -134,7 +134,7 @@ class Programme:
         cost[at["reserve"]], cost[at["high"]] = -RESERVE * hours, ABOVE_MAX * hours
         for name in _SLICES:
             cost[at[name].stop - 1] -= inputs.stored_value_per_kwh / dearest
-        cost[-1] = storage.demand_charge_per_kw / dearest
+        cost[-1] = inputs.demand_charge_per_kw / dearest
         right = np.concatenate([rest_w, np.zeros(n)]) / 1000
         right[n] = inputs.soc * storage.capacity_wh / 1000
         self._inputs, self._lower, self._upper, self._cost, self._ties = inputs, lower, upper, cost, ties
@@ -196,7 +196,7 @@ class Programme:
         if not burning_pays(self._inputs):
             return
         peak_kw, prices = self._lower[-1], None
-        if self.storage.demand_charge_per_kw and self._solver.run():
+        if self._inputs.demand_charge_per_kw and self._solver.run():
             peak_kw = self._solver.values()[-1]  # burning is worth no higher one
             _, stored, import_ = self._solver.row_prices().reshape(3, n)
             shares = np.clip(-import_, 0, None)
@@ -274,4 +274,4 @@ def dearest_price(storage: Storage, inputs: Inputs) -> float:
         # A set may turn for next to nothing; a kWh of it is dear then, but is not what the penalties are measured by.
         few_w = max(genset.least_w, _FEW * genset.rated_w)
         dearest = max(dearest, genset.cost_per_kwh + 1000 * genset.idle_cost_per_h / few_w)
-    return dearest + storage.wear_cost_per_kwh + storage.demand_charge_per_kw + 1e-3
+    return dearest + storage.wear_cost_per_kwh + inputs.demand_charge_per_kw + 1e-3

@@ -69,7 +69,8 @@ class Situation:
     load_w includes announced jobs. genset_w is what a set gives that the plan does not rule. reserve_wh: what should
     be stored above soc_min at the end of each step, for an outage. genset_run_s: for how long the ruled set has run;
     genset_barred: where it may not start nor go on beyond its least time, in quiet hours.
-    soc: 0–1 now. peak_so_far_w: highest import already billed this month. battery_temperature_c: of its cells.
+    soc: 0–1 now. peak_so_far_w: highest import already billed this month; demand_share: 0–1, what part of the month's
+    charge for a higher one this plan has to earn. battery_temperature_c: of its cells.
     stored_value_per_kwh: what a kWh left in the battery at the end is worth; None = the mean price less wear, times
     the discharge efficiency, never below 0.
     """
@@ -88,6 +89,7 @@ class Situation:
     genset_run_s: float = 0.0
     genset_barred: np.ndarray | bool = False
     battery_temperature_c: float = 20.0
+    demand_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Inputs:
     genset_barred: np.ndarray
     charge_max_w: float
     discharge_max_w: float
+    demand_charge_per_kw: float  # of it what this plan has to earn
 
 
 def checked(situation: Situation, storage: Storage) -> Inputs:
@@ -144,6 +147,8 @@ def checked(situation: Situation, storage: Storage) -> Inputs:
     for name in ("genset_run_s", "battery_temperature_c"):
         if not math.isfinite(getattr(situation, name)):
             raise DispatchInputError(f"{name} is {getattr(situation, name)}; it must be a number")
+    if not 0 <= situation.demand_share <= 1:
+        raise DispatchInputError(f"demand_share is {situation.demand_share}; it must be from 0 to 1")
     barred = np.broadcast_to(np.asarray(situation.genset_barred, dtype=bool), (n,))
     charge, discharge = temperature_shares(situation.battery_temperature_c)
     return Inputs(step_s, **arrays, soc=float(situation.soc), peak_so_far_w=float(situation.peak_so_far_w),
@@ -151,7 +156,8 @@ def checked(situation: Situation, storage: Storage) -> Inputs:
                    stored_value_per_kwh=value, genset_run_s=float(situation.genset_run_s),
                    genset_barred=barred,
                    charge_max_w=charge * storage.charge_max_w,
-                   discharge_max_w=discharge * storage.discharge_max_w)  # fmt: skip
+                   discharge_max_w=discharge * storage.discharge_max_w,
+                   demand_charge_per_kw=situation.demand_share * storage.demand_charge_per_kw)  # fmt: skip
 
 
 def temperature_shares(celsius: float) -> tuple[float, float]:

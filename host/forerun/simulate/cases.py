@@ -236,7 +236,8 @@ class Planner:
             history = history[-5 * 288 :]  # too short for a model; more would fit one at every plan
         load_now_w = float(history[-1] if step else self.weather.load_w[0])
         known = Known(now_s, history, sun, soc, load_now_w, self._peak_w, self._run_s,
-                      battery_temperature_c=float(self.weather.cell_c[step]))  # fmt: skip
+                      battery_temperature_c=float(self.weather.cell_c[step]),
+                      month_left_s=3600.0 * MONTH_H - STEP_S * (step % (12 * MONTH_H)))  # fmt: skip
         self._points = self.points(outlook(self.site, known, self._announced, self._model, self._told))
         self._from, self._next_s = step, now_s + REPLAN_S
         self.replans += 1

@@ -85,3 +85,10 @@ class History:
 def _month_of(at_s: int, zone: tzinfo) -> tuple[int, int]:
     local = datetime.fromtimestamp(at_s, zone)
     return local.year, local.month
+
+
+def month_left_s(now_s: int, zone: tzinfo = UTC) -> float:
+    """Seconds until the next month of the `zone` begins."""
+    local = datetime.fromtimestamp(now_s, zone)
+    after = datetime(local.year + local.month // 12, local.month % 12 + 1, 1, tzinfo=zone)
+    return after.timestamp() - now_s

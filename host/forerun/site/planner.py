@@ -17,7 +17,7 @@ from forerun.dispatch.situation import temperature_shares
 from forerun.forecast.jobs import JobLog, JobModel
 from forerun.forecast.model import can_fit
 from forerun.sections import SiteFile
-from forerun.site.history import FORECAST_STEP_S, History
+from forerun.site.history import FORECAST_STEP_S, History, month_left_s
 from forerun_wire import messages
 
 REFIT_S = 6 * 3600  # the load model is fitted anew so often
@@ -107,6 +107,7 @@ class Planner:
             start_s, load_w, pv_w, soc, load_now_w, self.history.peak_import_w(now_s, self._zone),
             genset_run_s=0.0 if self.set_since_s is None else max(1.0, float(now_s - self.set_since_s)),
             battery_temperature_c=UNKNOWN_C if self.cell_c is None else self.cell_c,
+            month_left_s=month_left_s(now_s, self._zone),
         )  # fmt: skip
         # The running step began a moment ago; what was announced since then is known all the same.
         told = [replace(item, announced_utc_s=min(item.announced_utc_s, start_s)) for item in self.job_log.told]
