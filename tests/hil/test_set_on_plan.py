@@ -98,7 +98,8 @@ def test_a_host_that_is_lost_leaves_a_plan_that_is_carried_to_its_end_set_and_al
         for start_s, end_s, mode, value_w in segments:
             bench.run(max(0, (start_s + end_s) / 2 - bench.now_s))
             assert bench.bench.outputs & START == 2 & mode, "the set runs where the plan has it, and else not"
-            if mode & 1 and bench.site.battery.soc > 0.11:
+            # An empty battery gives nothing; a full one takes nothing of a set that gives before the plan counts on it.
+            if mode & 1 and 0.11 < bench.site.battery.soc < 0.94:
                 assert abs(bench.site.pcc_import_w - value_w) < 200
         bench.run(at_s + 120 - bench.now_s)
         bench.start_host()
