@@ -266,7 +266,8 @@ class Programme:
 
 
 def dearest_price(storage: Storage, inputs: Inputs) -> float:
-    """What the penalties are multiples of: the dearest kWh that anything here could cost."""
+    """What the penalties are multiples of: the dearest kWh that anything here could cost, whatever share of the demand
+    charge a plan has to earn: the reserve is not worth less at the beginning of a month."""
     prices = (inputs.energy_price_per_kwh, inputs.export_price_per_kwh, inputs.stored_value_per_kwh)
     dearest = max(float(np.max(np.abs(price))) for price in prices)
     genset = storage.genset
@@ -274,4 +275,4 @@ def dearest_price(storage: Storage, inputs: Inputs) -> float:
         # A set may turn for next to nothing; a kWh of it is dear then, but is not what the penalties are measured by.
         few_w = max(genset.least_w, _FEW * genset.rated_w)
         dearest = max(dearest, genset.cost_per_kwh + 1000 * genset.idle_cost_per_h / few_w)
-    return dearest + storage.wear_cost_per_kwh + inputs.demand_charge_per_kw + 1e-3
+    return dearest + storage.wear_cost_per_kwh + storage.demand_charge_per_kw + 1e-3
