@@ -19,7 +19,7 @@ from forerun.store.journal import Journal, read
 from forerun_wire import messages as m
 from hil.held import Watch
 
-UTC_OFFSET_US = 1_568_937_600 * 1_000_000
+UTC_OFFSET_US = 1_569_715_200 * 1_000_000  # 2019-09-29: a plan bears the whole charge of this month for a higher peak
 # Settings for the analogue channels that forerun.plant.senses plays.
 WIDE = "224k"  # of the 64-bit port: trips, channels and sensor are commissioned without a restart
 ANALOG = {"voltage_gain_q8": round(256 * VOLTAGE_MV), "current_gain_q8": round(256 * CURRENT_MA)}
@@ -131,7 +131,7 @@ class Rig:
             utc_offset_us=1_000_000 * self.utc_s,
             say=lambda sentence: self.said.append((self.now_s, sentence)),
         )
-        # As if in the middle of a month: an hour of this load is billed already, so no plan is about that.
+        # An hour of this load is billed already, and the month is nearly over: no plan is about its peak.
         self.host.planner.history.bill(self.utc_s, self.site.load_w)
         self.bench.host = self.host
 

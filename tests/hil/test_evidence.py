@@ -16,7 +16,7 @@ from forerun_verify.check import Known, verify
 from forerun_wire import auth
 from forerun_wire import messages as m
 
-UTC_OFFSET_S = 1_568_937_600  # of the bench
+UTC_OFFSET_S = 1_569_715_200  # of the bench
 KEY = hashlib.sha256(b"the key of this test's board").digest()
 
 
@@ -47,7 +47,7 @@ def test_a_board_with_a_key_makes_records_that_a_verifier_believes(rig, tmp_path
     known = Known(record_keys=(record_key.hex(),), commitment=hashlib.sha256(record_key).hexdigest())
 
     def report() -> list[str]:
-        publish.publish(site, tmp_path / "out", "2019-09-20", "2019-09-20T01:00Z", "json")
+        publish.publish(site, tmp_path / "out", "2019-09-29", "2019-09-29T01:00Z", "json")
         return verify(tmp_path / "out/report.json", path, factors.TABLE, known).findings
 
     signing_key(key_path(path))
