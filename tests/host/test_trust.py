@@ -65,7 +65,7 @@ def test_what_is_doubted_is_neither_prepared_nor_planned_for():
     assert trust.believed(other) is other, "each source for itself"
 
 
-HONEST = ("late", "weak", "in a chain", "taken back", "put off", "told again", "small", "at once", "unlooked")
+HONEST = ("late", "early", "weak", "in a chain", "taken back", "put off", "told again", "small", "at once", "unlooked")
 
 
 @pytest.mark.parametrize("case", HONEST)
@@ -73,6 +73,9 @@ def test_honest_announcements_are_never_doubted(case):
     jobs, drawn, gone, anew, noise_w = steps(6), [], [], [], 20.0
     if case == "late":  # by four minutes, each of them
         drawn = [(340 + i * 600, 700 + i * 600, 5_000.0) for i in range(6)]
+    elif case == "early":  # a scheduler's estimate that nobody corrects
+        drawn = [(i * 600, 400 + i * 600, 5_000.0) for i in range(1, 7)]
+        jobs = jobs[1:]
     elif case == "weak":
         drawn = [(100 + i * 600, 500 + i * 600, 1_600.0) for i in range(6)]
     elif case == "in a chain":  # each begins as the one before ends, which the meter cannot see

@@ -10,7 +10,7 @@ from forerun.compute.load import Announcement
 
 MISSES = 3  # steps in a row that did not come, from which on a source is doubted
 DOUBTED = 0.3  # confidence that is left to its jobs: they widen the reserve, no more
-LATE_S = 300.0  # a step that shows up so late has come
+EARLY_S = LATE_S = 300.0  # a step that shows up so early or so late has come
 SEEN = 0.25  # of a step's power, as for the forecast: a job that draws less has not come
 _BEFORE_S = 60.0  # what the load was before a step is known from so much
 UNSEEN, BACK = "unseen", "back"  # in a journal: a source is doubted, and no more
@@ -31,8 +31,8 @@ def unseen_words(source: str) -> str:
 
 @dataclass
 class _Look:
-    """A step that has begun, in W: the lowest and highest load shortly before it, the lowest since then, and what the
-    load should rise by."""
+    """A step that has begun, in W: the lowest and highest load shortly before it, the lowest since EARLY_S before it,
+    and what the load should rise by."""
 
     start_s: float
     before_w: tuple[float, float]
@@ -45,7 +45,8 @@ class _Look:
 class Trust:
     """How far the sources of announced jobs are believed. Times are UTC seconds, powers W.
 
-    A step counts as missed when, LATE_S after its start or at its end, the load has at no moment risen by SEEN of it.
+    A step counts as missed when, LATE_S after its start or at its end, the load has at no moment risen by SEEN of it
+    above what it was since EARLY_S before.
     One that is put off, or taken back before it could show, that may have followed another without a step of the load,
     or that is too small to be told from the load's own changes, counts for nothing. After MISSES missed steps in a row
     a source is doubted; the first step that is seen ends that.
@@ -93,7 +94,7 @@ class Trust:
                 del self._ends[name]
         changed = [source for look in self._looks[:] for source in self._judge(look, now_s, load_w, jobs)]
         self._recent.append((now_s, load_w))
-        while self._recent[0][0] < now_s - _BEFORE_S:
+        while self._recent[0][0] < now_s - EARLY_S:
             self._recent.popleft()
         return [(_NAME + source, UNSEEN, unseen_words(source)) if source in self.doubted else
                 (_NAME + source, BACK, f"a job that {source} announced has come: its jobs are believed again")
@@ -102,8 +103,10 @@ class Trust:
     def _begin(self, job: Announcement) -> None:
         look = self._looks[-1] if self._looks else None
         if look is None or job.start_utc_s > look.start_s + TOGETHER_S:
-            loads = [load_w for _, load_w in self._recent]
-            look = _Look(job.start_utc_s, (min(loads), max(loads)), min(loads), job.start_utc_s)
+            at_last_s = self._recent[-1][0]
+            loads = [load_w for at_s, load_w in self._recent if at_s >= at_last_s - _BEFORE_S]
+            least_w = min(load_w for _, load_w in self._recent)
+            look = _Look(job.start_utc_s, (min(loads), max(loads)), least_w, job.start_utc_s)
             self._looks.append(look)
         look.power_w += job.power_w
         look.names.add(job.job)
